@@ -1,0 +1,15 @@
+//! The mesh as one immutable value: what the registry makes of Kubernetes objects, and what translation reads.
+
+mod endpoint;
+mod host;
+mod port;
+mod proxy;
+mod service;
+mod snapshot;
+
+pub use endpoint::{Endpoint, Health, Locality, TlsMode};
+pub use host::Host;
+pub use port::Protocol;
+pub use proxy::{InterceptionMode, Proxy, ProxyKind};
+pub use service::{Resolution, Service, ServicePort, Visibility};
+pub use snapshot::{Config, ConfigRef, Snapshot};

@@ -1,0 +1,64 @@
+//! The input of translation: everything that is known at one moment, immutable and shared.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Endpoint, Host, Service};
+use crate::kinds::{
+    DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar,
+    VirtualService,
+};
+
+/// Stable name of a configuration object. This, and never a file or a line, goes into xDS: a moved line must change no bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConfigRef {
+    /// As users write it: `VirtualService`, `Service` …
+    pub kind: Arc<str>,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// A configuration object with what every kind has.
+#[derive(Clone, Debug)]
+pub struct Config<T> {
+    pub reference: ConfigRef,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// Seconds since the epoch, 0 if unknown.
+    pub created: i64,
+    pub spec: T,
+}
+
+impl<T> Config<T> {
+    pub fn namespace(&self) -> &str {
+        &self.reference.namespace
+    }
+
+    pub fn name(&self) -> &str {
+        &self.reference.name
+    }
+}
+
+/// Lists are sorted oldest first (ties by namespace and name): where two objects claim the same, the older wins.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Grows with every change.
+    pub generation: u64,
+    /// DNS domain of the cluster, `cluster.local`.
+    pub domain: Arc<str>,
+    pub trust_domain: Arc<str>,
+    pub mesh: Arc<MeshConfig>,
+    pub services: Vec<Arc<Service>>,
+    /// By service host name; all ports together.
+    pub endpoints: HashMap<Host, Arc<Vec<Endpoint>>>,
+    pub virtual_services: Vec<Arc<Config<VirtualService>>>,
+    pub destination_rules: Vec<Arc<Config<DestinationRule>>>,
+    pub gateways: Vec<Arc<Config<Gateway>>>,
+    pub service_entries: Vec<Arc<Config<ServiceEntry>>>,
+    pub sidecars: Vec<Arc<Config<Sidecar>>>,
+    pub envoy_filters: Vec<Arc<Config<EnvoyFilter>>>,
+    pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
+    pub policies: Vec<Arc<Config<Policy>>>,
+    pub mesh_policies: Vec<Arc<Config<MeshPolicy>>>,
+}

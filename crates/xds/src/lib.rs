@@ -1,0 +1,4 @@
+//! The xDS protocol: both ends of it.
+
+pub mod client;
+pub mod server;

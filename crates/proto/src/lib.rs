@@ -1,1 +1,32 @@
+//! Every message that crosses a process border, and nothing else.
+//!
+//! Envoy's come from the `envoy-types` package; the original's own and ours are compiled from `proto/` by a build script that
+//! needs no `protoc`. Configuration kinds are not here: users write them as YAML, and `model::kinds` reads them with better
+//! errors than a protobuf JSON mapping could give.
 
+#[cfg(feature = "descriptors")]
+pub mod descriptors;
+pub mod type_url;
+
+pub use envoy_types::pb as envoy;
+pub use type_url::{TypeUrl, any};
+
+/// Citadel's certificate services.
+pub mod istio {
+    pub mod auth {
+        #[allow(clippy::all, unreachable_pub)]
+        pub mod v1 {
+            tonic::include_proto!("istio.v1.auth");
+        }
+    }
+}
+
+/// What only our own processes say to each other.
+pub mod meltemi {
+    pub mod origins {
+        #[allow(clippy::all, unreachable_pub)]
+        pub mod v1 {
+            tonic::include_proto!("meltemi.origins.v1");
+        }
+    }
+}

@@ -1,1 +1,10 @@
+//! What every process of the mesh needs and no mesh knowledge touches: logging, signals, drain, readiness, back-off.
 
+pub mod backoff;
+pub mod child;
+pub mod drain;
+pub mod duration;
+pub mod logging;
+pub mod readiness;
+pub mod signal;
+pub mod version;

@@ -3,5 +3,5 @@
 //! Nothing here knows a wire format, a file or a clock. Each configuration kind is parsed once, at the border, into these
 //! types; every later step takes them as true.
 
-pub mod mesh;
 pub mod kinds;
+pub mod mesh;

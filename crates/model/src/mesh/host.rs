@@ -102,6 +102,9 @@ mod tests {
     fn most_specific_first() {
         let mut hosts = ["*", "*.com", "b.com", "*.a.com", "a.com"].map(Host::new);
         hosts.sort_by(|a, b| a.specificity().cmp(&b.specificity()));
-        assert_eq!(hosts.map(|h| h.to_string()), ["a.com", "b.com", "*.a.com", "*.com", "*"]);
+        assert_eq!(
+            hosts.map(|h| h.to_string()),
+            ["a.com", "b.com", "*.a.com", "*.com", "*"]
+        );
     }
 }

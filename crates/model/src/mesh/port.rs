@@ -58,7 +58,10 @@ impl Protocol {
     }
 
     pub fn is_http(self) -> bool {
-        matches!(self, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb)
+        matches!(
+            self,
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb
+        )
     }
 
     pub fn is_http2(self) -> bool {
@@ -91,7 +94,11 @@ mod tests {
             ("UDP", None, "http", Protocol::Udp),
         ];
         for (transport, app, name, expected) in cases {
-            assert_eq!(Protocol::of_port(transport, app, name), expected, "{transport} {app:?} {name}");
+            assert_eq!(
+                Protocol::of_port(transport, app, name),
+                expected,
+                "{transport} {app:?} {name}"
+            );
         }
     }
 }

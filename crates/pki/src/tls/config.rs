@@ -1,0 +1,265 @@
+//! rustls configurations.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{ClientConfig, NamedGroup, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::{ServerName, UnixTime};
+
+use super::verify::{AnyServer, Expected, MeshVerifier};
+use super::{Identity, Roots};
+use crate::SanMatch;
+
+/// What a server wants of its clients.
+#[derive(Clone, Debug)]
+pub enum ClientAuth {
+    /// Asks for no certificate.
+    None,
+    /// Verifies a certificate if one is presented.
+    Optional(Roots),
+    /// Insists on a certificate: mutual TLS.
+    Require(Roots),
+}
+
+/// What a client expects of its server.
+#[derive(Clone, Debug)]
+pub enum ServerVerify {
+    /// A workload: chain to a root, and one of its SANs matches one of these (none: any name). No host name.
+    Spiffe {
+        /// Trust anchors.
+        roots: Roots,
+        /// Names that will do.
+        sans: Vec<SanMatch>,
+    },
+    /// A server with a host name: chain to a root, valid for this name, whatever SNI is sent.
+    WebPki {
+        /// Trust anchors.
+        roots: Roots,
+        /// DNS name or address.
+        name: String,
+    },
+    /// Anyone.
+    Insecure,
+}
+
+/// Lowest TLS version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// 1.2 and 1.3.
+    #[default]
+    Tls12,
+    /// 1.3 only.
+    Tls13,
+}
+
+/// The moment by which certificates are judged; replaces the system's clock in tests.
+#[derive(Clone, Debug)]
+pub struct Clock(pub Arc<dyn ClockFn>);
+
+/// A function that tells the time.
+pub trait ClockFn: std::fmt::Debug + Send + Sync {
+    /// The moment.
+    fn now(&self) -> SystemTime;
+}
+
+/// What both sides may choose.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// Lowest version.
+    pub min_version: Version,
+    /// Offer and prefer the hybrid post-quantum key exchange.
+    pub post_quantum: bool,
+    /// A clock other than the system's.
+    pub clock: Option<Clock>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TlsError {
+    /// The name a server is to be verified for.
+    #[error("`{0}` is neither a DNS name nor an address")]
+    Name(String),
+    /// rustls refuses.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+const CLIENT_SESSIONS: usize = 64;
+/// Each ticket is a kilobyte of traffic per handshake; rustls clients use one at a time.
+const TICKETS_PER_HANDSHAKE: usize = 1;
+
+static BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+static NEWEST_VERSION: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+static HYBRID: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+static CLASSICAL: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = aws_lc_rs::default_provider();
+    provider
+        .kx_groups
+        .retain(|group| !matches!(group.name(), NamedGroup::X25519MLKEM768));
+    Arc::new(provider)
+});
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self {
+            min_version: Version::default(),
+            post_quantum: true,
+            clock: None,
+        }
+    }
+}
+
+/// A server that presents `identity`, admits clients by `auth` whose SANs match one of `sans` (none: any), and speaks `alpn`
+/// (most preferred first; none: no ALPN).
+pub fn server_config(
+    identity: &Identity,
+    auth: ClientAuth,
+    sans: &[SanMatch],
+    alpn: &[&[u8]],
+    options: TlsOptions,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = provider(options.post_quantum);
+    let verifier = |roots, mandatory| {
+        let algorithms = provider.signature_verification_algorithms;
+        Arc::new(MeshVerifier {
+            roots,
+            expected: Expected::Any(sans.to_vec()),
+            mandatory,
+            algorithms,
+        })
+    };
+    let builder = ServerConfig::builder_with_details(provider.clone(), options.time())
+        .with_protocol_versions(options.versions())
+        .map_err(setup)?;
+    let builder = match auth {
+        ClientAuth::None => builder.with_no_client_auth(),
+        ClientAuth::Optional(roots) => builder.with_client_cert_verifier(verifier(roots, false)),
+        ClientAuth::Require(roots) => builder.with_client_cert_verifier(verifier(roots, true)),
+    };
+    let mut config = builder.with_cert_resolver(presenting(identity.certified_key()));
+    config.alpn_protocols = protocols(alpn);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(setup)?;
+    config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// A client that presents `identity` when asked, admits servers by `verify`, and offers `alpn`.
+pub fn client_config(
+    identity: Option<&Identity>,
+    verify: ServerVerify,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_with(identity, verify, alpn, TlsOptions::default())
+}
+
+/// As [`client_config`], with options.
+pub fn client_config_with(
+    identity: Option<&Identity>,
+    verify: ServerVerify,
+    alpn: &[&[u8]],
+    options: TlsOptions,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = provider(options.post_quantum);
+    let verifier = server_verifier(verify, &provider)?;
+    let builder = ClientConfig::builder_with_details(provider, options.time())
+        .with_protocol_versions(options.versions())
+        .map_err(setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(presenting(identity.certified_key())),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols(alpn);
+    config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
+    Ok(Arc::new(config))
+}
+
+/// rustls' cryptography, with or without the hybrid group; one of each per process.
+pub(super) fn provider(post_quantum: bool) -> Arc<CryptoProvider> {
+    if post_quantum {
+        HYBRID.clone()
+    } else {
+        CLASSICAL.clone()
+    }
+}
+
+// === impl TlsOptions ===
+
+impl TlsOptions {
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        match self.min_version {
+            Version::Tls12 => BOTH_VERSIONS,
+            Version::Tls13 => NEWEST_VERSION,
+        }
+    }
+
+    fn time(&self) -> Arc<dyn TimeProvider> {
+        match &self.clock {
+            Some(clock) => Arc::new(clock.clone()),
+            None => Arc::new(DefaultTimeProvider),
+        }
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0
+            .now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .map(UnixTime::since_unix_epoch)
+    }
+}
+
+impl ClockFn for SystemTime {
+    fn now(&self) -> SystemTime {
+        *self
+    }
+}
+
+fn server_verifier(
+    verify: ServerVerify,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let algorithms = provider.signature_verification_algorithms;
+    Ok(match verify {
+        ServerVerify::Spiffe { roots, sans } => Arc::new(MeshVerifier {
+            roots,
+            expected: Expected::Any(sans),
+            mandatory: true,
+            algorithms,
+        }),
+        ServerVerify::Insecure => Arc::new(AnyServer(algorithms)),
+        ServerVerify::WebPki { roots, name } => {
+            let server = ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name))?;
+            Arc::new(MeshVerifier {
+                roots,
+                expected: Expected::Host(server),
+                mandatory: true,
+                algorithms,
+            })
+        }
+    })
+}
+
+fn presenting(key: Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(key))
+}
+
+fn protocols(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|protocol| protocol.to_vec()).collect()
+}
+
+fn setup(error: impl std::fmt::Display) -> TlsError {
+    TlsError::Setup(error.to_string())
+}

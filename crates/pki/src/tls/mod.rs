@@ -1,0 +1,24 @@
+//! TLS of the mesh on rustls: configurations whose verifiers check chain and SAN by policy and never a host name.
+//!
+//! - A server either asks for no client certificate, accepts one, or insists on one ([`ClientAuth`]). A client expects a workload
+//!   ([`ServerVerify::Spiffe`]), a public-web style server ([`ServerVerify::WebPki`]) or anyone.
+//! - A refusal is a typed [`Refusal`] naming what was presented and what was expected; [`explain`] finds it in the rustls error.
+//! - A server names no acceptable CAs in its request: a client of another root then still sends its certificate, and the refusal can name it.
+//! - Sessions are resumed on both sides. A configuration has its own ticket keys, so replacing it (new certificate, new roots) ends resumption
+//!   of what the old one admitted.
+//! - Key exchange prefers X25519MLKEM768; [`TlsOptions::post_quantum`] switches it off where middleboxes or audits demand that.
+
+mod config;
+mod identity;
+mod refusal;
+mod roots;
+mod verify;
+
+pub use config::{
+    ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with, server_config,
+};
+pub use identity::{Identity, IdentityError};
+pub use refusal::{Presented, Refusal, explain, refusal, time_text};
+pub use roots::Roots;
+
+pub use rustls;

@@ -1,0 +1,101 @@
+//! Trust anchors.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::config::provider;
+use crate::PeerCertificate;
+use crate::pem::{self, PemError};
+
+/// The roots that peers must lead to. Cheap to clone.
+#[derive(Clone)]
+pub struct Roots(Arc<Inner>);
+
+struct Inner {
+    anchors: Vec<TrustAnchor<'static>>,
+    certificates: Vec<PeerCertificate>,
+}
+
+// === impl Roots ===
+
+impl Roots {
+    /// Reads a PEM bundle of one or more roots.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PemError> {
+        let ders = pem::certificates(pem)?;
+        let anchor = |(index, der): (usize, &CertificateDer<'_>)| {
+            anchor_from_trusted_cert(der)
+                .map(|anchor| anchor.to_owned())
+                .map_err(|e| PemError::Malformed {
+                    index: index + 1,
+                    reason: format!("it cannot be a trust anchor ({e})"),
+                })
+        };
+        let anchors = ders.iter().enumerate().map(anchor).collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Inner {
+            anchors,
+            certificates: PeerCertificate::from_pem(pem)?,
+            ders,
+        })))
+    }
+
+    /// The roots, readable.
+    pub fn certificates(&self) -> &[PeerCertificate] {
+        &self.0.certificates
+    }
+
+    /// Whether this certificate leads to one of the roots at this moment, for use by a client.
+    pub fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(), webpki::Error> {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.verify(
+            leaf,
+            intermediates,
+            UnixTime::since_unix_epoch(since_epoch),
+            KeyUsage::client_auth(),
+        )
+    }
+
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), webpki::Error> {
+        let algorithms = provider(true).signature_verification_algorithms.all;
+        let leaf = EndEntityCert::try_from(leaf)?;
+        leaf.verify_for_usage(algorithms, &self.0.anchors, intermediates, now, usage, None, None)
+            .map(|_| ())
+    }
+
+    /// `subject` and key of each root, for messages.
+    pub(super) fn summary(&self) -> Vec<String> {
+        self.0
+            .certificates
+            .iter()
+            .map(|root| key_summary(&root.subject, &root.subject_key_id))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Roots").field(&self.summary()).finish()
+    }
+}
+
+/// A name, with the start of its key's identifier: two meshes often name their roots alike.
+pub(super) fn key_summary(name: &str, key_id: &str) -> String {
+    match key_id.get(..12) {
+        Some(start) => format!("`{name}` (key {start}…)"),
+        None => format!("`{name}`"),
+    }
+}

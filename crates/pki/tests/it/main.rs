@@ -1,0 +1,6 @@
+//! The public face of the crate: one test executable, a file per subject.
+
+mod ca;
+mod jwt;
+mod support;
+mod tls;

@@ -38,7 +38,6 @@ impl Roots {
         Ok(Self(Arc::new(Inner {
             anchors,
             certificates: PeerCertificate::from_pem(pem)?,
-            ders,
         })))
     }
 

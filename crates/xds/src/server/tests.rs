@@ -1,0 +1,6 @@
+//! Conversations, written down.
+
+mod delta;
+mod limits;
+mod script;
+mod sotw;

@@ -5,6 +5,7 @@
 //! field already has an effect is said in one place, [`status`], never here.
 
 pub mod authentication;
+pub mod catalog;
 mod destination_rule;
 pub mod duration;
 mod envoy_filter;
@@ -14,8 +15,11 @@ pub mod mesh_config;
 mod proxy_config;
 mod security;
 mod service_entry;
+pub mod shape;
 mod sidecar;
+pub mod status;
 mod string_match;
+pub mod validate;
 mod virtual_service;
 mod workload;
 

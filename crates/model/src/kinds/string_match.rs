@@ -1,10 +1,9 @@
 //! How a piece of text is matched, the same in every kind.
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error};
 
 /// One condition on a text. In YAML a map with one of the keys `exact`, `prefix`, `regex`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "Fields")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StringMatch {
     Exact(String),
     Prefix(String),
@@ -14,8 +13,8 @@ pub enum StringMatch {
     Present,
 }
 
-/// The YAML form, before it is known that one key is given.
-#[derive(Default, Deserialize)]
+/// The YAML form, before it is known that at most one key is given.
+#[derive(Default, serde::Deserialize)]
 #[serde(default, rename = "StringMatch", rename_all = "camelCase")]
 struct Fields {
     exact: Option<String>,
@@ -23,16 +22,36 @@ struct Fields {
     regex: Option<String>,
 }
 
-impl TryFrom<Fields> for StringMatch {
-    type Error = &'static str;
-
-    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+impl<'de> Deserialize<'de> for StringMatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Only the shape's tracer is not "human readable": it fills every field at once, which no document may.
+        let traced = !deserializer.is_human_readable();
+        let fields = Fields::deserialize(deserializer)?;
         match (fields.exact, fields.prefix, fields.regex) {
             (None, None, None) => Ok(StringMatch::Present),
             (Some(text), None, None) => Ok(StringMatch::Exact(text)),
             (None, Some(text), None) => Ok(StringMatch::Prefix(text)),
             (None, None, Some(text)) => Ok(StringMatch::Regex(text)),
-            _ => Err("exact, prefix and regex exclude one another: give one of them"),
+            _ if traced => Ok(StringMatch::Present),
+            _ => Err(D::Error::custom(
+                "exact, prefix and regex exclude one another: give one of them",
+            )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_one_condition() {
+        let read = |text: &str| serde_json::from_str::<StringMatch>(text).ok();
+        assert_eq!(read(r#"{"exact":"a"}"#), Some(StringMatch::Exact("a".into())));
+        assert_eq!(read(r#"{"prefix":""}"#), Some(StringMatch::Prefix("".into())));
+        assert_eq!(read(r#"{"regex":"a.*"}"#), Some(StringMatch::Regex("a.*".into())));
+        assert_eq!(read("{}"), Some(StringMatch::Present));
+        assert_eq!(read(r#"{"exact":"a","prefix":"b"}"#), None);
+        assert_eq!(read(r#""a""#), None);
     }
 }

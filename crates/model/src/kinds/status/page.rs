@@ -1,0 +1,139 @@
+//! The compatibility page, made from the tables.
+
+use std::fmt::Write;
+
+use super::{Status, of};
+use crate::kinds::catalog::{self, Effect, Scope};
+use crate::kinds::shape::Shape;
+
+const HEAD: &str = "\
+# Compatibility
+
+This page is generated from the tables in `crates/model/src/kinds/status` and `crates/model/src/kinds/catalog.rs`; a test keeps
+the two equal. To renew it: `UPDATE=1 cargo test -p model compatibility`.
+
+Every field of every API version is read. What a field does is one of:
+
+| Status | Meaning |
+|---|---|
+| works | has its effect with our own proxy and with Envoy |
+| Envoy only | has its effect only with Envoy as the data plane (`--data-plane envoy`) |
+| no effect | is read, checked and **reported** with its file and line, and changes nothing yet |
+
+A field that no version of the API knows is reported too, with the name that was probably meant. Field names are read in both
+of protobuf's spellings (`httpHeaderName`, `http_header_name`); `null` means \"not given\".
+";
+
+/// Renders the whole page.
+pub fn compatibility_page() -> String {
+    let mut page = HEAD.to_owned();
+    decisions(&mut page);
+    kinds(&mut page);
+    for (kind, shape) in catalog::shapes() {
+        let effect = catalog::by_kind(kind).map_or(Effect::Works, |entry| entry.effect);
+        fields(&mut page, kind, effect, shape);
+    }
+    page
+}
+
+fn decisions(page: &mut String) {
+    page.push_str(
+        "\n## Decisions where the original's text and its behaviour differ\n\nThe documented intent wins.\n\n",
+    );
+    for decision in DECISIONS {
+        let _ = writeln!(page, "- {decision}");
+    }
+}
+
+fn kinds(page: &mut String) {
+    page.push_str("\n## Kinds\n\n| Kind | Group | Versions | Scope | Status |\n|---|---|---|---|---|\n");
+    for entry in catalog::ENTRIES {
+        let scope = if entry.scope == Scope::Cluster {
+            "cluster"
+        } else {
+            "namespace"
+        };
+        let group = if entry.group.is_empty() { "(core)" } else { entry.group };
+        let _ = writeln!(
+            page,
+            "| {} | {group} | {} | {scope} | {} |",
+            entry.kind,
+            entry.versions.join(", "),
+            entry.effect.describe()
+        );
+    }
+    page.push_str("\nMeshConfig is no object of its own: a file given to `--meshConfig`, or the key `mesh` of the ConfigMap `istio`.\n");
+}
+
+fn fields(page: &mut String, kind: &str, effect: Effect, shape: &Shape) {
+    let _ = writeln!(page, "\n## {kind}\n");
+    if effect != Effect::Works {
+        let _ = writeln!(page, "The kind as a whole {}.\n", effect.describe());
+    }
+    page.push_str("| Field | Value | Status | Note |\n|---|---|---|---|\n");
+    // Path of the field without effect that the walk is below, if any.
+    let mut dead: Option<String> = (effect != Effect::Works).then(String::new);
+    shape.fields(&mut |path, message, field, below| {
+        if dead.as_ref().is_some_and(|top| !top.is_empty() && !is_below(path, top)) {
+            dead = None;
+        }
+        let known = of(message, field);
+        let note = known.map_or("", |(_, note)| note);
+        let status = if dead.is_some() {
+            Status::Unsupported
+        } else {
+            known.map_or(Status::Unsupported, |(status, _)| status)
+        };
+        if status == Status::Unsupported && dead.is_none() {
+            dead = Some(path.to_owned());
+        }
+        let _ = writeln!(page, "| `{path}` | {} | {} | {note} |", below.describe(), word(status));
+        true
+    });
+}
+
+fn is_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.starts_with(['.', '[']))
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Works => "works",
+        Status::EnvoyOnly => "Envoy only",
+        Status::Unsupported => "no effect",
+    }
+}
+
+const DECISIONS: &[&str] = &[
+    "`retries.attempts: 0` is valid and switches retries off; 1.1's validation refused it.",
+    "`match.sourceLabels` counts beside `match.gateways`; 1.1 ignored it there.",
+    "An EnvoyFilter applies in its own namespace, in the root namespace to all; 1.1's form applied everywhere.",
+    "A later DestinationRule for the same host adds its subsets; its top-level policy is reported as without effect.",
+    "`exportTo` takes any number of namespaces, `.`, `*` and `~`; 1.1 read the first entry only.",
+    "Weights of a route may have any sum; 1.1 wanted 100.",
+    "An empty Endpoints object removes its endpoints at once; 1.1 waited for the next push.",
+    "A VirtualService without hosts, a route without destination and other incomplete objects are refused whole: the last good \
+     version of the object stays in force.",
+    "Two objects of one kind and name: the first one read (by source, then by file name) counts, the other is reported.",
+    "Where two objects claim the same thing, the older wins. An object without `metadata.creationTimestamp` is as old as its place \
+     among all files: sorted by path, then by position in the file.",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compatibility_page_is_up_to_date() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
+        let page = compatibility_page();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &page).expect("docs/compatibility.md can be written");
+        }
+        let stored = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            stored == page,
+            "docs/compatibility.md is out of date: run UPDATE=1 cargo test -p model compatibility"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Rules of Sidecar.
+
+use super::common::{host, is_dns_label, port, workload_selector};
+use super::{Context, Issues, Validate};
+use crate::kinds::Sidecar;
+
+impl Validate for Sidecar {
+    fn validate(&self, _: Context<'_>, issues: &mut Issues) {
+        workload_selector(self.workload_selector.as_ref(), issues);
+        for (index, listener) in self.egress.iter().enumerate() {
+            let path = format!("spec.egress[{index}]");
+            match &listener.port {
+                Some(selector) => port(&format!("{path}.port.number"), selector.number, issues),
+                None if index + 1 != self.egress.len() => {
+                    let rule = "only the last listener may leave out its port: it takes what the others do not";
+                    issues.error(&path, rule, "give it a port, or move it to the end");
+                }
+                None => {}
+            }
+            if listener.hosts.is_empty() {
+                issues.error(
+                    format!("{path}.hosts"),
+                    "a listener needs hosts",
+                    "write for example \"./*\" or \"*/*\"",
+                );
+            }
+            for (index, text) in listener.hosts.iter().enumerate() {
+                egress_host(&format!("{path}.hosts[{index}]"), text, issues);
+            }
+        }
+        for (index, listener) in self.ingress.iter().enumerate() {
+            let path = format!("spec.ingress[{index}]");
+            port(&format!("{path}.port.number"), listener.port.number, issues);
+            if let Some(tls) = &listener.tls {
+                super::gateway::tls_settings(&format!("{path}.tls"), tls, issues);
+            }
+        }
+    }
+}
+
+/// `namespace/host`; the namespace may be `.`, `*` or `~`.
+fn egress_host(path: &str, text: &str, issues: &mut Issues) {
+    const FORM: &str = "write namespace/host, ./host, */host or ~/*";
+    match text.split_once('/') {
+        None => issues.error(path, format!("{text:?} does not say in which namespace"), FORM),
+        Some((namespace, name)) => {
+            if !matches!(namespace, "." | "*" | "~") && !is_dns_label(namespace) {
+                issues.error(path, format!("{namespace:?} is not a namespace"), FORM);
+            }
+            host(path, name, issues);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The end of a pod: nobody is sent here any more, those who are here finish, then the proxy goes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::admin::Admin;
+
+/// How often open connections are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a drain takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminationSettings {
+    /// The longest.
+    pub drain: Duration,
+    /// The shortest: endpoints need this long to forget the pod, connections or not.
+    pub minimum: Duration,
+    /// End before `drain` once no connection is left.
+    pub until_idle: bool,
+}
+
+/// Tells the proxy to turn new work away and to let go of what it has. A proxy that cannot be told is about to be stopped anyway.
+pub(super) async fn begin_drain(admin: &Admin) {
+    for path in ["/healthcheck/fail", "/drain_listeners?graceful&skip_exit"] {
+        if let Err(error) = admin.post(path).await {
+            tracing::warn!(%error, path, "the proxy was not told to drain");
+        }
+    }
+}
+
+/// Waits until the drain is over.
+pub(super) async fn drained(admin: &Admin, settings: &TerminationSettings) {
+    let end = Instant::now() + settings.drain;
+    tracing::info!(drain = ?settings.drain, minimum = ?settings.minimum, until_idle = settings.until_idle, "draining");
+    if settings.until_idle {
+        sleep(settings.minimum).await;
+        tokio::select! {
+            () = sleep_until(end) => {}
+            () = idle(admin) => return,
+        }
+    }
+    sleep_until(end).await;
+}
+
+/// Completes when no client is connected. Never does so if the proxy does not count its clients.
+async fn idle(admin: &Admin) {
+    loop {
+        match admin.active_connections().await {
+            Ok(Some(0)) => return,
+            Ok(active) => tracing::debug!(?active, "connections left"),
+            Err(error) => tracing::debug!(%error, "connections cannot be counted"),
+        }
+        sleep(COUNT_EVERY).await;
+    }
+}

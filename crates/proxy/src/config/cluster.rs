@@ -1,0 +1,190 @@
+//! Clusters and their endpoints.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::UpstreamTls;
+use crate::stats::{ClusterStats, EndpointStats};
+
+pub struct Cluster {
+    pub name: Arc<str>,
+    pub discovery: Discovery,
+    pub lb: LbPolicy,
+    pub connect_timeout: Duration,
+    pub http: HttpOptions,
+    pub transports: Transports,
+    pub breakers: CircuitBreakers,
+    pub outlier: Option<Outlier>,
+    /// Percentage of healthy endpoints below which all are used (Envoy's panic threshold, default 50).
+    pub panic_threshold: f64,
+    /// Local address to dial from.
+    pub source: Option<IpAddr>,
+    /// Time, interval, probes of TCP keep-alive.
+    pub keepalive: Option<(Duration, Duration, u32)>,
+    pub identity: ClusterIdentity,
+    /// Kept over updates of the same name.
+    pub stats: Arc<ClusterStats>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    Static,
+    Eds { service_name: Arc<str> },
+    /// Every address of every name; names are those of the inline endpoints.
+    StrictDns { refresh: Duration },
+    /// One address at a time.
+    LogicalDns { refresh: Duration },
+    /// The address the client dialled.
+    OriginalDst,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LbPolicy {
+    RoundRobin,
+    /// Of `choices` drawn at random, the one with the fewest active requests.
+    LeastRequest { choices: u32 },
+    Random,
+    RingHash { min_size: u64, max_size: u64 },
+    Maglev { table_size: u64 },
+    /// With [`Discovery::OriginalDst`] only.
+    Provided,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpOptions {
+    pub protocol: UpstreamProtocol,
+    /// Close an idle connection after this long (Envoy's default: 1 h).
+    pub idle_timeout: Duration,
+    /// 0: no limit.
+    pub max_requests_per_connection: u32,
+    pub max_concurrent_streams: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    Http2,
+    /// What the downstream connection speaks.
+    Downstream,
+    /// What ALPN agreed on.
+    Auto,
+}
+
+/// How to reach an endpoint: plainly, or by TLS; chosen per endpoint by its metadata (auto-mTLS).
+pub struct Transports {
+    pub matches: Vec<TransportMatch>,
+    pub default: Transport,
+}
+
+pub struct TransportMatch {
+    pub name: Arc<str>,
+    /// All of these must be in the endpoint's `envoy.transport_socket_match` metadata; empty matches every endpoint.
+    pub labels: BTreeMap<String, String>,
+    pub transport: Transport,
+}
+
+#[derive(Clone)]
+pub enum Transport {
+    Plain,
+    Tls(Arc<UpstreamTls>),
+}
+
+impl Transports {
+    /// The index into `matches` for an endpoint with these labels; `None` is the default transport. Done once per endpoint.
+    pub fn select(&self, labels: &BTreeMap<String, String>) -> Option<usize> {
+        let fits = |m: &TransportMatch| m.labels.iter().all(|(key, value)| labels.get(key) == Some(value));
+        self.matches.iter().position(fits)
+    }
+
+    pub fn get(&self, index: Option<usize>) -> &Transport {
+        index.and_then(|i| self.matches.get(i)).map_or(&self.default, |m| &m.transport)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitBreakers {
+    pub max_connections: u32,
+    pub max_pending_requests: u32,
+    pub max_requests: u32,
+    pub max_retries: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlier {
+    /// `None`: not enforced.
+    pub consecutive_5xx: Option<u32>,
+    pub consecutive_gateway_failure: Option<u32>,
+    pub consecutive_local_origin_failure: Option<u32>,
+    pub split_local_origin: bool,
+    pub interval: Duration,
+    pub base_ejection_time: Duration,
+    pub max_ejection_time: Duration,
+    /// 0–100; at least one endpoint may be ejected all the same.
+    pub max_ejection_percent: u32,
+}
+
+/// The service behind a cluster, for `destination_service*` labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    pub service_host: Arc<str>,
+    pub service_name: Arc<str>,
+    pub service_namespace: Arc<str>,
+}
+
+/// All endpoints of a cluster, by priority. Immutable: an update is a new set, in which a kept address keeps its [`Endpoint::stats`].
+#[derive(Default)]
+pub struct EndpointSet {
+    /// Grows with each update of this cluster, so that a worker knows when to rebuild what it derived.
+    pub generation: u64,
+    /// Priority 0 first.
+    pub priorities: Vec<Vec<Arc<Endpoint>>>,
+    /// Whether localities are weighted (else endpoints of one priority are one pool).
+    pub locality_weighted: bool,
+}
+
+pub struct Endpoint {
+    pub address: EndpointAddress,
+    /// As metrics, `/clusters` and the access log print it.
+    pub address_text: Arc<str>,
+    pub hostname: Arc<str>,
+    pub weight: u32,
+    pub health: Health,
+    /// `region/zone/subzone`.
+    pub locality: Arc<str>,
+    pub locality_weight: u32,
+    /// Index of its transport, see [`Transports::select`].
+    pub transport: Option<usize>,
+    /// What its `istio` metadata says of the workload.
+    pub peer: PeerLabels,
+    pub stats: Arc<EndpointStats>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    Socket(SocketAddr),
+    Pipe(PathBuf),
+}
+
+/// Health as the control plane says it; ejection is in [`EndpointStats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Healthy,
+    /// Open connections live on, new requests go elsewhere unless nothing else is left.
+    Draining,
+    Unhealthy,
+}
+
+/// The workload at the other end of a request, as `istio_*` labels name it. Empty parts are reported as `unknown`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerLabels {
+    pub workload: Arc<str>,
+    pub namespace: Arc<str>,
+    pub app: Arc<str>,
+    pub version: Arc<str>,
+    pub canonical_service: Arc<str>,
+    pub canonical_revision: Arc<str>,
+    pub cluster: Arc<str>,
+}

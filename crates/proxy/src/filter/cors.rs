@@ -1,0 +1,65 @@
+//! Cross-origin requests (`envoy.filters.http.cors`): preflights are answered here, other answers get the allowing headers.
+
+use std::sync::Arc;
+
+use super::{Filter, FilterContext, Flow};
+use crate::config::CorsPolicy;
+use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Value};
+use crate::http::LocalReply;
+use crate::http::routing::text_matches;
+
+pub struct Cors;
+
+/// Remembered from the request: this origin may read the answer.
+struct Allowed {
+    origin: Value,
+    policy: Arc<CorsPolicy>,
+}
+
+impl Filter for Cors {
+    fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Flow {
+        let Some(policy) = cx.route.and_then(|route| route.cors.clone()).filter(|policy| policy.enabled) else {
+            return Flow::Continue;
+        };
+        let Some(origin) = head.headers.get("origin").cloned() else { return Flow::Continue };
+        let allowed = origin.to_str().is_ok_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
+        let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
+        match (preflight, allowed) {
+            (true, true) => Flow::Respond(preflight_answer(&policy, origin)),
+            (true, false) if !policy.forward_not_matching_preflights => Flow::Respond(LocalReply::new(200, "cors_response")),
+            (false, true) => {
+                cx.state.put(Allowed { origin, policy });
+                Flow::Continue
+            }
+            _ => Flow::Continue,
+        }
+    }
+
+    fn response(&self, cx: &mut FilterContext<'_>, head: &mut ResponseHead) {
+        let Some(allowed) = cx.state.get::<Allowed>() else { return };
+        allow(&mut head.headers, &allowed.policy, allowed.origin.clone());
+        put(&mut head.headers, "access-control-expose-headers", &allowed.policy.expose_headers);
+    }
+}
+
+fn preflight_answer(policy: &CorsPolicy, origin: Value) -> LocalReply {
+    let mut headers = Headers::default();
+    allow(&mut headers, policy, origin);
+    put(&mut headers, "access-control-allow-methods", &policy.allow_methods);
+    put(&mut headers, "access-control-allow-headers", &policy.allow_headers);
+    put(&mut headers, "access-control-max-age", &policy.max_age);
+    LocalReply::new(200, "cors_response").headers(headers)
+}
+
+fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value) {
+    headers.set(Name::from_static("access-control-allow-origin"), origin);
+    if policy.allow_credentials {
+        headers.set(Name::from_static("access-control-allow-credentials"), Value::from_static("true"));
+    }
+}
+
+fn put(headers: &mut Headers, name: &'static str, text: &str) {
+    if let (false, Ok(value)) = (text.is_empty(), Value::from_str(text)) {
+        headers.set(Name::from_static(name), value);
+    }
+}

@@ -1,0 +1,213 @@
+//! What a connection manager does to the headers of every request before routing, and of every response at the end.
+
+use std::net::SocketAddr;
+
+use crate::config::{HttpConnectionManager, ServerHeader};
+use crate::connection::ConnectionInfo;
+use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
+
+const XFF: &str = "x-forwarded-for";
+const XFP: &str = "x-forwarded-proto";
+const REQUEST_ID: &str = "x-request-id";
+
+/// Fields that belong to one connection and never pass.
+const HOP_BY_HOP: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "transfer-encoding", "upgrade"];
+
+/// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays.
+pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
+    let named: Vec<String> = headers
+        .all("connection")
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(|token| token.trim().to_ascii_lowercase())
+        .filter(|token| !token.is_empty() && token != "close" && token != "te")
+        .collect();
+    let trailers = headers.has_token("te", "trailers");
+    headers.retain(|name, _| {
+        let name = name.as_str();
+        !HOP_BY_HOP.contains(&name) && name != "te" && !named.iter().any(|n| n == name)
+    });
+    if trailers {
+        headers.set(Name::from_static("te"), Value::from_static("trailers"));
+    }
+}
+
+/// Forwarding headers, request id and host, as the connection manager says.
+pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
+    if manager.use_remote_address {
+        // From here on the request is the mesh's: what outsiders say about it is not believed.
+        head.headers.retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
+        if !manager.skip_xff_append {
+            head.headers.append_to_list(Name::from_static(XFF), &connection.remote.ip().to_string());
+        }
+        head.headers.set(Name::from_static(XFP), Value::from_static(head.scheme));
+    } else if !head.headers.contains(XFP) {
+        head.headers.set(Name::from_static(XFP), Value::from_static(head.scheme));
+    }
+    request_id(manager, head);
+    strip_port(manager, connection.local, head);
+}
+
+fn is_peer_metadata(name: &Name) -> bool {
+    name.as_str() == crate::telemetry::PEER_METADATA || name.as_str() == crate::telemetry::PEER_METADATA_ID
+}
+
+fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {
+    let external = manager.use_remote_address && !manager.preserve_external_request_id;
+    if manager.generate_request_id && (external || !head.headers.contains(REQUEST_ID)) {
+        head.headers.set(Name::from_static(REQUEST_ID), new_request_id());
+    }
+}
+
+/// A random UUID (version 4).
+fn new_request_id() -> Value {
+    let bits = fastrand::u128(..) & !(0xf << 76) | (0x4 << 76);
+    let bits = bits & !(0x3 << 62) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    Value::from_str(&text).unwrap_or_else(|_| Value::from_static("-"))
+}
+
+fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut RequestHead) {
+    let host = super::routing::without_port(&head.authority);
+    if host.len() == head.authority.len() {
+        return;
+    }
+    let port = &head.authority.as_str()[host.len() + 1..];
+    if manager.strip_any_host_port || (manager.strip_matching_host_port && port.parse() == Ok(local.port())) {
+        head.authority = Text::from(host);
+    }
+}
+
+/// The path as routing and access rules see it: `.` and `..` resolved, and (if asked) repeated slashes merged.
+///
+/// # Errors
+/// If the path leaves the root or holds a NUL: the request is answered 400.
+pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut RequestHead) -> Result<(), ()> {
+    let path = head.path_only();
+    if !path.starts_with('/') || !(manager.normalize_path || manager.merge_slashes) {
+        return Ok(());
+    }
+    if path.contains("%00") {
+        return Err(());
+    }
+    let dotted = manager.normalize_path && (path.contains("/.") || path.contains("/%2") || path.contains('\\'));
+    let doubled = manager.merge_slashes && path.contains("//");
+    if !dotted && !doubled {
+        return Ok(());
+    }
+    let rest = head.path.as_str()[path.len()..].to_owned();
+    let mut clean = if dotted { resolve_dots(&decode_unreserved(path))? } else { path.to_owned() };
+    if manager.merge_slashes {
+        while clean.contains("//") {
+            clean = clean.replace("//", "/");
+        }
+    }
+    clean.push_str(&rest);
+    head.path = Text::from(clean);
+    Ok(())
+}
+
+/// `%2e` and other escapes of characters that need none; a backslash is a slash.
+fn decode_unreserved(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%').then(|| path.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match escaped {
+            Some(plain) if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => {
+                out.push(char::from(plain));
+                at += 3;
+                continue;
+            }
+            _ if byte == b'\\' => out.push('/'),
+            _ => {
+                let Some(c) = path[at..].chars().next() else { break };
+                out.push(c);
+                at += c.len_utf8();
+                continue;
+            }
+        }
+        at += 1;
+    }
+    out
+}
+
+fn resolve_dots(path: &str) -> Result<String, ()> {
+    let mut segments: Vec<&str> = Vec::new();
+    let all: Vec<&str> = path[1..].split('/').collect();
+    for (i, segment) in all.iter().enumerate() {
+        let last = i + 1 == all.len();
+        match *segment {
+            "." if last => segments.push(""),
+            "." => {}
+            ".." => {
+                segments.pop().ok_or(())?;
+                if last {
+                    segments.push("");
+                }
+            }
+            other => segments.push(other),
+        }
+    }
+    Ok(format!("/{}", segments.join("/")))
+}
+
+/// The last touch on every response.
+pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut ResponseHead) {
+    let server = Name::from_static("server");
+    match manager.server_header {
+        ServerHeader::Overwrite => set_server(manager, head, server),
+        ServerHeader::AppendIfAbsent if !head.headers.contains("server") => set_server(manager, head, server),
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
+    }
+}
+
+fn set_server(manager: &HttpConnectionManager, head: &mut ResponseHead, name: Name) {
+    if let Ok(value) = Value::from_str(&manager.server_name) {
+        head.headers.set(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_are_resolved_and_never_leave_the_root() {
+        let cases = [
+            ("/a/./b", Ok("/a/b")),
+            ("/a/../b", Ok("/b")),
+            ("/a/b/..", Ok("/a/")),
+            ("/a/.", Ok("/a/")),
+            ("/..", Err(())),
+            ("/a/../../b", Err(())),
+            ("/a//b", Ok("/a//b")),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(resolve_dots(path).as_deref(), expected.as_ref().map(|e: &&str| *e).map_err(|e| e), "{path}");
+        }
+        assert_eq!(decode_unreserved(r"/%2e%2E/%41\x%2Fy"), "/../A/x%2Fy");
+    }
+
+    #[test]
+    fn request_ids_are_uuids() {
+        let id = new_request_id();
+        let text = id.to_str().unwrap();
+        assert_eq!(text.len(), 36);
+        assert_eq!(text.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&text.as_bytes()[19]));
+    }
+
+    #[test]
+    fn connection_fields_do_not_pass() {
+        let mut headers = Headers::default();
+        for (name, value) in [("connection", "x-private, close"), ("x-private", "1"), ("te", "trailers, gzip"), ("accept", "*/*"), ("keep-alive", "5")] {
+            headers.append(Name::from_static(name), Value::from_static(value));
+        }
+        remove_hop_by_hop(&mut headers);
+        let left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        assert_eq!(left, [("accept", "*/*"), ("te", "trailers")]);
+    }
+}

@@ -1,0 +1,350 @@
+//! The `istio_*` metrics of today's sidecar: names, labels and buckets that Kiali and the dashboards read.
+//!
+//! A series is a group of relaxed atomics, found by its label texts once. A worker then finds it by a small key of identities (the
+//! cluster, the peer, the status), without touching text; the shared registry is locked only when a worker meets a new combination.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::peer::workload_labels;
+use super::record::{Flags, HttpVersion, Record};
+use crate::config::{Cluster, Direction, PeerLabels};
+use crate::stats::Counter;
+use crate::worker::Worker;
+
+/// Combinations that a worker remembers, and series that the process keeps: more are counted under no new label.
+const MAX_SERIES: usize = 10_000;
+
+/// Upper bounds of all histograms (milliseconds, and bytes).
+const BUCKETS: [f64; 19] = [
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0, 300_000.0,
+    600_000.0, 1_800_000.0, 3_600_000.0,
+];
+
+#[derive(Default)]
+struct Histogram {
+    buckets: [AtomicU64; BUCKETS.len()],
+    count: AtomicU64,
+    /// In thousandths, so that it can be an integer.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, value: f64) {
+        if let Some(bucket) = BUCKETS.iter().position(|bound| value <= *bound).and_then(|i| self.buckets.get(i)) {
+            bucket.fetch_add(1, Relaxed);
+        }
+        self.count.fetch_add(1, Relaxed);
+        self.sum.fetch_add((value * 1000.0) as u64, Relaxed);
+    }
+
+    fn render(&self, name: &str, labels: &str, out: &mut String) {
+        let mut total = 0;
+        for (bound, bucket) in BUCKETS.iter().zip(&self.buckets) {
+            total += bucket.load(Relaxed);
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
+        }
+        let count = self.count.load(Relaxed);
+        let sum = self.sum.load(Relaxed) as f64 / 1000.0;
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
+    }
+}
+
+/// One combination of labels of HTTP traffic.
+#[derive(Default)]
+pub struct RequestCounters {
+    requests: Counter,
+    duration: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+    request_messages: Counter,
+    response_messages: Counter,
+    grpc: bool,
+}
+
+/// One combination of labels of opaque traffic.
+#[derive(Default)]
+pub struct TcpCounters {
+    pub opened: Counter,
+    pub closed: Counter,
+    /// Bytes from the client.
+    pub received: Counter,
+    /// Bytes to the client.
+    pub sent: Counter,
+}
+
+/// Every series of the process, by its rendered labels.
+#[derive(Default)]
+pub struct MeshMetrics {
+    requests: Mutex<BTreeMap<Arc<str>, Arc<RequestCounters>>>,
+    tcp: Mutex<BTreeMap<Arc<str>, Arc<TcpCounters>>>,
+}
+
+impl MeshMetrics {
+    fn requests(&self, labels: String, grpc: bool) -> Arc<RequestCounters> {
+        let mut all = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = all.get(labels.as_str()) {
+            return series.clone();
+        }
+        let series = Arc::new(RequestCounters { grpc, ..Default::default() });
+        if all.len() < MAX_SERIES {
+            all.insert(labels.into(), series.clone());
+        }
+        series
+    }
+
+    fn tcp(&self, labels: String) -> Arc<TcpCounters> {
+        let mut all = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = all.get(labels.as_str()) {
+            return series.clone();
+        }
+        let series = Arc::new(TcpCounters::default());
+        if all.len() < MAX_SERIES {
+            all.insert(labels.into(), series.clone());
+        }
+        series
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1", runtime::version::VERSION);
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let grpc = || requests.iter().filter(|(_, series)| series.grpc);
+        counters(&mut out, "istio_requests_total", requests.iter().map(|(l, s)| (l, &s.requests)));
+        counters(&mut out, "istio_request_messages_total", grpc().map(|(l, s)| (l, &s.request_messages)));
+        counters(&mut out, "istio_response_messages_total", grpc().map(|(l, s)| (l, &s.response_messages)));
+        histograms(&mut out, "istio_request_duration_milliseconds", requests.iter().map(|(l, s)| (l, &s.duration)));
+        histograms(&mut out, "istio_request_bytes", requests.iter().map(|(l, s)| (l, &s.request_bytes)));
+        histograms(&mut out, "istio_response_bytes", requests.iter().map(|(l, s)| (l, &s.response_bytes)));
+        let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        counters(&mut out, "istio_tcp_connections_opened_total", tcp.iter().map(|(l, s)| (l, &s.opened)));
+        counters(&mut out, "istio_tcp_connections_closed_total", tcp.iter().map(|(l, s)| (l, &s.closed)));
+        counters(&mut out, "istio_tcp_received_bytes_total", tcp.iter().map(|(l, s)| (l, &s.received)));
+        counters(&mut out, "istio_tcp_sent_bytes_total", tcp.iter().map(|(l, s)| (l, &s.sent)));
+        out
+    }
+}
+
+fn counters<'a>(out: &mut String, name: &str, series: impl Iterator<Item = (&'a Arc<str>, &'a Counter)>) {
+    let mut series = series.peekable();
+    if series.peek().is_some() {
+        let _ = writeln!(out, "# TYPE {name} counter");
+    }
+    for (labels, counter) in series {
+        let _ = writeln!(out, "{name}{{{labels}}} {}", counter.get());
+    }
+}
+
+fn histograms<'a>(out: &mut String, name: &str, series: impl Iterator<Item = (&'a Arc<str>, &'a Histogram)>) {
+    let mut series = series.peekable();
+    if series.peek().is_some() {
+        let _ = writeln!(out, "# TYPE {name} histogram");
+    }
+    for (labels, histogram) in series {
+        histogram.render(name, labels, out);
+    }
+}
+
+/// What tells two series apart, as identities. The parts are kept alive by [`Held`], so an address names one thing only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    direction: Direction,
+    cluster: usize,
+    downstream_peer: usize,
+    upstream_peer: usize,
+    principal: usize,
+    status: u16,
+    grpc_status: Option<u32>,
+    flags: Flags,
+    protocol: Option<HttpVersion>,
+    grpc: bool,
+    mutual_tls: bool,
+}
+
+/// What keeps the addresses in a [`Key`] from being reused.
+struct Held {
+    _cluster: Option<Arc<Cluster>>,
+    _downstream: Option<Arc<PeerLabels>>,
+    _upstream: Option<Arc<PeerLabels>>,
+    _endpoint: Option<Arc<crate::config::Endpoint>>,
+    _principal: Option<Arc<pki::peer::PeerCertificate>>,
+    _upstream_principal: Option<Arc<str>>,
+}
+
+/// The combinations that one worker has met.
+#[derive(Default)]
+pub struct WorkerMetrics {
+    requests: RefCell<HashMap<Key, (Arc<RequestCounters>, Held)>>,
+    tcp: RefCell<HashMap<Key, (Arc<TcpCounters>, Held)>>,
+}
+
+impl WorkerMetrics {
+    pub(super) fn request(&self, worker: &Worker, record: &Record) {
+        // Gateways and sidecars alike; a listener without a direction (15090) is no traffic of the mesh.
+        if record.connection.direction == Direction::Unspecified {
+            return;
+        }
+        let key = key(record);
+        let mut known = self.requests.borrow_mut();
+        if known.len() >= MAX_SERIES && !known.contains_key(&key) {
+            known.clear();
+        }
+        let (series, _) = known.entry(key).or_insert_with(|| {
+            let labels = request_labels(worker, record);
+            (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
+        });
+        series.requests.inc();
+        series.duration.observe(record.duration.as_secs_f64() * 1000.0);
+        series.request_bytes.observe(record.bytes_received as f64);
+        series.response_bytes.observe(record.bytes_sent as f64);
+        if record.grpc {
+            series.request_messages.add(record.request_messages);
+            series.response_messages.add(record.response_messages);
+        }
+    }
+
+    pub(super) fn tcp(&self, worker: &Worker, record: &Record) -> Arc<TcpCounters> {
+        let key = key(record);
+        let mut known = self.tcp.borrow_mut();
+        if known.len() >= MAX_SERIES && !known.contains_key(&key) {
+            known.clear();
+        }
+        let (series, _) = known.entry(key).or_insert_with(|| {
+            let mut labels = common_labels(worker, record);
+            // The flags of an open connection are not known yet; both ends of one connection must be one series.
+            let _ = write!(labels, ",request_protocol=\"tcp\",response_flags=\"-\"");
+            (worker.shared.mesh_metrics.tcp(labels), held(record))
+        });
+        series.clone()
+    }
+}
+
+fn key(record: &Record) -> Key {
+    let address = |p: *const ()| p as usize;
+    let connection = &record.connection;
+    let principal = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+    let upstream_peer = match (&record.upstream.peer, &record.upstream.endpoint) {
+        (Some(peer), _) => address(Arc::as_ptr(peer).cast()),
+        (None, Some(endpoint)) => address(Arc::as_ptr(endpoint).cast()),
+        (None, None) => 0,
+    };
+    let upstream_principal = record.upstream.peer_principal.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast()));
+    Key {
+        direction: connection.direction,
+        cluster: record.upstream.cluster.as_ref().map_or(0, |c| address(Arc::as_ptr(c).cast())),
+        downstream_peer: record.downstream_peer.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast())),
+        upstream_peer,
+        principal: principal.map_or(0, |p| address(Arc::as_ptr(p).cast())) ^ upstream_principal.rotate_left(32),
+        status: record.status,
+        grpc_status: record.grpc_status,
+        flags: if record.protocol.is_some() { record.flags } else { Flags::default() },
+        protocol: record.protocol,
+        grpc: record.grpc,
+        mutual_tls: connection.is_mutual_tls(),
+    }
+}
+
+fn held(record: &Record) -> Held {
+    Held {
+        _cluster: record.upstream.cluster.clone(),
+        _downstream: record.downstream_peer.clone(),
+        _upstream: record.upstream.peer.clone(),
+        _endpoint: record.upstream.endpoint.clone(),
+        _principal: record.connection.tls.as_ref().and_then(|tls| tls.peer.clone()),
+        _upstream_principal: record.upstream.peer_principal.clone(),
+    }
+}
+
+fn request_labels(worker: &Worker, record: &Record) -> String {
+    let mut labels = common_labels(worker, record);
+    let grpc_status = record.grpc_status.map_or(String::new(), |code| code.to_string());
+    let protocol = if record.grpc { "grpc" } else { "http" };
+    let _ = write!(
+        labels,
+        ",request_protocol=\"{protocol}\",response_code=\"{}\",grpc_response_status=\"{grpc_status}\",response_flags=\"{}\"",
+        record.status,
+        record.flags.text()
+    );
+    labels
+}
+
+fn common_labels(worker: &Worker, record: &Record) -> String {
+    let node = &worker.shared.node;
+    let own = workload_labels(&node.workload_name, &node.namespace, &node.cluster_id, |name| {
+        node.labels.get(name).map_or("", String::as_str)
+    });
+    let unknown = PeerLabels::default();
+    let inbound = record.connection.direction == Direction::Inbound;
+    let upstream = record.upstream.peer.as_deref().or(record.upstream.endpoint.as_deref().map(|endpoint| &endpoint.peer));
+    let (source, destination) = match inbound {
+        true => (record.downstream_peer.as_deref().unwrap_or(&unknown), &own),
+        false => (&own, upstream.unwrap_or(&unknown)),
+    };
+    let local_uri = record.connection.tls.as_ref().and_then(|tls| tls.local_uri.as_deref());
+    let (source_principal, destination_principal) = match inbound {
+        true => (record.connection.peer_principal(), local_uri),
+        false => (None, record.upstream.peer_principal.as_deref()),
+    };
+    let security = match (inbound, record.connection.is_mutual_tls()) {
+        (true, true) => "mutual_tls",
+        (true, false) => "none",
+        (false, _) => "unknown",
+    };
+    let cluster = record.upstream.cluster.as_deref().map(|cluster| &cluster.identity);
+    let (host, name, namespace) = cluster.map_or(("", "", ""), |c| (&c.service_host, &c.service_name, &c.service_namespace));
+    // Requests that left the mesh's registry are named by the cluster that took them.
+    let fallback = record.upstream.cluster_name.as_deref().filter(|name| !name.contains('|')).unwrap_or("");
+    let pick = |text: &'_ str| if text.is_empty() { fallback.to_owned() } else { text.to_owned() };
+    let mut out = String::with_capacity(1024);
+    let mut label = |name: &str, value: &str| {
+        let separator = if out.is_empty() { "" } else { "," };
+        let value = if value.is_empty() { "unknown" } else { value };
+        let _ = write!(out, "{separator}{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " "));
+    };
+    label("reporter", if inbound { "destination" } else { "source" });
+    workload(&mut label, "source", source, source_principal.unwrap_or_default());
+    workload(&mut label, "destination", destination, destination_principal.unwrap_or_default());
+    label("destination_service", &pick(host));
+    label("destination_service_name", &pick(name));
+    label("destination_service_namespace", namespace);
+    label("connection_security_policy", security);
+    out
+}
+
+fn workload(label: &mut impl FnMut(&str, &str), side: &str, peer: &PeerLabels, principal: &str) {
+    let fields: [(&str, &str); 8] = [
+        ("workload", &peer.workload),
+        ("workload_namespace", &peer.namespace),
+        ("principal", principal),
+        ("app", &peer.app),
+        ("version", &peer.version),
+        ("canonical_service", &peer.canonical_service),
+        ("canonical_revision", &peer.canonical_revision),
+        ("cluster", &peer.cluster),
+    ];
+    for (name, value) in fields {
+        label(&format!("{side}_{name}"), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_below_each_bound() {
+        let histogram = Histogram::default();
+        for value in [0.2, 3.0, 3.0, 7_200_000.0] {
+            histogram.observe(value);
+        }
+        let mut out = String::new();
+        histogram.render("h", "a=\"b\"", &mut out);
+        for line in ["h_bucket{a=\"b\",le=\"0.5\"} 1", "h_bucket{a=\"b\",le=\"5\"} 3", "h_bucket{a=\"b\",le=\"+Inf\"} 4", "h_count{a=\"b\"} 4"] {
+            assert!(out.contains(line), "{line} in\n{out}");
+        }
+    }
+}

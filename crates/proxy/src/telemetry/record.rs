@@ -1,0 +1,181 @@
+//! One record per request (or opaque connection): what happened, whose fault it was, and what the log and the metrics say of it.
+//!
+//! Retry, outlier detection, access log and metrics all read this one value.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::{Cluster, Endpoint, Route};
+use crate::connection::ConnectionInfo;
+
+/// Envoy's response flags, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal $text:literal;)*) => {
+        impl Flags {
+            $($(#[$doc])* pub const $name: Flags = Flags(1 << $bit);)*
+            const ALL: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text),)*];
+        }
+    };
+}
+
+flags! {
+    NO_HEALTHY_UPSTREAM = 1 "UH";
+    UPSTREAM_CONNECTION_FAILURE = 5 "UF";
+    UPSTREAM_OVERFLOW = 7 "UO";
+    NO_ROUTE = 8 "NR";
+    UPSTREAM_RETRY_LIMIT = 15 "URX";
+    NO_CLUSTER = 23 "NC";
+    DURATION_TIMEOUT = 22 "DT";
+    DOWNSTREAM_TERMINATED = 14 "DC";
+    UPSTREAM_REQUEST_TIMEOUT = 2 "UT";
+    LOCAL_RESET = 3 "LR";
+    UPSTREAM_REMOTE_RESET = 4 "UR";
+    UPSTREAM_TERMINATED = 6 "UC";
+    DELAY_INJECTED = 9 "DI";
+    FAULT_INJECTED = 10 "FI";
+    RATE_LIMITED = 11 "RL";
+    UNAUTHORIZED_EXTERNAL = 12 "UAEX";
+    STREAM_IDLE_TIMEOUT = 16 "SI";
+    DOWNSTREAM_PROTOCOL_ERROR = 18 "DPE";
+    UPSTREAM_PROTOCOL_ERROR = 24 "UPE";
+    UPSTREAM_MAX_DURATION = 20 "UMSDR";
+    OVERLOAD = 21 "OM";
+}
+
+impl Flags {
+    pub fn add(&mut self, flags: Flags) {
+        self.0 |= flags.0;
+    }
+
+    pub fn contains(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// `-`, or the short names separated by commas.
+    pub fn text(self) -> std::borrow::Cow<'static, str> {
+        let mut names = Self::ALL.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, text)| *text);
+        match (names.next(), names.next()) {
+            (None, _) => "-".into(),
+            (Some(one), None) => one.into(),
+            (Some(a), Some(b)) => {
+                let rest: Vec<_> = names.collect();
+                [[a, b].as_slice(), &rest].concat().join(",").into()
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl HttpVersion {
+    pub fn text(self) -> &'static str {
+        match self {
+            HttpVersion::Http10 => "HTTP/1.0",
+            HttpVersion::Http11 => "HTTP/1.1",
+            HttpVersion::Http2 => "HTTP/2",
+        }
+    }
+}
+
+/// The upstream side of the last attempt.
+#[derive(Clone, Default)]
+pub struct UpstreamRecord {
+    pub cluster: Option<Arc<Cluster>>,
+    /// Known even if the cluster is not (`NC`).
+    pub cluster_name: Option<Arc<str>>,
+    pub endpoint: Option<Arc<Endpoint>>,
+    pub local: Option<SocketAddr>,
+    /// Reason of a failed connection or handshake.
+    pub transport_failure: Option<Rc<str>>,
+    /// The server's SPIFFE identity, if it has shown one.
+    pub peer_principal: Option<Arc<str>>,
+    /// Labels that the peer itself announced (`x-envoy-peer-metadata` in its response): better than those of the endpoint.
+    pub peer: Option<Arc<crate::config::PeerLabels>>,
+    pub attempts: u32,
+}
+
+pub struct Record {
+    pub connection: Rc<ConnectionInfo>,
+    pub started: Instant,
+    pub started_at: SystemTime,
+    /// From `started` to the last byte.
+    pub duration: Duration,
+    /// From `started` to the upstream's response head.
+    pub upstream_service_time: Option<Duration>,
+    /// `None` for opaque TCP.
+    pub protocol: Option<HttpVersion>,
+    pub grpc: bool,
+    /// 0: no response was begun.
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub flags: Flags,
+    /// Envoy's `%RESPONSE_CODE_DETAILS%`: `via_upstream`, `route_not_found` …
+    pub details: std::borrow::Cow<'static, str>,
+    pub termination_details: Option<Rc<str>>,
+    /// Body bytes from and to the client.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub request_messages: u64,
+    pub response_messages: u64,
+    pub route: Option<Arc<Route>>,
+    pub route_name: Option<Arc<str>>,
+    pub upstream: UpstreamRecord,
+    /// Labels the client announced (`x-envoy-peer-metadata` in its request).
+    pub downstream_peer: Option<Arc<crate::config::PeerLabels>>,
+}
+
+impl Record {
+    pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<HttpVersion>) -> Self {
+        Record {
+            connection,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            duration: Duration::ZERO,
+            upstream_service_time: None,
+            protocol,
+            grpc: false,
+            status: 0,
+            grpc_status: None,
+            flags: Flags::default(),
+            details: std::borrow::Cow::Borrowed(""),
+            termination_details: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            request_messages: 0,
+            response_messages: 0,
+            route: None,
+            route_name: None,
+            upstream: UpstreamRecord::default(),
+            downstream_peer: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_as_envoy_does() {
+        let mut flags = Flags::default();
+        assert_eq!(flags.text(), "-");
+        flags.add(Flags::UPSTREAM_CONNECTION_FAILURE);
+        assert_eq!(flags.text(), "UF");
+        flags.add(Flags::UPSTREAM_RETRY_LIMIT);
+        assert_eq!(flags.text(), "UF,URX");
+    }
+}

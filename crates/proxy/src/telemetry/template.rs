@@ -1,0 +1,383 @@
+//! Envoy's `%COMMAND(ARGUMENT):LENGTH%` substitution, parsed once and evaluated per request.
+//!
+//! Used by access log formats and by values of added headers. Times are UTC.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::record::Record;
+use crate::head::{RequestHead, ResponseHead};
+
+#[derive(Clone, Debug, Default)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Box<str>),
+    Command { command: Command, limit: Option<usize> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address {
+    DownstreamLocal,
+    DownstreamRemote,
+    UpstreamHost,
+    UpstreamLocal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    WithoutPort,
+    PortOnly,
+}
+
+#[derive(Clone, Debug)]
+enum Command {
+    StartTime(Option<Box<str>>),
+    Request { name: Box<str>, alternative: Option<Box<str>> },
+    Response { name: Box<str>, alternative: Option<Box<str>> },
+    Address(Address, Shape),
+    Word(Word),
+    Constant(Box<str>),
+}
+
+macro_rules! words {
+    ($($name:ident $text:literal,)*) => {
+        /// Commands without arguments.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Word { $($name,)* }
+
+        impl Word {
+            fn parse(text: &str) -> Option<Word> {
+                match text { $($text => Some(Word::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    Protocol "PROTOCOL",
+    ResponseCode "RESPONSE_CODE",
+    ResponseCodeDetails "RESPONSE_CODE_DETAILS",
+    ResponseFlags "RESPONSE_FLAGS",
+    ConnectionTermination "CONNECTION_TERMINATION_DETAILS",
+    TransportFailure "UPSTREAM_TRANSPORT_FAILURE_REASON",
+    BytesReceived "BYTES_RECEIVED",
+    BytesSent "BYTES_SENT",
+    Duration "DURATION",
+    ResponseDuration "RESPONSE_DURATION",
+    UpstreamCluster "UPSTREAM_CLUSTER",
+    UpstreamClusterRaw "UPSTREAM_CLUSTER_RAW",
+    ServerName "REQUESTED_SERVER_NAME",
+    RouteName "ROUTE_NAME",
+    GrpcStatus "GRPC_STATUS",
+    GrpcStatusNumber "GRPC_STATUS_NUMBER",
+    DownstreamPeerUri "DOWNSTREAM_PEER_URI_SAN",
+    DownstreamPeerSubject "DOWNSTREAM_PEER_SUBJECT",
+    DownstreamLocalUri "DOWNSTREAM_LOCAL_URI_SAN",
+    DownstreamTlsVersion "DOWNSTREAM_TLS_VERSION",
+    UpstreamPeerUri "UPSTREAM_PEER_URI_SAN",
+    ConnectionId "CONNECTION_ID",
+    AttemptCount "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+}
+
+/// What a template is evaluated on. Parts that do not exist (yet) print as `-`.
+pub struct Subject<'a> {
+    pub record: &'a Record,
+    pub request: Option<&'a RequestHead>,
+    pub response: Option<&'a ResponseHead>,
+}
+
+impl Template {
+    /// # Errors
+    /// Names the command that is unknown or not closed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(start) = rest.find('%') {
+            push_text(&mut parts, &rest[..start]);
+            rest = &rest[start + 1..];
+            if let Some(after) = rest.strip_prefix('%') {
+                push_text(&mut parts, "%");
+                rest = after;
+                continue;
+            }
+            let end = command_end(rest).ok_or_else(|| format!("`%{rest}` has no closing `%`"))?;
+            parts.push(parse_command(&rest[..end])?);
+            rest = &rest[end + 1..];
+        }
+        push_text(&mut parts, rest);
+        Ok(Template { parts })
+    }
+
+    /// Text without commands, as it stands.
+    pub fn literal(text: &str) -> Self {
+        Template { parts: vec![Part::Text(text.into())] }
+    }
+
+    /// The text, if there are no commands in it.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Command { command, limit } => {
+                    let start = out.len();
+                    command.render(subject, out);
+                    if let Some(limit) = limit {
+                        out.truncate(out.len().min(start + limit));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn push_text(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Text(last)) => *last = format!("{last}{text}").into(),
+        _ => parts.push(Part::Text(text.into())),
+    }
+}
+
+/// Where the `%` that closes a command is: one inside parentheses (a time format) does not close it.
+fn command_end(text: &str) -> Option<usize> {
+    let mut depth = 0u32;
+    text.char_indices().find_map(|(at, c)| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            '%' if depth == 0 => return Some(at),
+            _ => {}
+        }
+        None
+    })
+}
+
+fn parse_command(text: &str) -> Result<Part, String> {
+    let unknown = || format!("`%{text}%` is no command this proxy knows");
+    let (name, argument, limit) = match text.split_once('(') {
+        Some((name, rest)) => {
+            let (argument, tail) = rest.rsplit_once(')').ok_or_else(unknown)?;
+            (name, Some(argument), tail.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((name, limit)) => (name, None, Some(limit)),
+            None => (text, None, None),
+        },
+    };
+    let limit = limit.map(|n| n.parse::<usize>().map_err(|_| unknown())).transpose()?;
+    let command = command(name, argument).ok_or_else(unknown)?;
+    Ok(Part::Command { command, limit })
+}
+
+fn command(name: &str, argument: Option<&str>) -> Option<Command> {
+    let header = |argument: &str| {
+        let (name, alternative) = match argument.split_once('?') {
+            Some((name, alternative)) => (name, Some(alternative)),
+            None => (argument, None),
+        };
+        (name.to_ascii_lowercase().into_boxed_str(), alternative.map(|a| a.to_ascii_lowercase().into_boxed_str()))
+    };
+    match (name, argument) {
+        ("START_TIME", format) => Some(Command::StartTime(format.filter(|f| !f.is_empty()).map(Into::into))),
+        ("REQ", Some(argument)) => {
+            let (name, alternative) = header(argument);
+            Some(Command::Request { name, alternative })
+        }
+        ("RESP", Some(argument)) => {
+            let (name, alternative) = header(argument);
+            Some(Command::Response { name, alternative })
+        }
+        ("HOSTNAME", None) => Some(Command::Constant(hostname().into())),
+        ("ENVIRONMENT", Some(name)) => Some(Command::Constant(std::env::var(name).unwrap_or_else(|_| "-".into()).into())),
+        (name, None) => address(name).or_else(|| Word::parse(name).map(Command::Word)),
+        _ => None,
+    }
+}
+
+fn address(name: &str) -> Option<Command> {
+    let shapes = [("_WITHOUT_PORT", Shape::WithoutPort), ("_PORT", Shape::PortOnly)];
+    let (base, shape) = shapes.iter().find_map(|(end, shape)| Some((name.strip_suffix(end)?, *shape))).unwrap_or((name, Shape::Whole));
+    let address = match base {
+        "DOWNSTREAM_LOCAL_ADDRESS" | "DOWNSTREAM_LOCAL" => Address::DownstreamLocal,
+        "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" | "DOWNSTREAM_REMOTE" => Address::DownstreamRemote,
+        "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Address::UpstreamHost,
+        "UPSTREAM_LOCAL_ADDRESS" => Address::UpstreamLocal,
+        _ => return None,
+    };
+    Some(Command::Address(address, shape))
+}
+
+fn hostname() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "-".into())
+}
+
+impl Command {
+    fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
+        match self {
+            Command::StartTime(format) => start_time(subject.record, format.as_deref(), out),
+            Command::Request { name, alternative } => {
+                let value = |name: &str| subject.request?.field(name);
+                text(value(name).or_else(|| value(alternative.as_deref()?)), out);
+            }
+            Command::Response { name, alternative } => {
+                let value = |name: &str| subject.response?.headers.text(name);
+                text(value(name).or_else(|| value(alternative.as_deref()?)), out);
+            }
+            Command::Address(which, shape) => address_text(subject.record, *which, *shape, out),
+            Command::Word(word) => word.render(subject.record, out),
+            Command::Constant(value) => out.extend_from_slice(value.as_bytes()),
+        }
+    }
+}
+
+impl Word {
+    fn render(self, record: &Record, out: &mut Vec<u8>) {
+        let connection = &record.connection;
+        let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+        match self {
+            Word::Protocol => text(record.protocol.map(|p| p.text()), out),
+            Word::ResponseCode => number(record.status.into(), out),
+            Word::ResponseCodeDetails => text(non_empty(&record.details), out),
+            Word::ResponseFlags => out.extend_from_slice(record.flags.text().as_bytes()),
+            Word::ConnectionTermination => text(record.termination_details.as_deref(), out),
+            Word::TransportFailure => text(record.upstream.transport_failure.as_deref(), out),
+            Word::BytesReceived => number(record.bytes_received, out),
+            Word::BytesSent => number(record.bytes_sent, out),
+            Word::Duration => number(millis(record.duration), out),
+            Word::ResponseDuration => match record.upstream_service_time {
+                Some(time) => number(millis(time), out),
+                None => out.push(b'-'),
+            },
+            Word::UpstreamCluster | Word::UpstreamClusterRaw => text(record.upstream.cluster_name.as_deref(), out),
+            Word::ServerName => text(connection.server_name.as_deref(), out),
+            Word::RouteName => text(record.route_name.as_deref().and_then(non_empty), out),
+            Word::GrpcStatus | Word::GrpcStatusNumber => match record.grpc_status {
+                Some(code) => number(code.into(), out),
+                None => out.push(b'-'),
+            },
+            Word::DownstreamPeerUri => text(connection.peer_principal(), out),
+            Word::DownstreamPeerSubject => text(peer.and_then(|p| non_empty(&p.subject)), out),
+            Word::DownstreamLocalUri => text(connection.tls.as_ref().and_then(|tls| tls.local_uri.as_deref()), out),
+            Word::DownstreamTlsVersion => text(connection.tls.as_ref().map(|tls| tls.version), out),
+            Word::UpstreamPeerUri => text(record.upstream.peer_principal.as_deref(), out),
+            Word::ConnectionId => number(connection.id, out),
+            Word::AttemptCount => number(record.upstream.attempts.into(), out),
+        }
+    }
+}
+
+fn text(value: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(value.unwrap_or("-").as_bytes());
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn number(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn address_text(record: &Record, which: Address, shape: Shape, out: &mut Vec<u8>) {
+    let socket = match which {
+        Address::DownstreamLocal => Some(record.connection.local),
+        Address::DownstreamRemote => Some(record.connection.remote),
+        Address::UpstreamLocal => record.upstream.local,
+        Address::UpstreamHost => {
+            return match (&record.upstream.endpoint, shape) {
+                (Some(endpoint), Shape::Whole) => out.extend_from_slice(endpoint.address_text.as_bytes()),
+                (Some(endpoint), _) => socket_text(endpoint.address_text.parse().ok(), shape, out),
+                (None, _) => out.push(b'-'),
+            };
+        }
+    };
+    socket_text(socket, shape, out);
+}
+
+fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
+    // Writing into a vector cannot fail.
+    let _ = match (socket, shape) {
+        (None, _) => out.write_all(b"-"),
+        (Some(socket), Shape::Whole) => write!(out, "{socket}"),
+        (Some(socket), Shape::WithoutPort) => write!(out, "{}", socket.ip()),
+        (Some(socket), Shape::PortOnly) => write!(out, "{}", socket.port()),
+    };
+}
+
+/// RFC 3339 with milliseconds, or the common `strftime` letters.
+fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
+    let time = OffsetDateTime::from(record.started_at);
+    let Some(format) = format else {
+        let millis = time.replace_nanosecond(u32::from(time.millisecond()) * 1_000_000).unwrap_or(time);
+        let mut line = millis.format(&Rfc3339).unwrap_or_default();
+        if !line.contains('.') {
+            line = line.replace('Z', ".000Z");
+        }
+        // The format drops trailing zeros; the column keeps its width.
+        while line.len() < "2026-01-01T00:00:00.000Z".len() {
+            line.insert(line.len() - 1, '0');
+        }
+        out.extend_from_slice(line.as_bytes());
+        return;
+    };
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        let letter = if c == '%' { chars.next() } else { None };
+        let _ = match letter {
+            None => write!(out, "{c}"),
+            Some('Y') => write!(out, "{}", time.year()),
+            Some('m') => write!(out, "{:02}", u8::from(time.month())),
+            Some('d') => write!(out, "{:02}", time.day()),
+            Some('H') => write!(out, "{:02}", time.hour()),
+            Some('M') => write!(out, "{:02}", time.minute()),
+            Some('S') => write!(out, "{:02}", time.second()),
+            Some('s') => write!(out, "{}", time.unix_timestamp()),
+            Some('f' | '3') => write!(out, "{:03}", time.millisecond()),
+            Some('T') => write!(out, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()),
+            Some('F') => write!(out, "{}-{:02}-{:02}", time.year(), u8::from(time.month()), time.day()),
+            Some('%') => write!(out, "%"),
+            Some(other) => write!(out, "%{other}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_text_are_told_apart() {
+        let template = Template::parse("[%START_TIME(%Y%m)%] \"%REQ(:METHOD)%\" 100%% %REQ(X-A?:PATH):5%").unwrap();
+        assert_eq!(template.parts.len(), 6);
+        assert!(matches!(&template.parts[1], Part::Command { command: Command::StartTime(Some(f)), .. } if &**f == "%Y%m"));
+        assert!(matches!(&template.parts[5], Part::Command { limit: Some(5), .. }));
+        assert_eq!(Template::parse("plain").unwrap().as_literal(), Some("plain"));
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        for (text, name) in [("%NO_SUCH%", "NO_SUCH"), ("%REQ(a", "REQ"), ("%REQ%", "REQ"), ("%DURATION:x%", "DURATION")] {
+            assert!(Template::parse(text).unwrap_err().contains(name), "{text}");
+        }
+    }
+}

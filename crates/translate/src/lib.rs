@@ -1,1 +1,120 @@
+//! From the mesh as users configured it to the configuration of one proxy.
+//!
+//! A pure function: a [`Snapshot`](model::mesh::Snapshot), a [`Proxy`](model::mesh::Proxy), a resource type and a name give
+//! one encoded Envoy v3 resource. No sockets, no clock, no randomness; equal input gives equal bytes, so whoever serves the
+//! result may compare, cache and share it. A [`Scope`] is the view of one proxy; its [`Scope::key`] says which other proxies
+//! have the same view.
+//!
+//! Where to look:
+//!
+//! | question | module |
+//! |---|---|
+//! | which services, routes and rules a proxy sees | `scope`, `visibility`, `sidecar`, `destination` |
+//! | which ports a workload serves, and with what security | `inbound`, `authn`, `tls` |
+//! | clusters and endpoints | `cluster`, `endpoint` |
+//! | listeners of sidecars and gateways | `listener`, `gateway` |
+//! | virtual hosts and routes | `route` |
+//! | why two encodings of the same thing are the same | `canonical`, `key` |
+//!
+//! Bad configuration never blanks a proxy: what cannot be translated is left out alone and reported in
+//! [`Resource::issues`]; a route to something that does not exist stays and answers 503.
 
+mod authn;
+mod canonical;
+mod cluster;
+mod destination;
+mod endpoint;
+mod error;
+mod gateway;
+mod inbound;
+mod key;
+mod listener;
+mod names;
+mod pb;
+mod route;
+mod scope;
+mod sidecar;
+mod tls;
+mod visibility;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod sharing_tests;
+
+use std::collections::BTreeSet;
+
+use model::mesh::ConfigRef;
+
+pub use error::TranslateError;
+pub use scope::Scope;
+
+/// The four types that are generated here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceType {
+    Cluster,
+    Endpoint,
+    Listener,
+    Route,
+}
+
+impl ResourceType {
+    /// In the order in which a change must be applied so that nothing refers to what is not there yet.
+    pub const ALL: [ResourceType; 4] = [
+        ResourceType::Cluster,
+        ResourceType::Endpoint,
+        ResourceType::Listener,
+        ResourceType::Route,
+    ];
+
+    pub fn type_url(self) -> &'static str {
+        match self {
+            ResourceType::Cluster => proto::type_url::CLUSTER,
+            ResourceType::Endpoint => proto::type_url::ENDPOINT,
+            ResourceType::Listener => proto::type_url::LISTENER,
+            ResourceType::Route => proto::type_url::ROUTE,
+        }
+    }
+}
+
+/// One encoded resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    pub name: String,
+    /// Encoded once; equal configuration has equal bytes.
+    pub any: proto::envoy::google::protobuf::Any,
+    /// The objects it was made from, sorted.
+    pub origins: Vec<ConfigRef>,
+    /// What of those objects had to be left out, sorted.
+    pub issues: Vec<TranslateError>,
+}
+
+impl Resource {
+    pub(crate) fn new<M: canonical::Shaped>(name: &str, message: &M, notes: Notes) -> Self {
+        Resource {
+            name: name.to_owned(),
+            any: canonical::any(message),
+            origins: notes.origins.into_iter().collect(),
+            issues: notes.issues.into_iter().collect(),
+        }
+    }
+}
+
+/// What is learned on the side while a resource is made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    origins: BTreeSet<ConfigRef>,
+    issues: BTreeSet<TranslateError>,
+}
+
+impl Notes {
+    pub(crate) fn origin(&mut self, object: &ConfigRef) {
+        if !self.origins.contains(object) {
+            self.origins.insert(object.clone());
+        }
+    }
+
+    pub(crate) fn issue(&mut self, issue: TranslateError) {
+        self.issues.insert(issue);
+    }
+}

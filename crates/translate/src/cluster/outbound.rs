@@ -1,0 +1,173 @@
+//! Clusters for services: one for each port, and one more for each subset of a DestinationRule.
+
+use model::kinds::Subset;
+use model::mesh::{Endpoint, Host, Service, ServicePort};
+
+use crate::destination::Destination;
+use crate::endpoint;
+use crate::pb::cluster::cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig};
+use crate::pb::{self, cluster};
+use crate::scope::Scope;
+use crate::{Notes, TranslateError, names};
+
+use super::{Discovery, policy, protocol, reserved, security, service_metadata};
+
+pub(super) fn names(scope: &Scope<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for visible in scope.services().iter() {
+        let host = &visible.service.hostname;
+        let destination = scope.destination(host);
+        for port in visible.ports() {
+            names.push(names::outbound(port.number, "", host));
+            names.extend(
+                destination
+                    .subsets()
+                    .map(|subset| names::outbound(port.number, &subset.name, host)),
+            );
+        }
+    }
+    names
+}
+
+/// What a cluster name stands for.
+pub(crate) struct Target<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) port: &'a ServicePort,
+    /// `""`: all endpoints of the port.
+    pub(crate) subset_name: String,
+    pub(crate) subset: Option<&'a Subset>,
+    pub(crate) destination: Destination<'a>,
+}
+
+impl<'a> Target<'a> {
+    /// `None` if the proxy does not see such a service, port or subset.
+    pub(crate) fn find(scope: &Scope<'a>, name: &str) -> Option<Target<'a>> {
+        let (port, subset_name, host): (u16, &str, Host) = names::parse_outbound(name)?;
+        let visible = scope.services().get(&host)?;
+        let port = visible.port(port)?;
+        let destination = scope.destination(&host);
+        let subset = destination.subset(subset_name);
+        if subset.is_none() && !subset_name.is_empty() {
+            return None;
+        }
+        Some(Target {
+            service: visible.service,
+            port,
+            subset_name: subset_name.to_owned(),
+            subset,
+            destination,
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        names::outbound(self.port.number, &self.subset_name, &self.service.hostname)
+    }
+
+    pub(crate) fn policy(&self) -> crate::destination::Policy<'a> {
+        self.destination.policy(&self.subset_name, self.port.number)
+    }
+
+    /// The endpoints of the port that have the subset's labels.
+    pub(crate) fn endpoints<'s>(&self, scope: &'s Scope<'_>) -> Vec<&'s Endpoint> {
+        let all = scope
+            .snapshot
+            .endpoints
+            .get(&self.service.hostname)
+            .map(|list| list.as_slice())
+            .unwrap_or_default();
+        all.iter()
+            .filter(|endpoint| endpoint.service_port == self.port.number)
+            .filter(|endpoint| {
+                self.subset
+                    .is_none_or(|subset| crate::visibility::selects(&subset.labels, &endpoint.labels))
+            })
+            .collect()
+    }
+}
+
+pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -> Option<cluster::Cluster> {
+    notes.origin(&target.service.origin);
+    for rule in &target.destination.rules {
+        notes.origin(rule);
+    }
+    let mut cluster = policy::base(scope.snapshot, &target.name());
+    discover(scope, target, &mut cluster, notes)?;
+    let policy = target.policy();
+    policy::apply(&mut cluster, &policy);
+    if policy::is_original_destination(&cluster) || policy::wants_original_destination(&policy) {
+        reserved::original_destination(&mut cluster);
+    }
+    let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
+    protocol::apply(&mut cluster, spoken, policy.connection_pool);
+    security::apply(scope, target, &policy, spoken, &mut cluster, notes);
+    cluster.metadata = metadata(target);
+    Some(cluster)
+}
+
+fn discover(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, notes: &mut Notes) -> Option<()> {
+    let kind = match Discovery::of(scope, target.service) {
+        Discovery::OriginalDestination => DiscoveryType::OriginalDst,
+        Discovery::Eds => {
+            cluster.eds_cluster_config = Some(EdsClusterConfig {
+                eds_config: Some(pb::ads()),
+                service_name: cluster.name.clone(),
+            });
+            DiscoveryType::Eds
+        }
+        Discovery::StrictDns => {
+            dns(scope, target, cluster, usize::MAX);
+            DiscoveryType::StrictDns
+        }
+        Discovery::LogicalDns => {
+            if target.endpoints(scope).is_empty() {
+                notes.issue(no_endpoint(target));
+                return None;
+            }
+            dns(scope, target, cluster, 1);
+            DiscoveryType::LogicalDns
+        }
+    };
+    cluster.cluster_discovery_type = policy::discovery(kind);
+    Some(())
+}
+
+/// Endpoints are names, resolved by the proxy and part of the cluster itself.
+#[expect(
+    deprecated,
+    reason = "the extension that replaces the two fields changes what users and tools see as the type"
+)]
+fn dns(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, limit: usize) {
+    let mut endpoints = target.endpoints(scope);
+    endpoints.truncate(limit);
+    cluster.load_assignment = Some(endpoint::assignment(scope.snapshot, target, &endpoints));
+    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+    cluster.dns_refresh_rate = pb::duration(scope.snapshot.mesh.dns_refresh_rate);
+    cluster.respect_dns_ttl = true;
+}
+
+fn no_endpoint(target: &Target<'_>) -> TranslateError {
+    TranslateError::new(
+        &target.service.origin,
+        format!(
+            "resolution DNS_ROUND_ROBIN needs one endpoint and port {} has none",
+            target.port.number
+        ),
+        "give one endpoint, or remove `endpoints` to resolve the host itself",
+    )
+}
+
+fn metadata(target: &Target<'_>) -> Option<pb::core::Metadata> {
+    let mut istio = pb::object([
+        ("services", pb::list(vec![service_metadata(target.service)])),
+        ("default_original_port", pb::number(target.port.number)),
+    ]);
+    if let Some(rule) = target.destination.rules.first() {
+        istio
+            .fields
+            .insert("config".to_owned(), pb::text(names::config_path(rule)));
+    }
+    if !target.subset_name.is_empty() {
+        istio.fields.insert("subset".to_owned(), pb::text(&target.subset_name));
+    }
+    pb::metadata([("istio", istio)])
+}

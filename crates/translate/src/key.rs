@@ -1,0 +1,133 @@
+//! Keys by which proxies share resources.
+//!
+//! A key names every fact about a proxy that generation may read for that type, and no more: a fact forgotten here would give
+//! one proxy another's configuration; a fact too many only costs sharing. The tests hold the first against generated proxies.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use model::mesh::ProxyKind;
+
+use crate::scope::Scope;
+use crate::{ResourceType, destination, gateway, inbound};
+
+pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
+    let mut key = Key::new(scope, ty);
+    match (ty, scope.proxy.kind) {
+        (ResourceType::Endpoint, _) => {}
+        (ResourceType::Cluster, ProxyKind::Sidecar) => key.inbound(),
+        (ResourceType::Cluster, ProxyKind::Router) => {}
+        (ResourceType::Route, ProxyKind::Sidecar) => {
+            key.add("domain", &scope.proxy.dns_domain);
+            key.source_labels();
+        }
+        (ResourceType::Route, ProxyKind::Router) => {
+            key.source_labels();
+            key.gateways();
+        }
+        (ResourceType::Listener, ProxyKind::Sidecar) => {
+            key.inbound();
+            key.source_labels();
+        }
+        (ResourceType::Listener, ProxyKind::Router) => {
+            key.source_labels();
+            key.gateways();
+        }
+    }
+    key.text
+}
+
+struct Key<'s, 'a> {
+    scope: &'s Scope<'a>,
+    text: String,
+}
+
+impl<'s, 'a> Key<'s, 'a> {
+    /// What every type depends on: which objects are visible.
+    fn new(scope: &'s Scope<'a>, ty: ResourceType) -> Self {
+        let proxy = scope.proxy;
+        let mut key = Key {
+            scope,
+            text: format!("{ty:?}/{:?}/{:?}", proxy.kind, proxy.interception),
+        };
+        key.add("namespace", &proxy.namespace);
+        if let Some(sidecar) = scope.sidecar {
+            key.add("sidecar", format_args!("{}/{}", sidecar.namespace(), sidecar.name()));
+        }
+        for rule in destination::selected(scope.snapshot, proxy) {
+            key.add("rule", format_args!("{}/{}", rule.namespace, rule.name));
+        }
+        key
+    }
+
+    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+        write!(self.text, "|{name}={value}").expect("writing to a String cannot fail");
+    }
+
+    /// The workload's own ports, and where they are bound and served.
+    fn inbound(&mut self) {
+        let scope = self.scope;
+        if !scope.captures() {
+            self.add("ip", format_args!("{:?}", scope.proxy.ip()));
+            self.add("app", format_args!("{:?}", scope.proxy.app_address));
+        }
+        for port in scope.inbound() {
+            let (number, protocol, mode) = (port.port, port.protocol, port.mode);
+            let (host, service_port) = (&port.service.hostname, port.service_port.number);
+            self.add(
+                "in",
+                format_args!("{number}/{protocol:?}/{mode:?}/{host}:{service_port}"),
+            );
+        }
+        let rest = crate::authn::peer_mode(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
+        self.add("rest", format_args!("{rest:?}"));
+    }
+
+    /// The values of the labels that routing rules ask for.
+    fn source_labels(&mut self) {
+        let scope = self.scope;
+        let mut asked: BTreeSet<&str> = BTreeSet::new();
+        for object in &scope.snapshot.virtual_services {
+            let http = object
+                .spec
+                .http
+                .iter()
+                .flat_map(|rule| rule.match_.iter().map(|m| &m.source_labels));
+            let tls = object
+                .spec
+                .tls
+                .iter()
+                .flat_map(|rule| rule.match_.iter().map(|m| &m.source_labels));
+            let tcp = object
+                .spec
+                .tcp
+                .iter()
+                .flat_map(|rule| rule.match_.iter().map(|m| &m.source_labels));
+            asked.extend(
+                http.chain(tls)
+                    .chain(tcp)
+                    .flat_map(|labels| labels.keys().map(String::as_str)),
+            );
+        }
+        for label in asked {
+            if let Some(value) = scope.proxy.labels.get(label) {
+                self.add("label", format_args!("{label:?}={value:?}"));
+            }
+        }
+    }
+
+    /// The gateways a router serves and the ports it serves them on.
+    fn gateways(&mut self) {
+        let scope = self.scope;
+        self.add("bind", format_args!("{:?}", scope.proxy.bind_address));
+        for object in gateway::selecting(scope.snapshot, scope.proxy) {
+            self.add("gateway", format_args!("{}/{}", object.namespace(), object.name()));
+        }
+        for service in inbound::own_services(scope.snapshot, scope.proxy) {
+            for port in &service.ports {
+                let target = inbound::target_port(scope.snapshot, scope.proxy, service, port);
+                self.add("port", format_args!("{}:{target:?}", port.number));
+            }
+        }
+    }
+}

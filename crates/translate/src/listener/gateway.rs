@@ -1,0 +1,273 @@
+//! Listeners of a gateway: one for each port its Gateways name.
+
+use model::kinds::{Gateway, ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use model::mesh::Config;
+
+use crate::gateway::{Kind, Port, ServerRef};
+use crate::pb::{core, listener};
+use crate::route::{self, Context};
+use crate::scope::Scope;
+use crate::tls::{self, KeyFiles, ServerFiles};
+use crate::{Notes, TranslateError};
+
+use super::chains::{self, TLS};
+use super::hcm::{self, Routes, Side};
+use super::outbound::{Asked, chain_server_names};
+use super::{base, tcp};
+
+pub(super) fn build(
+    scope: &Scope<'_>,
+    port: &Port<'_>,
+    notes: &mut Notes,
+) -> Result<listener::Listener, TranslateError> {
+    for issue in &port.issues {
+        notes.issue(issue.clone());
+    }
+    let mut filter_chains: Vec<listener::FilterChain> = Vec::new();
+    for server in &port.servers {
+        notes.origin(&server.gateway.reference);
+        for chain in chains_of(scope, port, server, notes) {
+            let known = filter_chains
+                .iter()
+                .any(|known| known.filter_chain_match == chain.filter_chain_match);
+            if known {
+                notes.issue(repeated(server));
+            } else {
+                filter_chains.push(chain);
+            }
+        }
+        if port.kind == Kind::Http {
+            // One connection manager serves all plain HTTP servers of the port; their hosts are told apart by its routes.
+            break;
+        }
+    }
+    if filter_chains.is_empty() {
+        return Err(nothing_left(port));
+    }
+    for server in &port.servers {
+        notes.origin(&server.gateway.reference);
+    }
+    // Outbound, like every gateway's: its traffic is on its way into the mesh.
+    Ok(listener::Listener {
+        listener_filters: chains::inspectors(&filter_chains),
+        filter_chains,
+        ..base(scope, &port.bind, port.listen, core::TrafficDirection::Outbound)
+    })
+}
+
+fn chains_of(
+    scope: &Scope<'_>,
+    port: &Port<'_>,
+    server: &ServerRef<'_>,
+    notes: &mut Notes,
+) -> Vec<listener::FilterChain> {
+    match (port.kind, server.tls_mode()) {
+        (Kind::Http, _) => vec![plain(http(scope, port, port.http_route()))],
+        (Kind::Tcp, _) => tcp_filter(scope, port, server, notes).map(plain).into_iter().collect(),
+        (Kind::Tls, ServerTlsMode::Passthrough) => passed_through(scope, port, server, notes),
+        (Kind::Tls, ServerTlsMode::AutoPassthrough) => {
+            notes.issue(TranslateError::new(
+                &server.gateway.reference,
+                format!(
+                    "server {} is left out: AUTO_PASSTHROUGH has no effect yet",
+                    server.server.port.name
+                ),
+                "use PASSTHROUGH and a VirtualService with tls rules",
+            ));
+            Vec::new()
+        }
+        (Kind::Tls, _) => terminated(scope, port, server, notes).into_iter().collect(),
+    }
+}
+
+fn plain(filter: listener::Filter) -> listener::FilterChain {
+    listener::FilterChain {
+        filters: vec![filter],
+        ..Default::default()
+    }
+}
+
+fn http(scope: &Scope<'_>, port: &Port<'_>, route: String) -> listener::Filter {
+    hcm::filter(
+        scope,
+        Side::Gateway,
+        format!("outbound_{}_{}", port.bind, port.listen),
+        Routes::Named(route),
+    )
+}
+
+/// TLS ends here; HTTPS goes on by routes, anything else by TCP rules.
+fn terminated(
+    scope: &Scope<'_>,
+    port: &Port<'_>,
+    server: &ServerRef<'_>,
+    notes: &mut Notes,
+) -> Option<listener::FilterChain> {
+    let https = server.https_route();
+    let alpn = if https.is_some() { chains::OFFER_HTTP } else { &[] };
+    let socket = match server_socket(scope, server, alpn) {
+        Ok(socket) => socket,
+        Err(issue) => {
+            notes.issue(issue);
+            return None;
+        }
+    };
+    let filter = match https {
+        Some(route) => http(scope, port, route),
+        None => tcp_filter(scope, port, server, notes)?,
+    };
+    let hosts: Vec<String> = server.hosts().map(|host| host.to_string()).collect();
+    Some(listener::FilterChain {
+        filter_chain_match: Some(listener::FilterChainMatch {
+            server_names: chain_server_names(&hosts),
+            transport_protocol: TLS.to_owned(),
+            ..Default::default()
+        }),
+        filters: vec![filter],
+        transport_socket: Some(socket),
+        ..Default::default()
+    })
+}
+
+fn server_socket(
+    scope: &Scope<'_>,
+    server: &ServerRef<'_>,
+    alpn: &[&str],
+) -> Result<core::TransportSocket, TranslateError> {
+    let settings = server.server.tls.as_ref();
+    if server.tls_mode() == ServerTlsMode::IstioMutual {
+        return Ok(tls::mutual_server(scope.snapshot, alpn));
+    }
+    let Some(settings) = settings.filter(|settings| has_files(settings)) else {
+        return Err(TranslateError::new(
+            &server.gateway.reference,
+            format!(
+                "server {} is left out: it has no certificate files",
+                server.server.port.name
+            ),
+            "give serverCertificate and privateKey; credentialName has no effect yet",
+        ));
+    };
+    let several = settings
+        .tls_certificates
+        .iter()
+        .map(|files| (&files.server_certificate, &files.private_key));
+    let single =
+        (!settings.server_certificate.is_empty()).then_some((&settings.server_certificate, &settings.private_key));
+    let certificates = single
+        .into_iter()
+        .chain(several)
+        .map(|(certificate, key)| KeyFiles { certificate, key });
+    let mutual = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+    let files = ServerFiles {
+        certificates: certificates.collect(),
+        client_roots: if mutual { &settings.ca_certificates } else { "" },
+        require_client: settings.mode == ServerTlsMode::Mutual,
+        client_names: &settings.subject_alt_names,
+        minimum: settings.min_protocol_version,
+        maximum: match settings.max_protocol_version {
+            TlsProtocol::TlsAuto => TlsProtocol::Tls13,
+            version => version,
+        },
+        ciphers: &settings.cipher_suites,
+    };
+    Ok(tls::file_server(&files, alpn))
+}
+
+fn has_files(settings: &ServerTlsSettings) -> bool {
+    let mutual = settings.mode == ServerTlsMode::Mutual;
+    let own = !settings.server_certificate.is_empty() && !settings.private_key.is_empty();
+    (own || !settings.tls_certificates.is_empty()) && (!mutual || !settings.ca_certificates.is_empty())
+}
+
+/// TLS goes on as it is, by the name it asks for.
+fn passed_through(
+    scope: &Scope<'_>,
+    port: &Port<'_>,
+    server: &ServerRef<'_>,
+    notes: &mut Notes,
+) -> Vec<listener::FilterChain> {
+    let gateways = [server.gateway_name()];
+    let context = context(scope, port, &gateways);
+    let mut made = Vec::new();
+    for (object, _) in route::bound_to_gateway(scope, server) {
+        for rule in &object.spec.tls {
+            for wanted in rule
+                .match_
+                .iter()
+                .filter(|w| Asked::from_tls(w).applies(&context, object.namespace()))
+            {
+                let Some(filter) = tcp::to_destinations(&context, &rule.route, object.namespace()) else {
+                    continue;
+                };
+                notes.origin(&object.reference);
+                made.push(listener::FilterChain {
+                    filter_chain_match: Some(listener::FilterChainMatch {
+                        server_names: chain_server_names(&wanted.sni_hosts),
+                        transport_protocol: TLS.to_owned(),
+                        ..Default::default()
+                    }),
+                    filters: vec![filter],
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    made
+}
+
+/// The first TCP rule for the port.
+fn tcp_filter(
+    scope: &Scope<'_>,
+    port: &Port<'_>,
+    server: &ServerRef<'_>,
+    notes: &mut Notes,
+) -> Option<listener::Filter> {
+    let gateways = [server.gateway_name()];
+    let context = context(scope, port, &gateways);
+    for (object, _) in route::bound_to_gateway(scope, server) {
+        for rule in &object.spec.tcp {
+            let mut wanted = rule.match_.iter();
+            if rule.match_.is_empty() || wanted.any(|w| Asked::from_tcp(w).applies(&context, object.namespace())) {
+                notes.origin(&object.reference);
+                return tcp::to_destinations(&context, &rule.route, object.namespace());
+            }
+        }
+    }
+    None
+}
+
+fn context<'s, 'a>(scope: &'s Scope<'a>, port: &Port<'_>, gateways: &'s [String]) -> Context<'s, 'a> {
+    Context {
+        scope,
+        gateways,
+        port: port.number,
+    }
+}
+
+fn repeated(server: &ServerRef<'_>) -> TranslateError {
+    TranslateError::new(
+        &server.gateway.reference,
+        format!(
+            "server {} asks for hosts that an older server of the port has",
+            server.server.port.name
+        ),
+        "give each host to one server",
+    )
+}
+
+fn nothing_left(port: &Port<'_>) -> TranslateError {
+    let gateway: &Config<Gateway> = port
+        .servers
+        .first()
+        .map(|server| server.gateway)
+        .expect("a planned port has a server");
+    TranslateError::new(
+        &gateway.reference,
+        format!(
+            "port {} has no server that can be run: no certificate files, or no VirtualService with rules for it",
+            port.number
+        ),
+        "see the other messages for this Gateway, or bind a VirtualService to it",
+    )
+}

@@ -1,0 +1,124 @@
+//! The HTTP connection manager: one for every chain that speaks HTTP.
+//!
+//! Only filters that a stock Envoy has: fault and cross-origin checks, which do nothing unless a route configures them, and
+//! the router.
+
+use std::time::Duration;
+
+use model::kinds::mesh_config::NormalizationType;
+
+use crate::pb::hcm::http_connection_manager::{
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
+    UpgradeConfig,
+};
+use crate::pb::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
+use crate::pb::{self, core, listener, route};
+use crate::scope::Scope;
+
+use super::access_log;
+
+pub(super) const NAME: &str = "envoy.filters.network.http_connection_manager";
+/// What servers of the mesh and gateways call themselves.
+const SERVER_NAME: &str = "istio-envoy";
+
+/// Where routes come from.
+pub(super) enum Routes {
+    Named(String),
+    Inline(route::RouteConfiguration),
+}
+
+/// Which traffic a connection manager handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// From the workload to the mesh.
+    Outbound,
+    /// The same, for clients that send absolute URLs to a proxy.
+    HttpProxy,
+    /// From the mesh to the workload.
+    Inbound,
+    /// From anywhere to a gateway.
+    Gateway,
+}
+
+pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes: Routes) -> listener::Filter {
+    let mut manager = HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix,
+        route_specifier: Some(match routes {
+            Routes::Named(name) => RouteSpecifier::Rds(Rds {
+                config_source: Some(pb::ads()),
+                route_config_name: name,
+            }),
+            Routes::Inline(configuration) => RouteSpecifier::RouteConfig(configuration),
+        }),
+        http_filters: filters(),
+        access_log: access_log::of(&scope.snapshot.mesh),
+        use_remote_address: pb::bool(side == Side::Gateway),
+        // Streams of gRPC and WebSocket may be silent for as long as they like.
+        stream_idle_timeout: pb::duration(Duration::ZERO),
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    client_certificates(&mut manager, side);
+    normalize(&mut manager, scope.snapshot.mesh.path_normalization.normalization);
+    http1(&mut manager, scope, side);
+    pb::network_filter(NAME, pb::any(&manager))
+}
+
+fn filters() -> Vec<HttpFilter> {
+    let filter = |name: &str, config| HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    vec![
+        filter("envoy.filters.http.cors", pb::any(&pb::cors::Cors {})),
+        filter("envoy.filters.http.fault", pb::any(&pb::fault::HttpFault::default())),
+        filter("envoy.filters.http.router", pb::any(&pb::router::Router::default())),
+    ]
+}
+
+/// Who the caller was: a sidecar adds its peer to what came, a gateway trusts nothing that came.
+fn client_certificates(manager: &mut HttpConnectionManager, side: Side) {
+    let details = match side {
+        Side::Outbound | Side::HttpProxy => return,
+        Side::Inbound => ForwardClientCertDetails::AppendForward,
+        Side::Gateway => ForwardClientCertDetails::SanitizeSet,
+    };
+    manager.server_name = SERVER_NAME.to_owned();
+    manager.forward_client_cert_details = details.into();
+    manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
+        subject: pb::bool(true),
+        uri: true,
+        dns: true,
+        ..Default::default()
+    });
+}
+
+/// Routing and authorization must see the path the application will see.
+fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType) {
+    manager.normalize_path = pb::bool(kind != NormalizationType::None);
+    manager.merge_slashes = matches!(
+        kind,
+        NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes
+    );
+    let escaped = match kind {
+        NormalizationType::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+        _ => PathWithEscapedSlashesAction::KeepUnchanged,
+    };
+    manager.path_with_escaped_slashes_action = escaped.into();
+}
+
+fn http1(manager: &mut HttpConnectionManager, scope: &Scope<'_>, side: Side) {
+    let http_10 = scope.proxy.metadata.get("HTTP10").is_some_and(|value| value == "1");
+    if side == Side::HttpProxy || http_10 {
+        manager.http_protocol_options = Some(core::Http1ProtocolOptions {
+            allow_absolute_url: (side == Side::HttpProxy).then(|| pb::bool(true)).flatten(),
+            accept_http_10: http_10,
+            ..Default::default()
+        });
+    }
+}

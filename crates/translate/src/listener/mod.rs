@@ -1,0 +1,256 @@
+//! Listeners: where the proxy accepts connections, and what becomes of each.
+//!
+//! With capture (iptables), everything outbound arrives at 15001 and everything inbound at 15006; the other listeners are not
+//! bound and are found by the address the client meant. Without capture each listener is a real socket on the pod's own
+//! address. What listeners there are is planned first, in one pass over the services; each is built when asked for.
+
+mod access_log;
+mod chains;
+mod gateway;
+mod hcm;
+mod inbound;
+mod outbound;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::mesh::{InterceptionMode, Protocol, Resolution, Service, ServicePort};
+
+use crate::pb::{self, core, listener};
+use crate::scope::{Scope, VisibleService};
+use crate::{Notes, Resource, TranslateError, names};
+
+/// Where clients find the HTTP proxy when the mesh names no port.
+const HTTP_PROXY_PORT: u16 = 15002;
+const ANY_ADDRESS: &str = "0.0.0.0";
+
+/// By name.
+pub(crate) type Plans<'a> = BTreeMap<String, Plan<'a>>;
+
+/// One listener.
+#[derive(Debug)]
+pub(crate) enum Plan<'a> {
+    /// Captured outbound traffic that no other listener is for.
+    VirtualOutbound,
+    /// All captured inbound traffic.
+    VirtualInbound,
+    /// Every HTTP service with this port.
+    OutboundHttp { port: u16 },
+    /// One service port at one address.
+    OutboundService(OutboundService<'a>),
+    /// For clients that use the sidecar as their HTTP proxy.
+    HttpProxy { bind: IpAddr, port: u16 },
+    /// A port of the workload, without capture.
+    Inbound { bind: IpAddr, port: u16 },
+    /// A port of a gateway; details are among the servers, under the listener's name.
+    Gateway,
+}
+
+#[derive(Debug)]
+pub(crate) struct OutboundService<'a> {
+    bind: String,
+    listen: u16,
+    service: &'a Service,
+    port: &'a ServicePort,
+}
+
+impl OutboundService<'_> {
+    fn route_name(&self) -> String {
+        format!("{}:{}", self.service.hostname, self.port.number)
+    }
+}
+
+pub(crate) fn plan<'a>(scope: &Scope<'a>) -> Plans<'a> {
+    let mut plans = Plans::new();
+    if scope.is_gateway() {
+        plans.extend(
+            scope
+                .servers()
+                .listeners
+                .iter()
+                .filter(|(_, port)| !port.servers.is_empty())
+                .map(|(name, _)| (name.clone(), Plan::Gateway)),
+        );
+    } else if scope.captures() {
+        captured(scope, &mut plans);
+    } else {
+        bound(scope, &mut plans);
+    }
+    plans
+}
+
+/// HTTP services share a listener for each port number. Others have one for each address; where a service has none, it
+/// shares the port with nobody: the first service has it, HTTP before anything else.
+fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
+    plans.insert(names::VIRTUAL_OUTBOUND.to_owned(), Plan::VirtualOutbound);
+    plans.insert(names::VIRTUAL_INBOUND.to_owned(), Plan::VirtualInbound);
+    if let Some(port) = http_proxy_port(scope) {
+        let bind = IpAddr::from([127, 0, 0, 1]);
+        plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
+    }
+    let all = || {
+        scope
+            .services()
+            .iter()
+            .flat_map(|visible| visible.ports().map(move |port| (visible, port)))
+    };
+    for (_, port) in all().filter(|(_, port)| port.protocol.is_http()) {
+        let plan = Plan::OutboundHttp { port: port.number };
+        plans.insert(format!("{ANY_ADDRESS}_{}", port.number), plan);
+    }
+    for (visible, port) in all().filter(|(_, port)| !port.protocol.is_http()) {
+        for bind in addresses(scope, visible, port) {
+            plans.entry(format!("{bind}_{}", port.number)).or_insert_with(|| {
+                Plan::OutboundService(OutboundService {
+                    bind,
+                    listen: port.number,
+                    service: visible.service,
+                    port,
+                })
+            });
+        }
+    }
+}
+
+/// The addresses a client dials: the virtual one; of a headless service those of its pods; else any.
+fn addresses(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort) -> Vec<String> {
+    let service = visible.service;
+    if let Some(address) = service.address {
+        return vec![address.to_string()];
+    }
+    let mut pods: Vec<String> = Vec::new();
+    if service.resolution == Resolution::Passthrough {
+        let endpoints = scope
+            .snapshot
+            .endpoints
+            .get(&service.hostname)
+            .map(|list| list.as_slice())
+            .unwrap_or_default();
+        let at_port = endpoints.iter().filter(|endpoint| endpoint.service_port == port.number);
+        let addresses = at_port
+            .map(|endpoint| &endpoint.address)
+            .filter(|text| text.parse::<IpAddr>().is_ok());
+        pods.extend(addresses.cloned());
+        pods.sort();
+        pods.dedup();
+    }
+    if pods.is_empty() {
+        vec![ANY_ADDRESS.to_owned()]
+    } else {
+        pods
+    }
+}
+
+/// Without capture: the HTTP proxy, the workload's own ports, and the local port of each service port.
+fn bound<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
+    let bind = scope.proxy.ip().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let port = http_proxy_port(scope).unwrap_or(HTTP_PROXY_PORT);
+    plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
+    for port in scope.inbound() {
+        let plan = Plan::Inbound { bind, port: port.port };
+        plans.entry(format!("{bind}_{}", port.port)).or_insert(plan);
+    }
+    for visible in scope.services().iter() {
+        for port in visible.ports() {
+            if let Some(local) = port.local_port {
+                plans.entry(format!("{bind}_{local}")).or_insert_with(|| {
+                    Plan::OutboundService(OutboundService {
+                        bind: bind.to_string(),
+                        listen: local,
+                        service: visible.service,
+                        port,
+                    })
+                });
+            }
+        }
+    }
+}
+
+fn http_proxy_port(scope: &Scope<'_>) -> Option<u16> {
+    u16::try_from(scope.snapshot.mesh.proxy_http_port)
+        .ok()
+        .filter(|port| *port != 0)
+}
+
+/// The route configurations the listeners ask for.
+pub(crate) fn route_names(scope: &Scope<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, plan) in scope.listeners() {
+        match plan {
+            Plan::OutboundHttp { port } => names.push(port.to_string()),
+            Plan::OutboundService(plan) if plan.port.protocol.is_http() || plan.port.protocol == Protocol::Auto => {
+                names.push(plan.route_name());
+            }
+            Plan::HttpProxy { .. } => names.push(names::HTTP_PROXY.to_owned()),
+            Plan::Gateway => {
+                names.extend(
+                    scope
+                        .servers()
+                        .listeners
+                        .get(name)
+                        .into_iter()
+                        .flat_map(|port| port.route_names()),
+                );
+            }
+            Plan::VirtualOutbound | Plan::VirtualInbound | Plan::Inbound { .. } | Plan::OutboundService(_) => {}
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
+    let mut notes = Notes::default();
+    let Some(plan) = scope.listener(name) else {
+        return Ok(None);
+    };
+    let made = match plan {
+        Plan::VirtualOutbound => outbound::virtual_outbound(scope),
+        Plan::VirtualInbound => inbound::virtual_inbound(scope, &mut notes),
+        Plan::OutboundHttp { port } => outbound::http(scope, *port, &mut notes),
+        Plan::OutboundService(plan) => outbound::service(scope, plan, &mut notes),
+        Plan::HttpProxy { bind, port } => outbound::http_proxy(scope, *bind, *port),
+        Plan::Inbound { bind, port } => match inbound::bound(scope, *bind, *port, &mut notes) {
+            Some(made) => made,
+            None => return Ok(None),
+        },
+        Plan::Gateway => match scope.servers().listeners.get(name) {
+            Some(port) => gateway::build(scope, port, &mut notes)?,
+            None => return Ok(None),
+        },
+    };
+    let made = listener::Listener {
+        name: name.to_owned(),
+        ..made
+    };
+    Ok(Some(Resource::new(name, &made, notes)))
+}
+
+// === parts ===
+
+/// A listener with its filters' waiting time; the name is set last.
+fn base(scope: &Scope<'_>, bind: &str, port: u16, direction: core::TrafficDirection) -> listener::Listener {
+    listener::Listener {
+        address: Some(pb::address(bind, port)),
+        traffic_direction: direction.into(),
+        listener_filters_timeout: pb::duration(scope.snapshot.mesh.protocol_detection_timeout),
+        continue_on_listener_filters_timeout: true,
+        ..Default::default()
+    }
+}
+
+/// Makes a listener one that is only found through `virtualOutbound`, where traffic is captured.
+fn unbound(scope: &Scope<'_>, mut made: listener::Listener) -> listener::Listener {
+    if scope.captures() {
+        made.bind_to_port = pb::bool(false);
+    }
+    made
+}
+
+fn transparent(scope: &Scope<'_>) -> Option<pb::google::BoolValue> {
+    (scope.proxy.interception == InterceptionMode::Tproxy)
+        .then(|| pb::bool(true))
+        .flatten()
+}

@@ -1,0 +1,263 @@
+//! What one proxy sees of the mesh, and the keys under which proxies that see the same share what is made for them.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use model::kinds::{Sidecar, VirtualService};
+use model::mesh::{Config, Host, InterceptionMode, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot};
+
+use crate::destination::{Destination, Rules};
+use crate::gateway::Servers;
+use crate::inbound::InboundPort;
+use crate::listener::Plan;
+use crate::sidecar::{Egress, Imported};
+use crate::visibility::exported;
+use crate::{
+    Resource, ResourceType, TranslateError, cluster, endpoint, gateway, inbound, key, listener, route, sidecar,
+};
+
+/// What one class of proxies sees. Cheap to make; each view is worked out when it is first asked for.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) proxy: &'a Proxy,
+    pub(crate) sidecar: Option<&'a Config<Sidecar>>,
+    services: OnceLock<Visible<'a>>,
+    virtual_services: OnceLock<Vec<&'a Config<VirtualService>>>,
+    rules: OnceLock<Rules<'a>>,
+    inbound: OnceLock<Vec<InboundPort<'a>>>,
+    servers: OnceLock<Servers<'a>>,
+    listeners: OnceLock<listener::Plans<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    pub fn new(snapshot: &'a Snapshot, proxy: &'a Proxy) -> Scope<'a> {
+        Scope {
+            snapshot,
+            proxy,
+            sidecar: sidecar::select(snapshot, proxy),
+            services: OnceLock::new(),
+            virtual_services: OnceLock::new(),
+            rules: OnceLock::new(),
+            inbound: OnceLock::new(),
+            servers: OnceLock::new(),
+            listeners: OnceLock::new(),
+        }
+    }
+
+    /// Proxies with equal keys get equal names and equal bytes for every name of this type (within one snapshot).
+    pub fn key(&self, ty: ResourceType) -> String {
+        key::of(self, ty)
+    }
+
+    /// Every name of this type the proxy needs: for clusters and listeners what a wildcard subscription gets, for endpoints
+    /// and routes what those clusters and listeners refer to. In stable order, without repetition.
+    pub fn names(&self, ty: ResourceType) -> Vec<String> {
+        match ty {
+            ResourceType::Cluster => cluster::names(self),
+            ResourceType::Endpoint => endpoint::names(self),
+            ResourceType::Listener => self.listeners().keys().cloned().collect(),
+            ResourceType::Route => listener::route_names(self),
+        }
+    }
+
+    /// Makes one resource; `None` if there is none of that name for this proxy.
+    ///
+    /// What an object asks for and cannot have is left out and told in [`Resource::issues`]; an error is given only where
+    /// nothing that makes sense is left.
+    pub fn resource(&self, ty: ResourceType, name: &str) -> Result<Option<Resource>, TranslateError> {
+        Ok(match ty {
+            ResourceType::Cluster => cluster::generate(self, name),
+            ResourceType::Endpoint => endpoint::generate(self, name),
+            ResourceType::Listener => listener::generate(self, name)?,
+            ResourceType::Route => route::generate(self, name),
+        })
+    }
+
+    // === views ===
+
+    pub(crate) fn services(&self) -> &Visible<'a> {
+        self.services
+            .get_or_init(|| Visible::new(self.snapshot, self.proxy, self.sidecar, self.virtual_services()))
+    }
+
+    /// VirtualServices that the proxy may see, oldest first, whatever gateways they are for.
+    pub(crate) fn virtual_services(&self) -> &[&'a Config<VirtualService>] {
+        self.virtual_services.get_or_init(|| {
+            let default = &self.snapshot.mesh.default_virtual_service_export_to;
+            let egress = Egress::of(self.sidecar);
+            let all = self.snapshot.virtual_services.iter().map(|object| object.as_ref());
+            let exported = all.filter(|object| {
+                exported(
+                    &object.spec.export_to,
+                    default,
+                    object.namespace(),
+                    &self.proxy.namespace,
+                )
+            });
+            exported
+                .filter(|object| egress.as_ref().is_none_or(|egress| self.imports(egress, object)))
+                .collect()
+        })
+    }
+
+    fn imports(&self, egress: &Egress, object: &Config<VirtualService>) -> bool {
+        object.spec.hosts.iter().any(|host| {
+            let host = Host::resolve(host, object.namespace(), &self.snapshot.domain);
+            egress.imports(object.namespace(), &host)
+        })
+    }
+
+    /// The DestinationRules for a host, merged; for a host that is no service only the client's and the root's are sought.
+    pub(crate) fn destination(&self, host: &Host) -> Destination<'a> {
+        let rules = self.rules.get_or_init(|| Rules::seen_by(self.snapshot, self.proxy));
+        let client = self.proxy.namespace.as_str();
+        let namespace = self
+            .services()
+            .get(host)
+            .map_or(client, |visible| visible.service.namespace.as_str());
+        rules
+            .find(client, namespace, &self.snapshot.mesh.root_namespace, host)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn inbound(&self) -> &[InboundPort<'a>] {
+        self.inbound.get_or_init(|| inbound::ports(self.snapshot, self.proxy))
+    }
+
+    pub(crate) fn servers(&self) -> &Servers<'a> {
+        self.servers.get_or_init(|| gateway::servers(self.snapshot, self.proxy))
+    }
+
+    pub(crate) fn listeners(&self) -> &listener::Plans<'a> {
+        self.listeners.get_or_init(|| listener::plan(self))
+    }
+
+    pub(crate) fn listener(&self, name: &str) -> Option<&Plan<'a>> {
+        self.listeners().get(name)
+    }
+
+    // === questions ===
+
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.proxy.kind == ProxyKind::Router
+    }
+
+    /// Whether traffic is captured, so that the address an application dialled is known.
+    pub(crate) fn captures(&self) -> bool {
+        self.proxy.interception != InterceptionMode::None
+    }
+
+    pub(crate) fn allows_unknown(&self) -> bool {
+        sidecar::allows_unknown(self.snapshot, self.sidecar)
+    }
+
+    /// The cluster for traffic to destinations that are not in the registry.
+    pub(crate) fn unknown_cluster(&self) -> &'static str {
+        if self.allows_unknown() {
+            crate::names::PASSTHROUGH
+        } else {
+            crate::names::BLACK_HOLE
+        }
+    }
+}
+
+/// The services a proxy sees, one for each host name: its own namespace's first, then the oldest.
+#[derive(Debug, Default)]
+pub(crate) struct Visible<'a> {
+    list: Vec<VisibleService<'a>>,
+    by_host: HashMap<Host, usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct VisibleService<'a> {
+    pub(crate) service: &'a Service,
+    imported: Imported,
+}
+
+impl<'a> Visible<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        proxy: &Proxy,
+        sidecar: Option<&Config<Sidecar>>,
+        virtual_services: &[&'a Config<VirtualService>],
+    ) -> Self {
+        let egress = Egress::of(sidecar);
+        let named = egress
+            .as_ref()
+            .map(|_| destinations(snapshot, virtual_services))
+            .unwrap_or_default();
+        let mut visible = Visible::default();
+        let (own, others): (Vec<&'a Service>, Vec<_>) = snapshot
+            .services
+            .iter()
+            .map(|service| service.as_ref())
+            .filter(|service| service.export_to.allows(&proxy.namespace))
+            .partition(|service| service.namespace == proxy.namespace);
+        for service in own.into_iter().chain(others) {
+            let imported = match &egress {
+                Some(_) if named.contains(&service.hostname) => Imported::All,
+                Some(egress) => egress.ports(&service.namespace, &service.hostname),
+                None => Imported::All,
+            };
+            if imported != Imported::Nothing && !visible.by_host.contains_key(&service.hostname) {
+                visible.by_host.insert(service.hostname.clone(), visible.list.len());
+                visible.list.push(VisibleService { service, imported });
+            }
+        }
+        visible
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &VisibleService<'a>> {
+        self.list.iter()
+    }
+
+    pub(crate) fn get(&self, host: &Host) -> Option<&VisibleService<'a>> {
+        self.by_host.get(host).map(|index| &self.list[*index])
+    }
+}
+
+impl<'a> VisibleService<'a> {
+    /// The ports that take part: imported, and not UDP.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = &'a ServicePort> {
+        let ports = self.service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
+        ports.filter(|port| match &self.imported {
+            Imported::Nothing => false,
+            Imported::All => true,
+            Imported::Ports(numbers) => numbers.contains(&port.number),
+        })
+    }
+
+    pub(crate) fn port(&self, number: u16) -> Option<&'a ServicePort> {
+        self.ports().find(|port| port.number == number)
+    }
+}
+
+/// Hosts that routes of imported VirtualServices lead to: without them the routes would lead nowhere.
+fn destinations(snapshot: &Snapshot, virtual_services: &[&Config<VirtualService>]) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for object in virtual_services {
+        let spec = &object.spec;
+        let http = spec.http.iter().flat_map(|rule| {
+            let mirrors = rule
+                .mirror
+                .iter()
+                .chain(rule.mirrors.iter().map(|mirror| &mirror.destination));
+            rule.route.iter().map(|to| &to.destination).chain(mirrors)
+        });
+        let tls = spec
+            .tls
+            .iter()
+            .flat_map(|rule| rule.route.iter().map(|to| &to.destination));
+        let tcp = spec
+            .tcp
+            .iter()
+            .flat_map(|rule| rule.route.iter().map(|to| &to.destination));
+        hosts.extend(
+            http.chain(tls)
+                .chain(tcp)
+                .map(|destination| Host::resolve(&destination.host, object.namespace(), &snapshot.domain)),
+        );
+    }
+    hosts
+}

@@ -1,0 +1,284 @@
+//! TLS contexts: mutual TLS of the mesh with certificates over SDS, and TLS from files.
+//!
+//! Secrets come through the bootstrap cluster `sds-grpc`, so a context contains no path of any one pod and every client of a
+//! service shares its cluster.
+
+use std::time::Duration;
+
+use model::kinds::TlsProtocol;
+use model::kinds::mesh_config::TlsConfig;
+use model::mesh::Snapshot;
+
+use crate::pb::{self, core, matcher, tls};
+
+const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
+const SDS_CLUSTER: &str = "sds-grpc";
+/// The workload's own certificate.
+const OWN_CERTIFICATE: &str = "default";
+/// The roots of the mesh.
+const ROOTS: &str = "ROOTCA";
+/// Roots for servers outside the mesh when a rule names no file: the distribution's bundle, where a proxy image has it.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+const CIPHERS: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-GCM-SHA256",
+];
+
+// === the mesh's own ===
+
+/// A client of the mesh. `sans` empty: any identity of the mesh is accepted.
+pub(crate) fn mutual_client(alpn: &[&str], sni: String, sans: &[String]) -> core::TransportSocket {
+    upstream(tls::UpstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: Some(parameters(TlsProtocol::Tls12)),
+            alpn_protocols: owned(alpn),
+            ..mesh_identity(sans.iter().map(|san| exact_san(san)).collect())
+        }),
+        sni,
+        ..Default::default()
+    })
+}
+
+/// A server of the mesh: the client must show a certificate of one of the trust domains.
+pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str]) -> core::TransportSocket {
+    let aliases = snapshot.mesh.trust_domain_aliases.iter().map(String::as_str);
+    let domains = std::iter::once(snapshot.trust_domain.as_ref()).chain(aliases);
+    let sans = domains.map(|domain| {
+        let prefix = format!("spiffe://{domain}/");
+        san(
+            tls::subject_alt_name_matcher::SanType::Uri,
+            matcher::string_matcher::MatchPattern::Prefix(prefix),
+        )
+    });
+    let mesh: &TlsConfig = &snapshot.mesh.mesh_mtls;
+    let minimum = if mesh.min_protocol_version == TlsProtocol::Tls13 {
+        TlsProtocol::Tls13
+    } else {
+        TlsProtocol::Tls12
+    };
+    let ciphers = if mesh.cipher_suites.is_empty() {
+        owned(&CIPHERS)
+    } else {
+        mesh.cipher_suites.clone()
+    };
+    downstream(tls::DownstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: Some(tls::TlsParameters {
+                cipher_suites: ciphers,
+                ecdh_curves: mesh.ecdh_curves.clone(),
+                ..parameters(minimum)
+            }),
+            alpn_protocols: owned(alpn),
+            ..mesh_identity(sans.collect())
+        }),
+        require_client_certificate: pb::bool(true),
+        ..Default::default()
+    })
+}
+
+/// Own certificate and roots over SDS, with a check of the peer's names.
+fn mesh_identity(sans: Vec<tls::SubjectAltNameMatcher>) -> tls::CommonTlsContext {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    tls::CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![secret(OWN_CERTIFICATE)],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(
+            CombinedCertificateValidationContext {
+                default_validation_context: Some(tls::CertificateValidationContext {
+                    match_typed_subject_alt_names: sans,
+                    ..Default::default()
+                }),
+                validation_context_sds_secret_config: Some(secret(ROOTS)),
+                ..Default::default()
+            },
+        )),
+        ..Default::default()
+    }
+}
+
+fn secret(name: &str) -> tls::SdsSecretConfig {
+    let grpc = core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
+        cluster_name: SDS_CLUSTER.to_owned(),
+        ..Default::default()
+    });
+    let source = core::ApiConfigSource {
+        api_type: core::api_config_source::ApiType::Grpc.into(),
+        transport_api_version: core::ApiVersion::V3.into(),
+        grpc_services: vec![core::GrpcService {
+            target_specifier: Some(grpc),
+            ..Default::default()
+        }],
+        set_node_on_first_message_only: true,
+        ..Default::default()
+    };
+    tls::SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(core::ConfigSource {
+            initial_fetch_timeout: pb::duration(Duration::ZERO),
+            resource_api_version: core::ApiVersion::V3.into(),
+            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(source)),
+            ..Default::default()
+        }),
+    }
+}
+
+// === from files ===
+
+/// A certificate chain and its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyFiles<'a> {
+    pub(crate) certificate: &'a str,
+    pub(crate) key: &'a str,
+}
+
+/// How a client checks a server that is not of the mesh.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ServerCheck<'a> {
+    /// Roots from a file (`""`: the system's), and one of these names.
+    Roots { file: &'a str, names: &'a [String] },
+    /// Encrypted, to whomever it may be.
+    None,
+}
+
+/// TLS to a server outside the mesh.
+pub(crate) fn file_client(
+    own: Option<KeyFiles<'_>>,
+    check: ServerCheck<'_>,
+    sni: &str,
+    alpn: &[&str],
+) -> core::TransportSocket {
+    let validation = match check {
+        ServerCheck::None => None,
+        ServerCheck::Roots { file, names } => {
+            let file = if file.is_empty() { SYSTEM_ROOTS } else { file };
+            let sans = names.iter().map(|name| exact_san(name)).collect();
+            Some(validation(file, sans))
+        }
+    };
+    upstream(tls::UpstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_certificates: own.map(certificate).into_iter().collect(),
+            validation_context_type: validation,
+            alpn_protocols: owned(alpn),
+            ..Default::default()
+        }),
+        sni: sni.to_owned(),
+        ..Default::default()
+    })
+}
+
+/// A gateway's server side.
+pub(crate) struct ServerFiles<'a> {
+    pub(crate) certificates: Vec<KeyFiles<'a>>,
+    /// Roots of the clients' certificates; `""`: clients are not asked for one.
+    pub(crate) client_roots: &'a str,
+    pub(crate) require_client: bool,
+    pub(crate) client_names: &'a [String],
+    pub(crate) minimum: TlsProtocol,
+    pub(crate) maximum: TlsProtocol,
+    pub(crate) ciphers: &'a [String],
+}
+
+pub(crate) fn file_server(files: &ServerFiles<'_>, alpn: &[&str]) -> core::TransportSocket {
+    let names = || files.client_names.iter().map(|name| exact_san(name)).collect();
+    let validation_context_type = (!files.client_roots.is_empty()).then(|| validation(files.client_roots, names()));
+    let minimum = if files.minimum == TlsProtocol::TlsAuto {
+        TlsProtocol::Tls12
+    } else {
+        files.minimum
+    };
+    downstream(tls::DownstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: Some(tls::TlsParameters {
+                tls_maximum_protocol_version: protocol(files.maximum).into(),
+                cipher_suites: files.ciphers.to_vec(),
+                ..parameters(minimum)
+            }),
+            tls_certificates: files.certificates.iter().copied().map(certificate).collect(),
+            validation_context_type,
+            alpn_protocols: owned(alpn),
+            ..Default::default()
+        }),
+        require_client_certificate: pb::bool(files.require_client),
+        ..Default::default()
+    })
+}
+
+fn certificate(files: KeyFiles<'_>) -> tls::TlsCertificate {
+    tls::TlsCertificate {
+        certificate_chain: Some(pb::file(files.certificate)),
+        private_key: Some(pb::file(files.key)),
+        ..Default::default()
+    }
+}
+
+fn validation(roots: &str, sans: Vec<tls::SubjectAltNameMatcher>) -> tls::common_tls_context::ValidationContextType {
+    tls::common_tls_context::ValidationContextType::ValidationContext(tls::CertificateValidationContext {
+        trusted_ca: Some(pb::file(roots)),
+        match_typed_subject_alt_names: sans,
+        ..Default::default()
+    })
+}
+
+// === parts ===
+
+/// What a connection without TLS uses.
+pub(crate) fn plaintext() -> core::TransportSocket {
+    let config = pb::any(&pb::raw_buffer::RawBuffer {});
+    pb::transport_socket("envoy.transport_sockets.raw_buffer", config)
+}
+
+fn upstream(context: tls::UpstreamTlsContext) -> core::TransportSocket {
+    pb::transport_socket(TLS_SOCKET, pb::any(&context))
+}
+
+fn downstream(context: tls::DownstreamTlsContext) -> core::TransportSocket {
+    pb::transport_socket(TLS_SOCKET, pb::any(&context))
+}
+
+fn parameters(minimum: TlsProtocol) -> tls::TlsParameters {
+    tls::TlsParameters {
+        tls_minimum_protocol_version: protocol(minimum).into(),
+        tls_maximum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv13.into(),
+        ..Default::default()
+    }
+}
+
+fn protocol(version: TlsProtocol) -> tls::tls_parameters::TlsProtocol {
+    match version {
+        TlsProtocol::TlsAuto => tls::tls_parameters::TlsProtocol::TlsAuto,
+        TlsProtocol::Tls10 => tls::tls_parameters::TlsProtocol::TlSv10,
+        TlsProtocol::Tls11 => tls::tls_parameters::TlsProtocol::TlSv11,
+        TlsProtocol::Tls12 => tls::tls_parameters::TlsProtocol::TlSv12,
+        TlsProtocol::Tls13 => tls::tls_parameters::TlsProtocol::TlSv13,
+    }
+}
+
+/// A name that must be in the certificate: a SPIFFE id (or other URI), or a DNS name.
+fn exact_san(name: &str) -> tls::SubjectAltNameMatcher {
+    use tls::subject_alt_name_matcher::SanType;
+    let kind = if name.contains("://") {
+        SanType::Uri
+    } else {
+        SanType::Dns
+    };
+    san(kind, matcher::string_matcher::MatchPattern::Exact(name.to_owned()))
+}
+
+fn san(
+    kind: tls::subject_alt_name_matcher::SanType,
+    pattern: matcher::string_matcher::MatchPattern,
+) -> tls::SubjectAltNameMatcher {
+    tls::SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(pb::string_matcher(pattern)),
+        ..Default::default()
+    }
+}
+
+fn owned(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}

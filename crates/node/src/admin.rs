@@ -26,7 +26,10 @@ pub enum AdminError {
 
 impl Admin {
     pub fn new(target: HostPort) -> Self {
-        Admin { target, timeout: Duration::from_secs(2) }
+        Admin {
+            target,
+            timeout: Duration::from_secs(2),
+        }
     }
 
     pub fn target(&self) -> &HostPort {
@@ -34,13 +37,19 @@ impl Admin {
     }
 
     pub async fn get(&self, path: &str) -> Result<Bytes, AdminError> {
-        let call = Call { timeout: self.timeout, ..Call::get(&self.target, path) };
+        let call = Call {
+            timeout: self.timeout,
+            ..Call::get(&self.target, path)
+        };
         accepted(path, call.send().await?)
     }
 
     /// Envoy changes its state by POST only.
     pub async fn post(&self, path: &str) -> Result<Bytes, AdminError> {
-        let call = Call { timeout: self.timeout, ..Call::post(&self.target, path) };
+        let call = Call {
+            timeout: self.timeout,
+            ..Call::post(&self.target, path)
+        };
         accepted(path, call.send().await?)
     }
 
@@ -48,7 +57,10 @@ impl Admin {
     pub async fn is_live(&self) -> Result<bool, AdminError> {
         match self.get("/ready").await {
             Ok(_) => Ok(true),
-            Err(AdminError::Status { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Ok(false),
+            Err(AdminError::Status {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..
+            }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -69,7 +81,11 @@ impl Admin {
     /// whoever watches the drain must not prolong it.
     pub async fn active_connections(&self) -> Result<Option<u64>, AdminError> {
         let stats = self.stats(r"^listener\..*\.downstream_cx_active$").await?;
-        let counted: Vec<_> = stats.iter().filter(|(name, _)| is_traffic(name)).map(|(_, value)| *value).collect();
+        let counted: Vec<_> = stats
+            .iter()
+            .filter(|(name, _)| is_traffic(name))
+            .map(|(_, value)| *value)
+            .collect();
         Ok((!counted.is_empty()).then(|| counted.iter().sum()))
     }
 }
@@ -77,13 +93,24 @@ impl Admin {
 fn accepted(path: &str, response: Response<Bytes>) -> Result<Bytes, AdminError> {
     match response.status() {
         status if status.is_success() => Ok(response.into_body()),
-        status => Err(AdminError::Status { path: path.to_owned(), status }),
+        status => Err(AdminError::Status {
+            path: path.to_owned(),
+            status,
+        }),
     }
 }
 
 fn is_traffic(stat: &str) -> bool {
-    let service = ["listener.admin.", "_15090.", "_15020.", "_15021.", "listener.prometheus."];
-    !service.iter().any(|part| stat.contains(part)) && !stat.contains(".worker_") && stat.ends_with(".downstream_cx_active")
+    let service = [
+        "listener.admin.",
+        "_15090.",
+        "_15020.",
+        "_15021.",
+        "listener.prometheus.",
+    ];
+    !service.iter().any(|part| stat.contains(part))
+        && !stat.contains(".worker_")
+        && stat.ends_with(".downstream_cx_active")
 }
 
 /// `name: value` lines; histograms and texts are passed over.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::address::HostPort;
+use crate::supervise::DataPlane;
 pub use node::{Locality, Node};
 pub use stats::Inclusion;
 
@@ -52,6 +53,7 @@ pub struct Discovery {
 /// Everything that differs between the bootstraps of two proxies.
 #[derive(Debug)]
 pub struct Bootstrap<'a> {
+    pub plane: DataPlane,
     pub node: &'a Node,
     pub discovery: &'a Discovery,
     pub sds_socket: &'a Path,
@@ -69,7 +71,7 @@ pub struct Bootstrap<'a> {
 impl Bootstrap<'_> {
     pub fn render(&self) -> Value {
         let mut bootstrap = json!({
-            "node": self.node.render(),
+            "node": self.node.render(self.plane),
             "admin": { "address": socket_address(self.admin) },
             "stats_config": stats::render(self.stats, &self.node.cluster_domain()),
             "layered_runtime": runtime_layers(),
@@ -79,6 +81,9 @@ impl Bootstrap<'_> {
                 "listeners": [listeners::prometheus(self.prometheus)],
             },
         });
+        if self.plane == DataPlane::Envoy {
+            bootstrap["overload_manager"] = connection_limit();
+        }
         if let Some(source) = self.source {
             bootstrap["cluster_manager"] = json!({
                 "upstream_bind_config": { "source_address": { "address": source.to_string(), "port_value": 0 } },
@@ -123,6 +128,19 @@ fn runtime_layers() -> Value {
     })
 }
 
+/// Without a bound on what one pod can be made to hold, Envoy warns at every start. The scrape port and the admin do not count.
+fn connection_limit() -> Value {
+    json!({
+        "resource_monitors": [{
+            "name": "envoy.resource_monitors.global_downstream_max_connections",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                "max_active_downstream_connections": 1_000_000,
+            },
+        }],
+    })
+}
+
 fn socket_address(address: SocketAddr) -> Value {
     json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
 }
@@ -140,9 +158,12 @@ mod tests {
         Node {
             id: "sidecar~127.64.1.1~reviews-v1-0.default~default.svc.cluster.local".into(),
             cluster: "reviews.default".into(),
-            locality: Locality { region: "r1".into(), zone: "z1".into(), sub_zone: String::new() },
+            locality: Locality {
+                region: "r1".into(),
+                zone: "z1".into(),
+                sub_zone: String::new(),
+            },
             metadata: json!({ "NAMESPACE": "default", "INSTANCE_IPS": "127.64.1.1" }),
-            user_agent: Some("meltemi"),
             domain: "default.svc.cluster.local".into(),
         }
     }
@@ -156,8 +177,9 @@ mod tests {
         }
     }
 
-    fn render(discovery: &Discovery, source: Option<&str>) -> Value {
+    fn render(plane: DataPlane, discovery: &Discovery, source: Option<&str>) -> Value {
         Bootstrap {
+            plane,
             node: &node(),
             discovery,
             sds_socket: Path::new("/tmp/pod/sds.sock"),
@@ -174,12 +196,17 @@ mod tests {
     fn mutual_tls_to_an_address_dialled_from_the_pods_own() {
         let pilot = "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account";
         let discovery = discovery(XdsMode::Delta, Some(pilot), "127.64.0.2:15011");
-        insta::assert_json_snapshot!("mutual_tls", render(&discovery, Some("127.64.1.1")));
+        insta::assert_json_snapshot!("mutual_tls", render(DataPlane::Native, &discovery, Some("127.64.1.1")));
     }
 
     #[test]
     fn plain_text_to_a_name() {
-        let bootstrap = render(&discovery(XdsMode::Sotw, None, "istio-pilot.istio-system:15010"), None);
+        let discovery = discovery(XdsMode::Sotw, None, "istio-pilot.istio-system:15010");
+        let bootstrap = render(DataPlane::Envoy, &discovery, None);
+        assert!(
+            bootstrap["node"].get("user_agent_name").is_none(),
+            "Envoy writes its own"
+        );
         assert_eq!(bootstrap["dynamic_resources"]["ads_config"]["api_type"], "GRPC");
         assert!(bootstrap.get("cluster_manager").is_none());
         let xds = &bootstrap["static_resources"]["clusters"][0];

@@ -30,7 +30,12 @@ impl Environment {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Environment(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Environment(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
@@ -40,7 +45,9 @@ mod tests {
 
     #[test]
     fn empty_is_unset_and_prefixes_are_cut() {
-        let env: Environment = [("A", ""), ("P_", "x"), ("P_B", "1"), ("P_C", ""), ("Q", "2")].into_iter().collect();
+        let env: Environment = [("A", ""), ("P_", "x"), ("P_B", "1"), ("P_C", ""), ("Q", "2")]
+            .into_iter()
+            .collect();
         assert_eq!(env.get("A"), None);
         assert_eq!(env.get("Q"), Some("2"));
         assert_eq!(env.with_prefix("P_").collect::<Vec<_>>(), [("B", "1"), ("C", "")]);

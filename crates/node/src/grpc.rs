@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pki::tls::rustls::{ClientConfig, pki_types::ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use pki::tls::rustls::{ClientConfig, pki_types::ServerName};
 use tonic::body::Body;
 use tower::Service;
 
@@ -52,6 +52,7 @@ pub async fn tls(stream: TcpStream, config: Arc<ClientConfig>, name: &str) -> st
 
 /// A TLS handshake with whoever answers.
 pub async fn insecure_tls(stream: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, String> {
-    let config = pki::tls::client_config(None, pki::tls::ServerVerify::Insecure, &[b"http/1.1"]).map_err(|e| e.to_string())?;
+    let config =
+        pki::tls::client_config(None, pki::tls::ServerVerify::Insecure, &[b"http/1.1"]).map_err(|e| e.to_string())?;
     tls(stream, config, name).await.map_err(|e| e.to_string())
 }

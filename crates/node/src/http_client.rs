@@ -64,7 +64,10 @@ impl<'a> Call<'a> {
     }
 
     pub fn post(target: &'a HostPort, path: &'a str) -> Self {
-        Call { method: Method::POST, ..Call::get(target, path) }
+        Call {
+            method: Method::POST,
+            ..Call::get(target, path)
+        }
     }
 
     /// Sends it and reads the answer to its end.
@@ -72,7 +75,10 @@ impl<'a> Call<'a> {
         let target = || self.target.to_string();
         match tokio::time::timeout(self.timeout, self.exchange()).await {
             Ok(result) => result,
-            Err(_) => Err(CallError::Timeout { target: target(), timeout: self.timeout }),
+            Err(_) => Err(CallError::Timeout {
+                target: target(),
+                timeout: self.timeout,
+            }),
         }
     }
 
@@ -81,15 +87,28 @@ impl<'a> Call<'a> {
         if !self.tls {
             return self.over(stream).await;
         }
-        let tls = |reason: String| CallError::Tls { target: self.target.to_string(), reason };
-        let stream = crate::grpc::insecure_tls(stream, &self.target.host).await.map_err(tls)?;
+        let tls = |reason: String| CallError::Tls {
+            target: self.target.to_string(),
+            reason,
+        };
+        let stream = crate::grpc::insecure_tls(stream, &self.target.host)
+            .await
+            .map_err(tls)?;
         self.over(stream).await
     }
 
-    async fn over(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Response<Bytes>, CallError> {
-        let broken = |source| CallError::Http { target: self.target.to_string(), source };
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Response<Bytes>, CallError> {
+        let broken = |source| CallError::Http {
+            target: self.target.to_string(),
+            source,
+        };
         let request = self.request()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             self.read(response).await
@@ -125,10 +144,16 @@ impl<'a> Call<'a> {
         let (head, mut body) = response.into_parts();
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|source| CallError::Http { target: self.target.to_string(), source })?;
+            let frame = frame.map_err(|source| CallError::Http {
+                target: self.target.to_string(),
+                source,
+            })?;
             let Ok(data) = frame.into_data() else { continue };
             if read.len() + data.len() > self.limit {
-                return Err(CallError::TooLong { target: self.target.to_string(), limit: self.limit });
+                return Err(CallError::TooLong {
+                    target: self.target.to_string(),
+                    limit: self.limit,
+                });
             }
             read.extend_from_slice(&data);
         }
@@ -138,7 +163,10 @@ impl<'a> Call<'a> {
 
 /// A TCP connection without Nagle's delay, to the first of the name's addresses that answers.
 pub async fn connect(target: &HostPort) -> Result<TcpStream, CallError> {
-    let failed = |source| CallError::Connect { target: target.to_string(), source };
+    let failed = |source| CallError::Connect {
+        target: target.to_string(),
+        source,
+    };
     let stream = match target.ip() {
         Some(ip) => TcpStream::connect(SocketAddr::new(ip, target.port)).await,
         None => TcpStream::connect((target.host.as_str(), target.port)).await,

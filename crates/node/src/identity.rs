@@ -53,7 +53,11 @@ impl WorkloadIdentity {
     pub fn new(chain_pem: String, key_pem: String) -> Result<Self, IdentityError> {
         let identity = pki::tls::Identity::from_pem(chain_pem.as_bytes(), key_pem.as_bytes())?;
         let leaf = identity.certificate().clone();
-        Ok(WorkloadIdentity { chain_pem, key_pem, leaf })
+        Ok(WorkloadIdentity {
+            chain_pem,
+            key_pem,
+            leaf,
+        })
     }
 
     /// The private key. For the proxy's socket and for files of mode 0600, never for a log.
@@ -67,7 +71,13 @@ impl WorkloadIdentity {
     }
 
     pub fn names(&self) -> String {
-        let names: Vec<_> = self.leaf.uri_sans.iter().chain(&self.leaf.dns_sans).map(String::as_str).collect();
+        let names: Vec<_> = self
+            .leaf
+            .uri_sans
+            .iter()
+            .chain(&self.leaf.dns_sans)
+            .map(String::as_str)
+            .collect();
         names.join(", ")
     }
 
@@ -78,7 +88,12 @@ impl WorkloadIdentity {
 
 impl fmt::Debug for WorkloadIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WorkloadIdentity({}, serial {}, key secret)", self.names(), self.leaf.serial)
+        write!(
+            f,
+            "WorkloadIdentity({}, serial {}, key secret)",
+            self.names(),
+            self.leaf.serial
+        )
     }
 }
 
@@ -115,15 +130,23 @@ pub(crate) mod tests {
     pub(crate) fn issue(authority: &CertificateAuthority, name: &str) -> Arc<WorkloadIdentity> {
         let key = pki::csr::generate();
         let names = [pki::San::from_text(name)];
-        let signed = authority.sign_key(&key, &names, Duration::from_secs(3600), SystemTime::now()).unwrap();
+        let signed = authority
+            .sign_key(&key, &names, Duration::from_secs(3600), SystemTime::now())
+            .unwrap();
         Arc::new(WorkloadIdentity::new(signed.leaf_pem, key.to_pem()).unwrap())
     }
 
     #[test]
     fn a_key_never_reaches_a_log() {
         let identity = issue(&authority(), "spiffe://cluster.local/ns/a/sa/b");
-        let secrets = Secrets { identity: Some(identity), roots: None };
+        let secrets = Secrets {
+            identity: Some(identity),
+            roots: None,
+        };
         let printed = format!("{secrets:?}");
-        assert!(printed.contains("spiffe://cluster.local/ns/a/sa/b") && !printed.contains("PRIVATE"), "{printed}");
+        assert!(
+            printed.contains("spiffe://cluster.local/ns/a/sa/b") && !printed.contains("PRIVATE"),
+            "{printed}"
+        );
     }
 }

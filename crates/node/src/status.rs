@@ -12,6 +12,8 @@ mod metrics;
 mod probes;
 mod ready;
 mod server;
+#[cfg(test)]
+pub(crate) use server::tests;
 
 use std::sync::Arc;
 

@@ -62,7 +62,14 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(program: Program, restarts: Restarts) -> (Self, watch::Receiver<ProxyState>) {
         let (state, watching) = watch::channel(ProxyState::default());
-        (Supervisor { program, restarts, state }, watching)
+        (
+            Supervisor {
+                program,
+                restarts,
+                state,
+            },
+            watching,
+        )
     }
 
     /// Runs the proxy until `stop` turns true, the proxy ends in order, or the budget is spent.
@@ -71,7 +78,12 @@ impl Supervisor {
             let started = Instant::now();
             let mut child = match self.start() {
                 Ok(child) => child,
-                Err(error) => return Outcome::CannotStart { program: self.program.to_string(), error },
+                Err(error) => {
+                    return Outcome::CannotStart {
+                        program: self.program.to_string(),
+                        error,
+                    };
+                }
             };
             let exit = tokio::select! {
                 ended = child.wait() => Exit::of(ended),
@@ -81,7 +93,9 @@ impl Supervisor {
             if exit == Exit::Code(0) {
                 return Outcome::Finished;
             }
-            let Some(wait) = self.restarts.after(started.elapsed()) else { return Outcome::GaveUp(exit) };
+            let Some(wait) = self.restarts.after(started.elapsed()) else {
+                return Outcome::GaveUp(exit);
+            };
             tracing::error!(%exit, ran = ?started.elapsed(), restart_in = ?wait, "the proxy ended");
             tokio::select! {
                 () = sleep(wait) => {}
@@ -92,7 +106,12 @@ impl Supervisor {
 
     fn start(&mut self) -> io::Result<Child> {
         let child = self.program.command()?.kill_on_drop(true).spawn()?;
-        self.state.send_modify(|state| *state = ProxyState { epoch: state.epoch + 1, pid: child.id() });
+        self.state.send_modify(|state| {
+            *state = ProxyState {
+                epoch: state.epoch + 1,
+                pid: child.id(),
+            }
+        });
         tracing::info!(pid = child.id(), epoch = self.state.borrow().epoch, command = %self.program, "proxy started");
         Ok(child)
     }
@@ -124,7 +143,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 impl Exit {
     fn of(ended: io::Result<ExitStatus>) -> Self {
         match ended {
-            Ok(status) => status.code().map_or_else(|| Exit::Signal(status.signal().unwrap_or_default()), Exit::Code),
+            Ok(status) => status
+                .code()
+                .map_or_else(|| Exit::Signal(status.signal().unwrap_or_default()), Exit::Code),
             Err(_) => Exit::Code(-1), // only possible when somebody else waited for it
         }
     }
@@ -154,7 +175,15 @@ impl fmt::Display for Exit {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, restarts: Restarts) -> (Supervisor, watch::Receiver<ProxyState>, watch::Sender<bool>, watch::Receiver<bool>) {
+    fn shell(
+        script: &str,
+        restarts: Restarts,
+    ) -> (
+        Supervisor,
+        watch::Receiver<ProxyState>,
+        watch::Sender<bool>,
+        watch::Receiver<bool>,
+    ) {
         let (supervisor, state) = Supervisor::new(Program::plain("/bin/sh", ["-c", script]), restarts);
         let (stop, stopping) = watch::channel(false);
         (supervisor, state, stop, stopping)
@@ -184,7 +213,10 @@ mod tests {
         let run = tokio::spawn(supervisor.run(stopping));
         let first = *state.wait_for(|state| state.pid.is_some()).await.unwrap();
         kill(Pid::from_raw(first.pid.unwrap() as i32), Signal::SIGKILL).unwrap();
-        let second = *state.wait_for(|state| state.pid.is_some() && state.epoch == 2).await.unwrap();
+        let second = *state
+            .wait_for(|state| state.pid.is_some() && state.epoch == 2)
+            .await
+            .unwrap();
         assert_ne!(first.pid, second.pid);
         stop.send_replace(true);
         assert!(matches!(run.await.unwrap(), Outcome::Stopped(Exit::Signal(15))));
@@ -194,7 +226,9 @@ mod tests {
     async fn what_cannot_be_started_is_named() {
         let (supervisor, _) = Supervisor::new(Program::plain("/no/such/proxy", ["-c", "x"]), quick());
         let (_stop, stopping) = watch::channel(false);
-        let Outcome::CannotStart { program, .. } = supervisor.run(stopping).await else { panic!("it started") };
+        let Outcome::CannotStart { program, .. } = supervisor.run(stopping).await else {
+            panic!("it started")
+        };
         assert!(program.contains("/no/such/proxy"), "{program}");
     }
 

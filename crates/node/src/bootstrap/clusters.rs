@@ -8,7 +8,11 @@ use super::{Bootstrap, SDS_CLUSTER, SECRET_IDENTITY, SECRET_ROOTS, XDS_CLUSTER, 
 use crate::address::HostPort;
 
 pub(super) fn render(bootstrap: &Bootstrap<'_>) -> Vec<Value> {
-    let mut clusters = vec![pilot(bootstrap), secrets(bootstrap), local("prometheus_stats", bootstrap.admin)];
+    let mut clusters = vec![
+        pilot(bootstrap),
+        secrets(bootstrap),
+        local("prometheus_stats", bootstrap.admin),
+    ];
     clusters.extend(bootstrap.status.map(|status| local("agent", status)));
     clusters
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::supervise::DataPlane;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locality {
     pub region: String,
@@ -17,26 +19,28 @@ pub struct Node {
     pub cluster: String,
     pub locality: Locality,
     pub metadata: Value,
-    /// Envoy writes its own.
-    pub user_agent: Option<&'static str>,
     /// DNS suffix of the pod's namespace.
     pub domain: String,
 }
 
 impl Node {
-    pub(super) fn render(&self) -> Value {
+    pub(super) fn render(&self, plane: DataPlane) -> Value {
         let mut node = json!({ "id": self.id, "cluster": self.cluster, "metadata": self.metadata });
-        let locality: serde_json::Map<_, _> =
-            [("region", &self.locality.region), ("zone", &self.locality.zone), ("sub_zone", &self.locality.sub_zone)]
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name.to_owned(), json!(value)))
-                .collect();
+        let locality: serde_json::Map<_, _> = [
+            ("region", &self.locality.region),
+            ("zone", &self.locality.zone),
+            ("sub_zone", &self.locality.sub_zone),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
         if !locality.is_empty() {
             node["locality"] = locality.into();
         }
-        if let Some(agent) = self.user_agent {
-            node["user_agent_name"] = json!(agent);
+        // Envoy writes its own.
+        if plane == DataPlane::Native {
+            node["user_agent_name"] = json!("meltemi");
             node["user_agent_version"] = json!(runtime::version::VERSION);
         }
         node
@@ -44,6 +48,9 @@ impl Node {
 
     /// What services' names end with after their namespace: `svc.cluster.local`.
     pub(super) fn cluster_domain(&self) -> String {
-        self.domain.split_once('.').map_or("svc.cluster.local", |(_, rest)| rest).to_owned()
+        self.domain
+            .split_once('.')
+            .map_or("svc.cluster.local", |(_, rest)| rest)
+            .to_owned()
     }
 }

@@ -5,8 +5,14 @@
 
 use serde_json::{Value, json};
 
-const PREFIXES: [&str; 6] =
-    ["cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "cluster.sds-grpc", "sds."];
+const PREFIXES: [&str; 6] = [
+    "cluster_manager",
+    "listener_manager",
+    "server",
+    "cluster.xds-grpc",
+    "cluster.sds-grpc",
+    "sds.",
+];
 const SUFFIXES: [&str; 6] = [
     "update_rejected",
     "update_success",
@@ -29,11 +35,21 @@ pub struct Inclusion {
 
 pub(super) fn render(inclusion: &Inclusion, cluster_domain: &str) -> Value {
     let words = |key: &str, fixed: &[&str], more: &[String]| -> Vec<Value> {
-        fixed.iter().copied().chain(more.iter().map(String::as_str)).map(|word| json!({ key: word })).collect()
+        fixed
+            .iter()
+            .copied()
+            .chain(more.iter().map(String::as_str))
+            .map(|word| json!({ key: word }))
+            .collect()
     };
     let mut patterns = words("prefix", &PREFIXES, &inclusion.prefixes);
     patterns.extend(words("suffix", &SUFFIXES, &inclusion.suffixes));
-    patterns.extend(inclusion.regexps.iter().map(|regex| json!({ "safe_regex": { "regex": regex } })));
+    patterns.extend(
+        inclusion
+            .regexps
+            .iter()
+            .map(|regex| json!({ "safe_regex": { "regex": regex } })),
+    );
     json!({
         "use_all_default_tags": false,
         "stats_tags": tags(cluster_domain),
@@ -47,11 +63,20 @@ fn tags(cluster_domain: &str) -> Vec<Value> {
     let domain = cluster_domain.replace('.', r"\.");
     let extracted = [
         ("cluster_name", format!(r"^cluster\.((.+?(?:\.[^.]+\.{domain})?)\.)")),
-        ("http_conn_manager_prefix", r"^http\.((outbound_[^.]*\.[0-9.]+_\d+|inbound_[^.]*\.[0-9.]+_\d+|[^.]+)\.)".into()),
+        (
+            "http_conn_manager_prefix",
+            r"^http\.((outbound_[^.]*\.[0-9.]+_\d+|inbound_[^.]*\.[0-9.]+_\d+|[^.]+)\.)".into(),
+        ),
         ("tcp_prefix", r"^tcp\.((.+?)\.)\w+$".into()),
-        ("listener_address", r"^listener\.((\[[^\]]*\]_\d+|[0-9.]+_\d+|[^.]+)\.)".into()),
+        (
+            "listener_address",
+            r"^listener\.((\[[^\]]*\]_\d+|[0-9.]+_\d+|[^.]+)\.)".into(),
+        ),
         ("response_code", r"_rq(_(\d{3}))$".into()),
         ("response_code_class", r"_rq(_(\dxx))$".into()),
     ];
-    extracted.into_iter().map(|(name, regex)| json!({ "tag_name": name, "regex": regex })).collect()
+    extracted
+        .into_iter()
+        .map(|(name, regex)| json!({ "tag_name": name, "regex": regex }))
+        .collect()
 }

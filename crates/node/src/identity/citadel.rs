@@ -41,9 +41,18 @@ pub enum SignError {
     #[error("{source}; is istio_ca running there, and is --caAddress right?")]
     Connect { source: http_client::CallError },
     #[error("no trust in the CA at {address}: {reason}; it must prove the name {expected} (--caSAN) by a root of {} (--caRootCert)", file.display())]
-    Tls { address: HostPort, expected: String, file: PathBuf, reason: String },
+    Tls {
+        address: HostPort,
+        expected: String,
+        file: PathBuf,
+        reason: String,
+    },
     #[error("the CA at {address} refuses: {reason}; {hint}")]
-    Refused { address: HostPort, reason: String, hint: String },
+    Refused {
+        address: HostPort,
+        reason: String,
+        hint: String,
+    },
     #[error("the CA at {address} answers with {elements} elements; a leaf and a root are expected")]
     Answer { address: HostPort, elements: usize },
     #[error("the CA at {address} did not answer within {timeout:?}")]
@@ -66,7 +75,10 @@ impl Citadel {
     pub async fn sign(&self, csr: &str, ttl: Duration, roots: &str) -> Result<Signed, SignError> {
         match tokio::time::timeout(self.timeout, self.exchange(csr, ttl, roots)).await {
             Ok(result) => result,
-            Err(_) => Err(SignError::Timeout { address: self.address.clone(), timeout: self.timeout }),
+            Err(_) => Err(SignError::Timeout {
+                address: self.address.clone(),
+                timeout: self.timeout,
+            }),
         }
     }
 
@@ -79,26 +91,55 @@ impl Citadel {
         });
         request.metadata_mut().insert("authorization", self.bearer()?);
 
-        let stream = http_client::connect(&self.address).await.map_err(|source| SignError::Connect { source })?;
-        let name = if self.server_name.contains("://") { &self.address.host } else { &self.server_name };
-        let stream = grpc::tls(stream, config, name).await.map_err(|error| self.untrusted(&error))?;
-        let channel = grpc::channel(stream).await.map_err(|error| self.untrusted(&io::Error::other(error)))?;
-        let origin = http::Uri::builder().scheme("https").authority(self.address.to_string()).path_and_query("/").build();
+        let stream = http_client::connect(&self.address)
+            .await
+            .map_err(|source| SignError::Connect { source })?;
+        let name = if self.server_name.contains("://") {
+            &self.address.host
+        } else {
+            &self.server_name
+        };
+        let stream = grpc::tls(stream, config, name)
+            .await
+            .map_err(|error| self.untrusted(&error))?;
+        let channel = grpc::channel(stream)
+            .await
+            .map_err(|error| self.untrusted(&io::Error::other(error)))?;
+        let origin = http::Uri::builder()
+            .scheme("https")
+            .authority(self.address.to_string())
+            .path_and_query("/")
+            .build();
         let mut client = IstioCertificateServiceClient::with_origin(channel, origin.unwrap_or_default());
-        let answer = client.create_certificate(request).await.map_err(|status| self.refused(&status))?.into_inner();
+        let answer = client
+            .create_certificate(request)
+            .await
+            .map_err(|status| self.refused(&status))?
+            .into_inner();
         self.read(answer.cert_chain)
     }
 
     fn tls_config(&self, roots: &str) -> Result<std::sync::Arc<pki::tls::rustls::ClientConfig>, SignError> {
-        let unusable = |reason: String| SignError::Roots { file: self.root_file.clone(), reason };
+        let unusable = |reason: String| SignError::Roots {
+            file: self.root_file.clone(),
+            reason,
+        };
         let roots = tls::Roots::from_pem(roots.as_bytes()).map_err(|error| unusable(error.to_string()))?;
-        let verify = ServerVerify::Spiffe { roots, sans: vec![pki::SanMatch::Exact(self.server_name.clone())] };
+        let verify = ServerVerify::Spiffe {
+            roots,
+            sans: vec![pki::SanMatch::Exact(self.server_name.clone())],
+        };
         tls::client_config(None, verify, &[b"h2"]).map_err(|error| unusable(error.to_string()))
     }
 
     fn bearer(&self) -> Result<AsciiMetadataValue, SignError> {
-        let fault = |reason: String| SignError::Token { file: self.token_file.clone(), reason };
-        let length = std::fs::metadata(&self.token_file).map_err(|error| fault(error.to_string()))?.len();
+        let fault = |reason: String| SignError::Token {
+            file: self.token_file.clone(),
+            reason,
+        };
+        let length = std::fs::metadata(&self.token_file)
+            .map_err(|error| fault(error.to_string()))?
+            .len();
         if length > MAX_TOKEN_BYTES {
             return Err(fault(format!("{length} bytes long, no token")));
         }
@@ -106,14 +147,17 @@ impl Citadel {
         if token.trim().is_empty() {
             return Err(fault("the file is empty".into()));
         }
-        let mut value: AsciiMetadataValue =
-            format!("Bearer {}", token.trim()).parse().map_err(|_| fault("not a token: it has characters no header can hold".into()))?;
+        let mut value: AsciiMetadataValue = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| fault("not a token: it has characters no header can hold".into()))?;
         value.set_sensitive(true);
         Ok(value)
     }
 
     fn untrusted(&self, error: &io::Error) -> SignError {
-        let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<pki::tls::rustls::Error>());
+        let rustls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<pki::tls::rustls::Error>());
         SignError::Tls {
             address: self.address.clone(),
             expected: self.server_name.clone(),
@@ -132,12 +176,19 @@ impl Citadel {
             Code::Unimplemented => "whoever listens there is no istio_ca (--caAddress)".into(),
             _ => "its log says more".into(),
         };
-        SignError::Refused { address: self.address.clone(), reason: format!("{}: {}", status.code(), status.message()), hint }
+        SignError::Refused {
+            address: self.address.clone(),
+            reason: format!("{}: {}", status.code(), status.message()),
+            hint,
+        }
     }
 
     /// Leaf first, root bundle last, whatever lies between belongs to the chain.
     fn read(&self, mut elements: Vec<String>) -> Result<Signed, SignError> {
-        let malformed = SignError::Answer { address: self.address.clone(), elements: elements.len() };
+        let malformed = SignError::Answer {
+            address: self.address.clone(),
+            elements: elements.len(),
+        };
         match elements.pop() {
             Some(root_pem) if !elements.is_empty() => {
                 let mut chain_pem = String::new();

@@ -24,7 +24,11 @@ pub(super) fn write(dir: &Path, secrets: &Secrets) -> io::Result<()> {
 fn replace(dir: &Path, name: &str, content: &str, mode: u32) -> io::Result<()> {
     let fresh = dir.join(format!(".{name}.new"));
     let _ = fs::remove_file(&fresh); // left by a crash, perhaps with another mode
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&fresh)?;
     file.write_all(content.as_bytes())?;
     fs::rename(fresh, dir.join(name))
 }

@@ -29,7 +29,12 @@ struct Stamp {
 
 impl RootFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        RootFile { path, seen: None, good: None, fault: None }
+        RootFile {
+            path,
+            seen: None,
+            good: None,
+            fault: None,
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,15 +82,23 @@ impl RootFile {
 
 fn stamp(path: &Path) -> io::Result<Stamp> {
     let meta = fs::metadata(path)?;
-    Ok(Stamp { inode: (meta.dev(), meta.ino()), modified: (meta.mtime(), meta.mtime_nsec()), length: meta.len() })
+    Ok(Stamp {
+        inode: (meta.dev(), meta.ino()),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        length: meta.len(),
+    })
 }
 
 fn read(path: &Path, length: u64) -> Result<String, String> {
     if length > MAX_BYTES {
-        return Err(format!("{length} bytes long; a root bundle of at most {MAX_BYTES} is read"));
+        return Err(format!(
+            "{length} bytes long; a root bundle of at most {MAX_BYTES} is read"
+        ));
     }
     let pem = fs::read(path).map_err(|error| error.to_string())?;
-    Ok(pki::split_certificates(&pem).map_err(|error| error.to_string())?.concat())
+    Ok(pki::split_certificates(&pem)
+        .map_err(|error| error.to_string())?
+        .concat())
 }
 
 /// The union of several bundles, in their order, each certificate once.
@@ -98,5 +111,7 @@ pub(super) fn union<'a>(bundles: impl IntoIterator<Item = &'a str>) -> Option<Ro
             }
         }
     }
-    (!certificates.is_empty()).then(|| Roots { pem: certificates.concat() })
+    (!certificates.is_empty()).then(|| Roots {
+        pem: certificates.concat(),
+    })
 }

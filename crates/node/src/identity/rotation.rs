@@ -57,11 +57,29 @@ enum Failure {
 
 impl Rotation {
     /// `rotate` asks for a renewal now; `now` is the wall clock that certificates are judged by.
-    pub fn new(citadel: Citadel, ttl: Duration, publish: watch::Sender<Secrets>, rotate: Arc<Notify>, now: fn() -> SystemTime) -> Self {
+    pub fn new(
+        citadel: Citadel,
+        ttl: Duration,
+        publish: watch::Sender<Secrets>,
+        rotate: Arc<Notify>,
+        now: fn() -> SystemTime,
+    ) -> Self {
         let roots = RootFile::new(citadel.root_file.clone());
         let backoff = Backoff::new(RETRY_FIRST.0, RETRY_FIRST.1);
         let metrics = Arc::default();
-        Rotation { citadel, ttl, names: Vec::new(), output: None, publish, rotate, metrics, now, roots, issued_roots: None, backoff }
+        Rotation {
+            citadel,
+            ttl,
+            names: Vec::new(),
+            output: None,
+            publish,
+            rotate,
+            metrics,
+            now,
+            roots,
+            issued_roots: None,
+            backoff,
+        }
     }
 
     pub fn names(mut self, names: Vec<San>) -> Self {
@@ -121,7 +139,9 @@ impl Rotation {
                 self.backoff = Backoff::new(RETRY_LATER.0, RETRY_LATER.1);
                 self.metrics.issued.fetch_add(1, Ordering::Relaxed);
                 let (from, until) = identity.validity();
-                let wait = Schedule::default().wait(from, until, (self.now)(), fastrand::f64()).max(Duration::from_secs(1));
+                let wait = Schedule::default()
+                    .wait(from, until, (self.now)(), fastrand::f64())
+                    .max(Duration::from_secs(1));
                 tracing::info!(
                     names = identity.names(), serial = identity.leaf.serial, ca = %self.citadel.address,
                     renew_in = runtime::duration::format(Duration::from_secs(wait.as_secs())), "certificate issued"
@@ -140,9 +160,12 @@ impl Rotation {
 
     /// The first failure of a row is a warning. While the CA merely starts the repetition is no news; a certificate that ends soon is.
     fn report(&self, failure: &Failure, wait: Duration, again: bool) {
-        let left = self.publish.borrow().identity.as_ref().map(|identity| {
-            identity.leaf.not_after.duration_since((self.now)()).unwrap_or_default()
-        });
+        let left = self
+            .publish
+            .borrow()
+            .identity
+            .as_ref()
+            .map(|identity| identity.leaf.not_after.duration_since((self.now)()).unwrap_or_default());
         let retry = format!("{wait:.1?}");
         match left {
             Some(left) if left < self.ttl / 4 => {
@@ -166,7 +189,8 @@ impl Rotation {
         let csr = pki::csr::request(&key, &self.names).map_err(|error| unusable(error.to_string()))?;
         let signed = self.citadel.sign(&csr, self.ttl, roots).await?;
         pki::tls::Roots::from_pem(signed.root_pem.as_bytes()).map_err(|error| unusable(error.to_string()))?;
-        let identity = WorkloadIdentity::new(signed.chain_pem, key.to_pem()).map_err(|error| unusable(error.to_string()))?;
+        let identity =
+            WorkloadIdentity::new(signed.chain_pem, key.to_pem()).map_err(|error| unusable(error.to_string()))?;
         self.issued_roots = Some(signed.root_pem);
         Ok(identity)
     }
@@ -191,7 +215,10 @@ impl Rotation {
 
     fn publish_identity(&self, identity: WorkloadIdentity) {
         let roots = self.bundle();
-        self.publish.send_replace(Secrets { identity: Some(Arc::new(identity)), roots });
+        self.publish.send_replace(Secrets {
+            identity: Some(Arc::new(identity)),
+            roots,
+        });
         self.write_files();
     }
 

@@ -19,7 +19,10 @@ impl Faults {
 
     /// Reads `text` as a `T`.
     pub fn parse<T: std::str::FromStr>(&mut self, source: &str, text: &str, expected: &str) -> Option<T> {
-        self.take(source, text.trim().parse().map_err(|_| format!("`{text}` is not {expected}")))
+        self.take(
+            source,
+            text.trim().parse().map_err(|_| format!("`{text}` is not {expected}")),
+        )
     }
 
     /// Reads `text` as a duration.

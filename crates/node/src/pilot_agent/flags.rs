@@ -9,7 +9,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 /// Runs a proxy beside a workload: bootstrap, certificates, supervision, readiness and drain.
 #[derive(Debug, Parser)]
-#[command(name = "pilot-agent", version = runtime::version::VERSION)]
+// As in the original, a flag that is repeated counts the last time.
+#[command(name = "pilot-agent", version = runtime::version::VERSION, args_override_self = true)]
 pub struct PilotAgent {
     #[command(subcommand)]
     pub command: Command,
@@ -40,10 +41,20 @@ pub struct Request {
     pub path: String,
     pub body: Option<String>,
     /// The admin's address.
-    #[arg(long = "proxyAdminAddress", value_name = "HOST", default_value = "127.0.0.1", env = "MELTEMI_ADMIN_ADDRESS")]
+    #[arg(
+        long = "proxyAdminAddress",
+        value_name = "HOST",
+        default_value = "127.0.0.1",
+        env = "MELTEMI_ADMIN_ADDRESS"
+    )]
     pub admin_address: String,
     /// The admin's port.
-    #[arg(long = "proxyAdminPort", value_name = "PORT", alias = "debug-port", default_value_t = 15000)]
+    #[arg(
+        long = "proxyAdminPort",
+        value_name = "PORT",
+        alias = "debug-port",
+        default_value_t = 15000
+    )]
     pub admin_port: u16,
 }
 
@@ -82,50 +93,113 @@ pub struct Flags {
     #[arg(long, value_name = "DOMAIN", help_heading = "Identity")]
     pub domain: Option<String>,
     /// Trust domain of the mesh.
-    #[arg(long = "trust-domain", value_name = "DOMAIN", env = "TRUST_DOMAIN", default_value = "cluster.local", help_heading = "Identity")]
+    #[arg(
+        long = "trust-domain",
+        value_name = "DOMAIN",
+        env = "TRUST_DOMAIN",
+        default_value = "cluster.local",
+        help_heading = "Identity"
+    )]
     pub trust_domain: String,
     /// Name of the service that the proxy belongs to, for people and statistics.
     #[arg(long, value_name = "NAME", default_value = "istio-proxy", help_heading = "Identity")]
     pub service_cluster: String,
     /// Where services are registered; only Kubernetes is known.
-    #[arg(long = "serviceregistry", value_name = "NAME", default_value = "Kubernetes", help_heading = "Identity")]
+    #[arg(
+        long = "serviceregistry",
+        value_name = "NAME",
+        default_value = "Kubernetes",
+        help_heading = "Identity"
+    )]
     pub service_registry: String,
 
     // Pilot.
     /// Where pilot serves xDS.
-    #[arg(long, value_name = "HOST:PORT", default_value = "istio-pilot.istio-system:15011", help_heading = "Configuration from pilot")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "istio-pilot.istio-system:15011",
+        help_heading = "Configuration from pilot"
+    )]
     pub discovery_address: String,
     /// MUTUAL_TLS or NONE.
-    #[arg(long, value_name = "POLICY", default_value = "MUTUAL_TLS", help_heading = "Configuration from pilot")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "MUTUAL_TLS",
+        help_heading = "Configuration from pilot"
+    )]
     pub control_plane_auth_policy: String,
     /// SPIFFE id that pilot must prove [istio-pilot-service-account in pilot's namespace].
     #[arg(long, value_name = "SPIFFE_ID", help_heading = "Configuration from pilot")]
     pub discovery_san: Option<String>,
     /// Patience with a connection to pilot.
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Configuration from pilot")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        help_heading = "Configuration from pilot"
+    )]
     pub connect_timeout: String,
     /// delta, or sotw for state of the world.
-    #[arg(long = "xds-mode", value_name = "MODE", default_value = "delta", help_heading = "Configuration from pilot")]
+    #[arg(
+        long = "xds-mode",
+        value_name = "MODE",
+        default_value = "delta",
+        help_heading = "Configuration from pilot"
+    )]
     pub xds_mode: String,
 
     // Certificates.
     /// Where the CA listens; `none` runs without certificates.
-    #[arg(long, value_name = "HOST:PORT", env = "CA_ADDR", default_value = "istio-citadel.istio-system:8060", help_heading = "Certificates")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "CA_ADDR",
+        default_value = "istio-citadel.istio-system:8060",
+        help_heading = "Certificates"
+    )]
     pub ca_address: String,
     /// Name that the CA must prove.
-    #[arg(long = "caSAN", value_name = "NAME", default_value = "istio-citadel", help_heading = "Certificates")]
+    #[arg(
+        long = "caSAN",
+        value_name = "NAME",
+        default_value = "istio-citadel",
+        help_heading = "Certificates"
+    )]
     pub ca_san: String,
     /// Roots that the CA is verified against; watched.
-    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/istio/root-cert.pem", help_heading = "Certificates")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/run/secrets/istio/root-cert.pem",
+        help_heading = "Certificates"
+    )]
     pub ca_root_cert: PathBuf,
     /// Token shown to the CA; read again for each request.
-    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token", help_heading = "Certificates")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/run/secrets/tokens/istio-token",
+        help_heading = "Certificates"
+    )]
     pub token_path: PathBuf,
     /// Lifetime asked for. A certificate is renewed when half of its life is over.
-    #[arg(long = "csr-ttl", value_name = "DURATION", env = "SECRET_TTL", default_value = "24h", help_heading = "Certificates")]
+    #[arg(
+        long = "csr-ttl",
+        value_name = "DURATION",
+        env = "SECRET_TTL",
+        default_value = "24h",
+        help_heading = "Certificates"
+    )]
     pub csr_ttl: String,
     /// Also write key.pem, cert-chain.pem and root-cert.pem into this folder.
-    #[arg(long = "output-certs", value_name = "DIR", env = "OUTPUT_CERTS", help_heading = "Certificates")]
+    #[arg(
+        long = "output-certs",
+        value_name = "DIR",
+        env = "OUTPUT_CERTS",
+        help_heading = "Certificates"
+    )]
     pub output_certs: Option<PathBuf>,
 
     // The proxy.
@@ -166,7 +240,13 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = "Proxy")]
     pub prometheus_address: String,
     /// The proxy's scrape port.
-    #[arg(long, value_name = "PORT", env = "ENVOY_PROMETHEUS_PORT", default_value = "15090", help_heading = "Proxy")]
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "ENVOY_PROMETHEUS_PORT",
+        default_value = "15090",
+        help_heading = "Proxy"
+    )]
     pub prometheus_port: String,
 
     // The pod.
@@ -185,7 +265,12 @@ pub struct Flags {
 
     // Logs.
     /// Log level of the agent, such as info or default:info,sds:debug.
-    #[arg(long = "log_output_level", value_name = "LEVELS", default_value = "info", help_heading = "Logs")]
+    #[arg(
+        long = "log_output_level",
+        value_name = "LEVELS",
+        default_value = "info",
+        help_heading = "Logs"
+    )]
     pub log_output_level: String,
     /// Logs as JSON.
     #[arg(long = "log_as_json", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", help_heading = "Logs")]
@@ -259,16 +344,48 @@ impl Obsolete {
             ("--lightstepSecure", &self.lightstep_secure, TRACING),
             ("--lightstepCacertPath", &self.lightstep_cacert_path, TRACING),
             ("--datadogAgentAddress", &self.datadog_agent_address, TRACING),
-            ("--statsdUdpAddress", &self.statsd_udp_address, "metrics are scraped on 15090"),
-            ("--envoyMetricsServiceAddress", &self.envoy_metrics_service_address, "metrics are scraped on 15090"),
-            ("--templateFile", &self.template_file, "a whole bootstrap can be given by --customConfigFile"),
-            ("--controlPlaneBootstrap", &self.control_plane_bootstrap, "control-plane components need no proxy of their own"),
-            ("--disableInternalTelemetry", &self.disable_internal_telemetry, "which statistics are kept is a matter of annotations"),
-            ("--statNameLength", &self.stat_name_length, "names have no limit any more"),
-            ("--dnsRefreshRate", &self.dns_refresh_rate, "the time to live of DNS answers is respected"),
+            (
+                "--statsdUdpAddress",
+                &self.statsd_udp_address,
+                "metrics are scraped on 15090",
+            ),
+            (
+                "--envoyMetricsServiceAddress",
+                &self.envoy_metrics_service_address,
+                "metrics are scraped on 15090",
+            ),
+            (
+                "--templateFile",
+                &self.template_file,
+                "a whole bootstrap can be given by --customConfigFile",
+            ),
+            (
+                "--controlPlaneBootstrap",
+                &self.control_plane_bootstrap,
+                "control-plane components need no proxy of their own",
+            ),
+            (
+                "--disableInternalTelemetry",
+                &self.disable_internal_telemetry,
+                "which statistics are kept is a matter of annotations",
+            ),
+            (
+                "--statNameLength",
+                &self.stat_name_length,
+                "names have no limit any more",
+            ),
+            (
+                "--dnsRefreshRate",
+                &self.dns_refresh_rate,
+                "the time to live of DNS answers is respected",
+            ),
             ("--meshConfig", &self.mesh_config, "the mesh configuration is pilot's"),
             ("--stsPort", &self.sts_port, "there is no token exchange"),
-            ("--tokenManagerPlugin", &self.token_manager_plugin, "there is no token exchange"),
+            (
+                "--tokenManagerPlugin",
+                &self.token_manager_plugin,
+                "there is no token exchange",
+            ),
             ("--log_caller", &self.log_caller, LOG),
             ("--log_stacktrace_level", &self.log_stacktrace_level, LOG),
             ("--log_target", &self.log_target, LOG),

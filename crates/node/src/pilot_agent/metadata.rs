@@ -28,7 +28,9 @@ impl Metadata {
         }
         for (key, json) in environment.with_prefix("ISTIO_METAJSON_") {
             let source = format!("ISTIO_METAJSON_{key}");
-            let Some(map) = faults.take(&source, serde_json::from_str::<Map<_, _>>(json)) else { continue };
+            let Some(map) = faults.take(&source, serde_json::from_str::<Map<_, _>>(json)) else {
+                continue;
+            };
             if key == LABELS || key == ANNOTATIONS {
                 metadata.map(key).extend(map);
             } else {
@@ -61,8 +63,16 @@ impl Metadata {
     /// Where the pod runs, as far as its labels tell.
     pub(super) fn locality(&self) -> Locality {
         // A label cannot hold slashes.
-        let mut mesh = self.label("istio-locality").unwrap_or_default().split(['.', '/']).map(str::to_owned);
-        let mut part = |label: &str| mesh.next().filter(|part| !part.is_empty()).or_else(|| self.label(label).map(str::to_owned));
+        let mut mesh = self
+            .label("istio-locality")
+            .unwrap_or_default()
+            .split(['.', '/'])
+            .map(str::to_owned);
+        let mut part = |label: &str| {
+            mesh.next()
+                .filter(|part| !part.is_empty())
+                .or_else(|| self.label(label).map(str::to_owned))
+        };
         Locality {
             region: part("topology.kubernetes.io/region").unwrap_or_default(),
             zone: part("topology.kubernetes.io/zone").unwrap_or_default(),
@@ -77,7 +87,11 @@ impl Metadata {
             let words = annotation.unwrap_or_default().split(',').map(str::trim);
             words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
         };
-        Inclusion { prefixes: list("Prefixes"), suffixes: list("Suffixes"), regexps: list("Regexps") }
+        Inclusion {
+            prefixes: list("Prefixes"),
+            suffixes: list("Suffixes"),
+            regexps: list("Regexps"),
+        }
     }
 
     pub(super) fn into_value(self) -> Value {
@@ -116,7 +130,11 @@ mod tests {
     #[test]
     fn variables_and_files_become_metadata() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("labels"), "app=\"reviews\"\nversion=\"v\\\"1\"\nbroken\n").unwrap();
+        std::fs::write(
+            dir.path().join("labels"),
+            "app=\"reviews\"\nversion=\"v\\\"1\"\nbroken\n",
+        )
+        .unwrap();
         let (metadata, faults) = read(
             &[
                 ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
@@ -133,7 +151,10 @@ mod tests {
         });
         assert_eq!(metadata.clone().into_value(), expected);
         let locality = metadata.locality();
-        assert_eq!((locality.region, locality.zone, locality.sub_zone), ("r".into(), "z".into(), "s".into()));
+        assert_eq!(
+            (locality.region, locality.zone, locality.sub_zone),
+            ("r".into(), "z".into(), "s".into())
+        );
     }
 
     #[test]

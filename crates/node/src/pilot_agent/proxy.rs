@@ -22,7 +22,13 @@ pub(super) async fn run(settings: Settings) -> ExitCode {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    match life(settings).await {
+    let socket = settings.proxy.sds_socket.clone();
+    let mut bound = false;
+    let result = life(settings, &mut bound).await;
+    if bound {
+        let _ = std::fs::remove_file(socket); // the next agent would take it over anyway
+    }
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("pilot-agent: {error:#}");
@@ -31,7 +37,7 @@ pub(super) async fn run(settings: Settings) -> ExitCode {
     }
 }
 
-async fn life(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> {
     // Signals are caught before there is anything to lose.
     let mut termination = runtime::signal::Termination::new().context("cannot catch signals")?;
     let rotate_signal = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
@@ -39,6 +45,7 @@ async fn life(settings: Settings) -> anyhow::Result<ExitCode> {
 
     // The socket and the port exist before the proxy does: it finds both, and a port in use ends us before anything has started.
     let secret_socket = sds::bind(&settings.proxy.sds_socket)?;
+    *bound = true;
     let status_port = match settings.status.address {
         Some(address) => Some(status::bind(address).await?),
         None => None,
@@ -47,7 +54,10 @@ async fn life(settings: Settings) -> anyhow::Result<ExitCode> {
 
     let (publish, secrets) = identity::channel();
     let counters = Arc::<sds::Counters>::default();
-    tokio::spawn(sds::serve(secret_socket, SecretService::new(secrets.clone(), counters.clone())));
+    tokio::spawn(sds::serve(
+        secret_socket,
+        SecretService::new(secrets.clone(), counters.clone()),
+    ));
     let rotation = start_rotation(&settings, publish, &actions);
     tokio::spawn(rotate_on_signal(rotate_signal, actions.clone()));
 
@@ -56,7 +66,13 @@ async fn life(settings: Settings) -> anyhow::Result<ExitCode> {
     let (stop, stopping) = watch::channel(false);
     let admin = Admin::new(settings.proxy.admin.into());
     if let Some(listener) = status_port {
-        let agent = AgentMetrics { secrets, rotation, sds: counters, proxy: proxy.clone(), failed_scrapes: Default::default() };
+        let agent = AgentMetrics {
+            secrets,
+            rotation,
+            sds: counters,
+            proxy: proxy.clone(),
+            failed_scrapes: Default::default(),
+        };
         let status = status(&settings, &admin, agent, (proxy, draining), &actions);
         tokio::spawn(status::serve(listener, Arc::new(status)));
     }
@@ -69,7 +85,8 @@ async fn life(settings: Settings) -> anyhow::Result<ExitCode> {
             () = actions.quit.notified() => break "/quitquitquit",
             () = actions.drain.notified() => {
                 drain.send_replace(true);
-                begin_drain(&admin).await;
+                let admin = admin.clone();
+                tokio::spawn(async move { begin_drain(&admin).await });
             }
         }
     };
@@ -97,9 +114,15 @@ fn start_rotation(settings: &Settings, publish: watch::Sender<Secrets>, actions:
         return Arc::default();
     };
     let names = identity.name.iter().map(Into::into).collect();
-    let rotation = Rotation::new(identity.citadel, identity.ttl, publish, actions.rotate.clone(), SystemTime::now)
-        .names(names)
-        .output(identity.output);
+    let rotation = Rotation::new(
+        identity.citadel,
+        identity.ttl,
+        publish,
+        actions.rotate.clone(),
+        SystemTime::now,
+    )
+    .names(names)
+    .output(identity.output);
     let metrics = rotation.metrics();
     tokio::spawn(rotation.run());
     metrics
@@ -128,15 +151,22 @@ fn status(
         ready: Ready::new(admin.clone(), pod.application_ports.clone(), proxy, draining),
         probes: pod.probes.clone(),
         application: pod.application,
-        metrics: Metrics { admin: admin.clone(), application: pod.scrape.clone(), agent },
+        metrics: Metrics {
+            admin: admin.clone(),
+            application: pod.scrape.clone(),
+            agent,
+        },
         actions: actions.clone(),
     }
 }
 
 /// Writes the bootstrap, unless the operator brought one. It names paths and addresses, no secret, yet is nobody else's business.
 fn write_bootstrap(settings: &Settings) -> anyhow::Result<()> {
-    let Some(file) = &settings.proxy.bootstrap else { return Ok(()) };
+    let Some(file) = &settings.proxy.bootstrap else {
+        return Ok(());
+    };
     let bootstrap = Bootstrap {
+        plane: settings.proxy.plane,
         node: &settings.node,
         discovery: &settings.discovery,
         sds_socket: &settings.proxy.sds_socket,

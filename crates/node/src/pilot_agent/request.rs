@@ -16,15 +16,30 @@ pub(super) async fn run(request: Request) -> ExitCode {
         eprintln!("pilot-agent request: `{}` is no method: GET or POST", request.method);
         return ExitCode::from(EXIT_USAGE);
     };
-    let target = HostPort { host: request.admin_address, port: request.admin_port };
-    let path = if request.path.starts_with('/') { request.path } else { format!("/{}", request.path) };
+    let target = HostPort {
+        host: request.admin_address,
+        port: request.admin_port,
+    };
+    let path = if request.path.starts_with('/') {
+        request.path
+    } else {
+        format!("/{}", request.path)
+    };
     let body = request.body.unwrap_or_default().into();
     let patience = Duration::from_secs(60);
-    let call = Call { method, body, timeout: patience, limit: 1 << 30, ..Call::get(&target, &path) };
+    let call = Call {
+        method,
+        body,
+        timeout: patience,
+        limit: 1 << 30,
+        ..Call::get(&target, &path)
+    };
     let answer = match call.send().await {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("pilot-agent request: {error}; is a proxy running, and its admin there (--proxyAdminAddress, --proxyAdminPort)?");
+            eprintln!(
+                "pilot-agent request: {error}; is a proxy running, and its admin there (--proxyAdminAddress, --proxyAdminPort)?"
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -33,5 +48,9 @@ pub(super) async fn run(request: Request) -> ExitCode {
         eprintln!("pilot-agent request: {target} answers {} to {path}", answer.status());
         return ExitCode::FAILURE;
     }
-    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if printed.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

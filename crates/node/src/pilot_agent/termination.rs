@@ -22,7 +22,7 @@ pub struct TerminationSettings {
 
 /// Tells the proxy to turn new work away and to let go of what it has. A proxy that cannot be told is about to be stopped anyway.
 pub(super) async fn begin_drain(admin: &Admin) {
-    for path in ["/healthcheck/fail", "/drain_listeners?graceful&skip_exit"] {
+    for path in ["/healthcheck/fail", "/drain_listeners?graceful"] {
         if let Err(error) = admin.post(path).await {
             tracing::warn!(%error, path, "the proxy was not told to drain");
         }
@@ -52,5 +52,38 @@ async fn idle(admin: &Admin) {
             Err(error) => tracing::debug!(%error, "connections cannot be counted"),
         }
         sleep(COUNT_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::fake_server;
+
+    async fn drain_of(stats: &'static str, longest: Duration) -> Duration {
+        let proxy = fake_server(move |_| (200, stats.to_owned())).await;
+        let admin = Admin::new(proxy.address.into());
+        let settings = TerminationSettings {
+            drain: longest,
+            minimum: Duration::from_millis(1),
+            until_idle: true,
+        };
+        let started = Instant::now();
+        drained(&admin, &settings).await;
+        started.elapsed()
+    }
+
+    #[tokio::test]
+    async fn an_idle_proxy_need_not_wait_for_the_end_of_its_drain() {
+        let stats = "listener.127.64.1.1_9080.downstream_cx_active: 0\nlistener.admin.downstream_cx_active: 1\n";
+        assert!(drain_of(stats, Duration::from_secs(60)).await < Duration::from_secs(30));
+    }
+
+    #[tokio::test]
+    async fn a_busy_proxy_and_one_that_does_not_count_use_all_of_it() {
+        for stats in ["listener.127.64.1.1_9080.downstream_cx_active: 2\n", ""] {
+            let longest = Duration::from_millis(30);
+            assert!(drain_of(stats, longest).await >= longest);
+        }
     }
 }

@@ -12,13 +12,22 @@ use crate::http_client::Call;
 
 pub(super) async fn run(wait: Wait) -> ExitCode {
     let Some((target, path)) = split(&wait.url) else {
-        eprintln!("pilot-agent wait: `{}` is no URL of the form http://host:port/path", wait.url);
+        eprintln!(
+            "pilot-agent wait: `{}` is no URL of the form http://host:port/path",
+            wait.url
+        );
         return ExitCode::from(EXIT_USAGE);
     };
     let end = Instant::now() + Duration::from_secs(wait.timeout_seconds);
     loop {
         let timeout = Duration::from_millis(wait.request_timeout_millis);
-        let reason = match (Call { timeout, ..Call::get(&target, &path) }).send().await {
+        let reason = match (Call {
+            timeout,
+            ..Call::get(&target, &path)
+        })
+        .send()
+        .await
+        {
             Ok(answer) if answer.status().is_success() => return ExitCode::SUCCESS,
             Ok(answer) => String::from_utf8_lossy(answer.body()).trim().to_owned(),
             Err(error) => error.to_string(),
@@ -38,7 +47,13 @@ fn split(url: &str) -> Option<(HostPort, String)> {
     }
     let host = url.host()?.trim_matches(['[', ']']).to_owned();
     let path = url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    Some((HostPort { host, port: url.port_u16().unwrap_or(80) }, path))
+    Some((
+        HostPort {
+            host,
+            port: url.port_u16().unwrap_or(80),
+        },
+        path,
+    ))
 }
 
 #[cfg(test)]
@@ -48,7 +63,10 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let (target, path) = split("http://localhost:15021/healthz/ready?x=1").unwrap();
-        assert_eq!((target.to_string().as_str(), path.as_str()), ("localhost:15021", "/healthz/ready?x=1"));
+        assert_eq!(
+            (target.to_string().as_str(), path.as_str()),
+            ("localhost:15021", "/healthz/ready?x=1")
+        );
         assert_eq!(split("http://[::1]/").unwrap().0.to_string(), "[::1]:80");
         assert!(split("https://a:1/").is_none() && split("a:1").is_none());
     }

@@ -20,7 +20,11 @@ pub struct Conversation {
 
 impl Conversation {
     /// Hears a request; says what it meant and what to answer, if anything can be answered yet.
-    pub fn hear(&mut self, request: DiscoveryRequest, secrets: &Secrets) -> Result<(Reaction, Option<DiscoveryResponse>), Status> {
+    pub fn hear(
+        &mut self,
+        request: DiscoveryRequest,
+        secrets: &Secrets,
+    ) -> Result<(Reaction, Option<DiscoveryResponse>), Status> {
         check_type(&request.type_url)?;
         check_names(&request.resource_names)?;
         if !request.response_nonce.is_empty() && request.response_nonce != self.nonce.to_string() {
@@ -43,8 +47,16 @@ impl Conversation {
 
     /// What to send now that `secrets` are in force; nothing when the stream knows them, or when none it asked for exists yet.
     pub fn update(&mut self, secrets: &Secrets) -> Option<DiscoveryResponse> {
-        let resources: Vec<_> = self.names.iter().filter_map(|name| resources::resource(secrets, name)).collect();
-        let version = resources.iter().map(|resource| resource.version.as_str()).collect::<Vec<_>>().join(",");
+        let resources: Vec<_> = self
+            .names
+            .iter()
+            .filter_map(|name| resources::resource(secrets, name))
+            .collect();
+        let version = resources
+            .iter()
+            .map(|resource| resource.version.as_str())
+            .collect::<Vec<_>>()
+            .join(",");
         if resources.is_empty() || version == self.sent {
             return None;
         }
@@ -65,20 +77,27 @@ pub(super) fn check_type(type_url: &str) -> Result<(), Status> {
         return Ok(());
     }
     let asked: String = type_url.chars().take(128).collect();
-    Err(Status::invalid_argument(format!("`{asked}` is not served here: this socket serves {SECRET} only")))
+    Err(Status::invalid_argument(format!(
+        "`{asked}` is not served here: this socket serves {SECRET} only"
+    )))
 }
 
 pub(super) fn check_names(names: &[String]) -> Result<(), Status> {
     if names.len() <= MAX_NAMES && names.iter().all(|name| name.len() <= 1024) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!("at most {MAX_NAMES} secrets may be asked for on one stream, with names of at most 1024 bytes")))
+    Err(Status::invalid_argument(format!(
+        "at most {MAX_NAMES} secrets may be asked for on one stream, with names of at most 1024 bytes"
+    )))
 }
 
 /// A name that nobody will ever answer is the likeliest cause of a listener that never becomes active.
 pub(super) fn warn_unknown(names: &[String]) {
     for name in names.iter().filter(|name| !resources::is_known(name)) {
-        tracing::warn!(secret = name, "the proxy asks for a secret that the agent does not have: it has `default` and `ROOTCA`");
+        tracing::warn!(
+            secret = name,
+            "the proxy asks for a secret that the agent does not have: it has `default` and `ROOTCA`"
+        );
     }
 }
 
@@ -89,12 +108,21 @@ mod tests {
 
     #[test]
     fn a_secret_that_exists_is_answered_and_acknowledged() {
-        let secrets = Secrets { identity: Some(certificate("a")), roots: None };
+        let secrets = Secrets {
+            identity: Some(certificate("a")),
+            roots: None,
+        };
         let mut stream = Conversation::default();
         let (reaction, answer) = stream.hear(request(&["default"], ""), &secrets).unwrap();
         let answer = answer.unwrap();
-        assert_eq!((reaction, answer.resources.len(), answer.nonce.as_str()), (Reaction::Subscribed, 1, "1"));
-        assert_eq!(stream.hear(request(&["default"], "1"), &secrets).unwrap(), (Reaction::Accepted, None));
+        assert_eq!(
+            (reaction, answer.resources.len(), answer.nonce.as_str()),
+            (Reaction::Subscribed, 1, "1")
+        );
+        assert_eq!(
+            stream.hear(request(&["default"], "1"), &secrets).unwrap(),
+            (Reaction::Accepted, None)
+        );
         assert_eq!(stream.update(&secrets), None, "nothing new");
     }
 
@@ -103,31 +131,56 @@ mod tests {
         let mut stream = Conversation::default();
         let (_, answer) = stream.hear(request(&["default"], ""), &Secrets::default()).unwrap();
         assert_eq!(answer, None);
-        let first = Secrets { identity: Some(certificate("a")), roots: None };
-        let second = Secrets { identity: Some(certificate("a")), roots: None };
+        let first = Secrets {
+            identity: Some(certificate("a")),
+            roots: None,
+        };
+        let second = Secrets {
+            identity: Some(certificate("a")),
+            roots: None,
+        };
         let one = stream.update(&first).unwrap();
         let two = stream.update(&second).unwrap();
         assert_ne!(one.version_info, two.version_info);
-        assert_eq!(stream.hear(request(&["default"], "1"), &second).unwrap().0, Reaction::Stale);
-        assert_eq!(stream.hear(request(&["default"], "2"), &second).unwrap().0, Reaction::Accepted);
+        assert_eq!(
+            stream.hear(request(&["default"], "1"), &second).unwrap().0,
+            Reaction::Stale
+        );
+        assert_eq!(
+            stream.hear(request(&["default"], "2"), &second).unwrap().0,
+            Reaction::Accepted
+        );
     }
 
     #[test]
     fn a_refused_secret_is_not_sent_again_but_its_successor_is() {
         let mut stream = Conversation::default();
-        let first = Secrets { identity: Some(certificate("a")), roots: None };
+        let first = Secrets {
+            identity: Some(certificate("a")),
+            roots: None,
+        };
         stream.hear(request(&["default"], ""), &first).unwrap();
         let mut refusal = request(&["default"], "1");
         refusal.error_detail = Some(Default::default());
         assert_eq!(stream.hear(refusal, &first).unwrap(), (Reaction::Refused, None));
         assert_eq!(stream.update(&first), None);
-        assert!(stream.update(&Secrets { identity: Some(certificate("a")), roots: None }).is_some());
+        assert!(
+            stream
+                .update(&Secrets {
+                    identity: Some(certificate("a")),
+                    roots: None
+                })
+                .is_some()
+        );
     }
 
     #[test]
     fn one_stream_may_ask_for_both() {
         let mut stream = Conversation::default();
-        let mut secrets = Secrets { identity: None, roots: Some(roots("r")) };
+        let mut secrets = Secrets {
+            identity: None,
+            roots: Some(roots("r")),
+        };
         let (_, answer) = stream.hear(request(&["default", "ROOTCA"], ""), &secrets).unwrap();
         assert_eq!(answer.unwrap().resources.len(), 1, "the roots need not wait");
         secrets.identity = Some(certificate("a"));
@@ -143,6 +196,10 @@ mod tests {
         let refusal = Conversation::default().hear(other, &Secrets::default()).unwrap_err();
         assert!(refusal.message().contains("Cluster"), "{refusal}");
         let many = vec!["x"; MAX_NAMES + 1];
-        assert!(Conversation::default().hear(request(&many, ""), &Secrets::default()).is_err());
+        assert!(
+            Conversation::default()
+                .hear(request(&many, ""), &Secrets::default())
+                .is_err()
+        );
     }
 }

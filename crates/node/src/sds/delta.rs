@@ -28,7 +28,10 @@ impl DeltaConversation {
         check_names(&request.resource_names_subscribe)?;
         let reaction = match &request.error_detail {
             Some(error) => {
-                tracing::warn!(reason = error.message, "the proxy refuses a secret and keeps the one it had");
+                tracing::warn!(
+                    reason = error.message,
+                    "the proxy refuses a secret and keeps the one it had"
+                );
                 Reaction::Refused
             }
             None if !request.resource_names_subscribe.is_empty() => Reaction::Subscribed,
@@ -41,11 +44,17 @@ impl DeltaConversation {
         warn_unknown(&request.resource_names_subscribe);
         for name in request.resource_names_subscribe {
             // Asking again is asking for the content again, unless the stream is new and the proxy says what it kept.
-            let version = request.initial_resource_versions.get(&name).cloned().unwrap_or_default();
+            let version = request
+                .initial_resource_versions
+                .get(&name)
+                .cloned()
+                .unwrap_or_default();
             self.known.insert(name, version);
         }
         if self.known.len() > MAX_NAMES {
-            return Err(Status::invalid_argument(format!("at most {MAX_NAMES} secrets may be asked for on one stream")));
+            return Err(Status::invalid_argument(format!(
+                "at most {MAX_NAMES} secrets may be asked for on one stream"
+            )));
         }
         Ok((reaction, self.update(secrets)))
     }
@@ -54,7 +63,10 @@ impl DeltaConversation {
     pub fn update(&mut self, secrets: &Secrets) -> Option<DeltaDiscoveryResponse> {
         let mut fresh = Vec::new();
         for (name, known) in &mut self.known {
-            let Some(resource) = resources::resource(secrets, name).filter(|resource| resource.version != *known) else { continue };
+            let Some(resource) = resources::resource(secrets, name).filter(|resource| resource.version != *known)
+            else {
+                continue;
+            };
             known.clone_from(&resource.version);
             fresh.push(Resource {
                 name: name.clone(),
@@ -90,20 +102,32 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_sent() {
-        let mut secrets = Secrets { identity: Some(certificate("a")), roots: Some(roots("r")) };
+        let mut secrets = Secrets {
+            identity: Some(certificate("a")),
+            roots: Some(roots("r")),
+        };
         let mut stream = DeltaConversation::default();
         let (_, answer) = stream.hear(subscribe(&["default", "ROOTCA"]), &secrets).unwrap();
         assert_eq!(answer.unwrap().resources.len(), 2);
-        let ack = DeltaDiscoveryRequest { response_nonce: "1".into(), ..Default::default() };
+        let ack = DeltaDiscoveryRequest {
+            response_nonce: "1".into(),
+            ..Default::default()
+        };
         assert_eq!(stream.hear(ack, &secrets).unwrap(), (Reaction::Accepted, None));
         secrets.identity = Some(certificate("a"));
         let pushed = stream.update(&secrets).unwrap();
-        assert_eq!(pushed.resources.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["default"]);
+        assert_eq!(
+            pushed.resources.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+            ["default"]
+        );
     }
 
     #[test]
     fn a_proxy_that_kept_its_secret_is_not_told_again() {
-        let secrets = Secrets { identity: Some(certificate("a")), roots: None };
+        let secrets = Secrets {
+            identity: Some(certificate("a")),
+            roots: None,
+        };
         let mut request = subscribe(&["default"]);
         let version = secrets.identity.as_ref().unwrap().version();
         request.initial_resource_versions.insert("default".into(), version);

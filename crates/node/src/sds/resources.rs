@@ -40,16 +40,28 @@ pub(super) fn resource(secrets: &Secrets, name: &str) -> Option<Resource> {
             })
         }),
         SECRET_ROOTS => secrets.roots.as_ref().map(|roots| {
-            Type::ValidationContext(CertificateValidationContext { trusted_ca: inline(&roots.pem), ..Default::default() })
+            Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: inline(&roots.pem),
+                ..Default::default()
+            })
         }),
         _ => None,
     }?;
-    let secret = Secret { name: name.to_owned(), r#type: Some(kind) };
+    let secret = Secret {
+        name: name.to_owned(),
+        r#type: Some(kind),
+    };
     let any = proto::any(proto::type_url::SECRET, &secret);
-    Some(Resource { version: version(secrets, name)?, any })
+    Some(Resource {
+        version: version(secrets, name)?,
+        any,
+    })
 }
 
 fn inline(pem: &str) -> Option<DataSource> {
     let specifier = Some(Specifier::InlineBytes(pem.as_bytes().to_vec()));
-    Some(DataSource { specifier, ..Default::default() })
+    Some(DataSource {
+        specifier,
+        ..Default::default()
+    })
 }

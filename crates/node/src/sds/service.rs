@@ -88,7 +88,11 @@ impl Talk for Conversation {
     type Request = DiscoveryRequest;
     type Answer = DiscoveryResponse;
 
-    fn hear(&mut self, request: DiscoveryRequest, secrets: &Secrets) -> Result<(Reaction, Option<DiscoveryResponse>), Status> {
+    fn hear(
+        &mut self,
+        request: DiscoveryRequest,
+        secrets: &Secrets,
+    ) -> Result<(Reaction, Option<DiscoveryResponse>), Status> {
         Conversation::hear(self, request, secrets)
     }
 
@@ -137,7 +141,9 @@ impl SecretDiscoveryService for SecretService {
     async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<Response<DiscoveryResponse>, Status> {
         let secrets = self.secrets.borrow().clone();
         let (_, answer) = Conversation::default().hear(request.into_inner(), &secrets)?;
-        answer.map(Response::new).ok_or_else(|| Status::unavailable("the secret does not exist yet; the agent's log says why"))
+        answer
+            .map(Response::new)
+            .ok_or_else(|| Status::unavailable("the secret does not exist yet; the agent's log says why"))
     }
 }
 

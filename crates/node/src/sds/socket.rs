@@ -29,7 +29,10 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if UnixStream::connect(path).is_ok() {
         return Err(SocketError::InUse(path.to_owned()));
     }
-    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    let failed = |source| SocketError::Bind {
+        path: path.to_owned(),
+        source,
+    };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

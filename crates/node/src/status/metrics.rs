@@ -60,8 +60,14 @@ impl Scrape {
         }
         let port = raw.port.as_deref().filter(|port| !port.is_empty()).unwrap_or("80");
         let port: u16 = port.parse().map_err(|_| format!("`{port}` is no port"))?;
-        let path = raw.path.filter(|path| !path.is_empty()).unwrap_or_else(|| "/metrics".into());
-        Ok(Some(Scrape { target: std::net::SocketAddr::new(application, port).into(), path }))
+        let path = raw
+            .path
+            .filter(|path| !path.is_empty())
+            .unwrap_or_else(|| "/metrics".into());
+        Ok(Some(Scrape {
+            target: std::net::SocketAddr::new(application, port).into(),
+            path,
+        }))
     }
 }
 
@@ -78,7 +84,13 @@ impl Metrics {
     }
 
     async fn proxy(&self) -> Option<Bytes> {
-        self.heard(self.admin.get("/stats/prometheus").await.map_err(|error| error.to_string()), "proxy")
+        self.heard(
+            self.admin
+                .get("/stats/prometheus")
+                .await
+                .map_err(|error| error.to_string()),
+            "proxy",
+        )
     }
 
     async fn application(&self) -> Option<Bytes> {
@@ -88,10 +100,14 @@ impl Metrics {
             limit: MAX_APPLICATION_BYTES,
             ..Call::get(&scrape.target, &scrape.path)
         };
-        let answer = call.send().await.map_err(|error| error.to_string()).and_then(|answer| match answer.status() {
-            status if status.is_success() => Ok(answer.into_body()),
-            status => Err(format!("{} answers {status} to {}", scrape.target, scrape.path)),
-        });
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| error.to_string())
+            .and_then(|answer| match answer.status() {
+                status if status.is_success() => Ok(answer.into_body()),
+                status => Err(format!("{} answers {status} to {}", scrape.target, scrape.path)),
+            });
         self.heard(answer, "application")
     }
 
@@ -115,23 +131,69 @@ fn append(page: &mut Vec<u8>, part: &[u8]) {
 impl AgentMetrics {
     fn render(&self) -> String {
         let secrets = self.secrets.borrow();
-        let expiry = secrets.identity.as_ref().and_then(|identity| identity.leaf.not_after.duration_since(UNIX_EPOCH).ok());
+        let expiry = secrets
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.leaf.not_after.duration_since(UNIX_EPOCH).ok());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let starts = self.proxy.borrow().epoch;
         let rows = [
-            ("cert_expiry_timestamp_seconds", "gauge", "When the workload certificate ends, in Unix time", expiry.map(|at| at.as_secs_f64())),
-            ("certificates_issued_total", "counter", "Certificates obtained from the CA", Some(count(&self.rotation.issued))),
-            ("certificate_failures_total", "counter", "Attempts to obtain a certificate that failed", Some(count(&self.rotation.failed))),
-            ("sds_streams", "gauge", "Secret streams that the proxy holds open", Some(count(&self.sds.streams))),
-            ("sds_pushes_total", "counter", "Secrets sent to the proxy", Some(count(&self.sds.sent))),
-            ("sds_rejections_total", "counter", "Secrets that the proxy refused", Some(count(&self.sds.refused))),
-            ("proxy_starts_total", "counter", "Starts of the proxy, the first included", Some(starts as f64)),
-            ("scrape_failures_total", "counter", "Parts that were missing from this page", Some(count(&self.failed_scrapes))),
+            (
+                "cert_expiry_timestamp_seconds",
+                "gauge",
+                "When the workload certificate ends, in Unix time",
+                expiry.map(|at| at.as_secs_f64()),
+            ),
+            (
+                "certificates_issued_total",
+                "counter",
+                "Certificates obtained from the CA",
+                Some(count(&self.rotation.issued)),
+            ),
+            (
+                "certificate_failures_total",
+                "counter",
+                "Attempts to obtain a certificate that failed",
+                Some(count(&self.rotation.failed)),
+            ),
+            (
+                "sds_streams",
+                "gauge",
+                "Secret streams that the proxy holds open",
+                Some(count(&self.sds.streams)),
+            ),
+            (
+                "sds_pushes_total",
+                "counter",
+                "Secrets sent to the proxy",
+                Some(count(&self.sds.sent)),
+            ),
+            (
+                "sds_rejections_total",
+                "counter",
+                "Secrets that the proxy refused",
+                Some(count(&self.sds.refused)),
+            ),
+            (
+                "proxy_starts_total",
+                "counter",
+                "Starts of the proxy, the first included",
+                Some(starts as f64),
+            ),
+            (
+                "scrape_failures_total",
+                "counter",
+                "Parts that were missing from this page",
+                Some(count(&self.failed_scrapes)),
+            ),
         ];
         let mut page = String::new();
         for (name, kind, help, value) in rows {
             let Some(value) = value else { continue };
-            let _ = write!(page, "# HELP istio_agent_{name} {help}\n# TYPE istio_agent_{name} {kind}\nistio_agent_{name} {value}\n");
+            let _ = write!(
+                page,
+                "# HELP istio_agent_{name} {help}\n# TYPE istio_agent_{name} {kind}\nistio_agent_{name} {value}\n"
+            );
         }
         page
     }
@@ -172,8 +234,13 @@ mod tests {
     #[test]
     fn annotations_say_where_to_scrape() {
         let ip = "127.64.1.2".parse().unwrap();
-        let scrape = Scrape::parse(r#"{"scrape":"true","path":"","port":"9080"}"#, ip).unwrap().unwrap();
-        assert_eq!((scrape.target.to_string().as_str(), scrape.path.as_str()), ("127.64.1.2:9080", "/metrics"));
+        let scrape = Scrape::parse(r#"{"scrape":"true","path":"","port":"9080"}"#, ip)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (scrape.target.to_string().as_str(), scrape.path.as_str()),
+            ("127.64.1.2:9080", "/metrics")
+        );
         assert_eq!(Scrape::parse(r#"{"scrape":"false"}"#, ip).unwrap(), None);
         assert!(Scrape::parse(r#"{"scrape":"true","port":"http"}"#, ip).is_err());
     }

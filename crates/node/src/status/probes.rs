@@ -11,8 +11,8 @@ use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
 use crate::address::HostPort;
-use crate::http_client::{self, Call};
 use crate::grpc;
+use crate::http_client::{self, Call};
 
 /// Probes by the path under which they are asked for: `/app-health/<container>/{livez,readyz,startupz}`.
 pub type Probes = BTreeMap<String, Probe>;
@@ -26,9 +26,19 @@ pub struct Probe {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Check {
-    Http { port: u16, path: String, tls: bool, headers: Vec<(String, String)> },
-    Tcp { port: u16 },
-    Grpc { port: u16, service: String },
+    Http {
+        port: u16,
+        path: String,
+        tls: bool,
+        headers: Vec<(String, String)>,
+    },
+    Tcp {
+        port: u16,
+    },
+    Grpc {
+        port: u16,
+        service: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +115,9 @@ impl Probe {
     fn new(name: &str, raw: RawProbe) -> Result<Self, ProbeError> {
         let port = |value: &serde_json::Value| {
             let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-            let number = number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
+            let number = number
+                .and_then(|number| u16::try_from(number).ok())
+                .filter(|port| *port > 0);
             number.ok_or_else(|| ProbeError::Port(name.to_owned()))
         };
         let check = match (raw.http_get.or(raw.bare), raw.tcp_socket, raw.grpc) {
@@ -113,10 +125,17 @@ impl Probe {
                 port: port(&http.port)?,
                 path: rooted(http.path.as_deref().unwrap_or("/")),
                 tls: http.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
-                headers: http.http_headers.into_iter().map(|header| (header.name, header.value)).collect(),
+                headers: http
+                    .http_headers
+                    .into_iter()
+                    .map(|header| (header.name, header.value))
+                    .collect(),
             },
             (None, Some(tcp), None) => Check::Tcp { port: port(&tcp.port)? },
-            (None, None, Some(grpc)) => Check::Grpc { port: port(&grpc.port)?, service: grpc.service.unwrap_or_default() },
+            (None, None, Some(grpc)) => Check::Grpc {
+                port: port(&grpc.port)?,
+                service: grpc.service.unwrap_or_default(),
+            },
             _ => return Err(ProbeError::Kind(name.to_owned())),
         };
         // 10 s in the original; Kubernetes' own default of 1 s comes with the map when it is meant.
@@ -127,16 +146,39 @@ impl Probe {
     /// Asks the application at `address`. An HTTP probe gives the application's own status; the error is the reason for people.
     pub async fn run(&self, address: IpAddr, user_agent: Option<&str>) -> Result<StatusCode, String> {
         match &self.check {
-            Check::Http { port, path, tls, headers } => {
+            Check::Http {
+                port,
+                path,
+                tls,
+                headers,
+            } => {
                 let mut headers = headers.clone();
                 let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
-                headers.extend(user_agent.filter(|_| !named).map(|agent| ("user-agent".to_owned(), agent.to_owned())));
+                headers.extend(
+                    user_agent
+                        .filter(|_| !named)
+                        .map(|agent| ("user-agent".to_owned(), agent.to_owned())),
+                );
                 let target = target(address, *port);
-                let call = Call { headers: &headers, tls: *tls, timeout: self.timeout, ..Call::get(&target, path) };
-                call.send().await.map(|response| response.status()).map_err(|error| error.to_string())
+                let call = Call {
+                    headers: &headers,
+                    tls: *tls,
+                    timeout: self.timeout,
+                    ..Call::get(&target, path)
+                };
+                call.send()
+                    .await
+                    .map(|response| response.status())
+                    .map_err(|error| error.to_string())
             }
-            Check::Tcp { port } => self.bounded(http_client::connect(&target(address, *port))).await.map(|_| StatusCode::OK),
-            Check::Grpc { port, service } => self.bounded(health(&target(address, *port), service)).await.map(|()| StatusCode::OK),
+            Check::Tcp { port } => self
+                .bounded(http_client::connect(&target(address, *port)))
+                .await
+                .map(|_| StatusCode::OK),
+            Check::Grpc { port, service } => self
+                .bounded(health(&target(address, *port), service))
+                .await
+                .map(|()| StatusCode::OK),
         }
     }
 
@@ -153,7 +195,11 @@ fn target(address: IpAddr, port: u16) -> HostPort {
 }
 
 fn rooted(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    }
 }
 
 /// `grpc.health.v1.HealthCheckRequest`
@@ -175,13 +221,22 @@ const SERVING: i32 = 1;
 async fn health(target: &HostPort, service: &str) -> Result<(), String> {
     let stream = http_client::connect(target).await.map_err(|error| error.to_string())?;
     let channel = grpc::channel(stream).await.map_err(|error| error.to_string())?;
-    let origin = http::Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build();
+    let origin = http::Uri::builder()
+        .scheme("http")
+        .authority(target.to_string())
+        .path_and_query("/")
+        .build();
     let mut client = Grpc::with_origin(channel, origin.map_err(|error| error.to_string())?);
     client.ready().await.map_err(|error| error.to_string())?;
-    let request = tonic::Request::new(HealthRequest { service: service.to_owned() });
+    let request = tonic::Request::new(HealthRequest {
+        service: service.to_owned(),
+    });
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let codec = ProstCodec::<HealthRequest, HealthResponse>::default();
-    let answer = client.unary(request, path, codec).await.map_err(|status| status.to_string())?;
+    let answer = client
+        .unary(request, path, codec)
+        .await
+        .map_err(|status| status.to_string())?;
     match answer.into_inner().status {
         SERVING => Ok(()),
         other => Err(format!("the health service answers {other}, not SERVING")),
@@ -204,12 +259,34 @@ mod tests {
         )
         .unwrap();
         let headers = vec![("X-A".to_owned(), "1".to_owned())];
-        let https = Check::Http { port: 9080, path: "/health".into(), tls: true, headers };
-        assert_eq!(probes["/app-health/a/livez"], Probe { check: https, timeout: Duration::from_secs(3) });
-        let plain = Check::Http { port: 80, path: "/ready".into(), tls: false, headers: vec![] };
+        let https = Check::Http {
+            port: 9080,
+            path: "/health".into(),
+            tls: true,
+            headers,
+        };
+        assert_eq!(
+            probes["/app-health/a/livez"],
+            Probe {
+                check: https,
+                timeout: Duration::from_secs(3)
+            }
+        );
+        let plain = Check::Http {
+            port: 80,
+            path: "/ready".into(),
+            tls: false,
+            headers: vec![],
+        };
         assert_eq!(probes["/app-health/a/readyz"].check, plain);
         assert_eq!(probes["/app-health/b/startupz"].check, Check::Tcp { port: 5432 });
-        assert_eq!(probes["/app-health/c/livez"].check, Check::Grpc { port: 50051, service: "x".into() });
+        assert_eq!(
+            probes["/app-health/c/livez"].check,
+            Check::Grpc {
+                port: 50051,
+                service: "x".into()
+            }
+        );
     }
 
     #[test]
@@ -218,7 +295,10 @@ mod tests {
             ("[]", "JSON"),
             (r#"{"/health": {"httpGet": {"port": 1}}}"#, "/health"),
             (r#"{"/app-health/a/livez": {}}"#, "httpGet"),
-            (r#"{"/app-health/a/livez": {"httpGet": {"port": "http"}}}"#, "named port"),
+            (
+                r#"{"/app-health/a/livez": {"httpGet": {"port": "http"}}}"#,
+                "named port",
+            ),
             (r#"{"/app-health/a/livez": {"tcpSocket": {"port": 70000}}}"#, "65535"),
         ];
         for (json, expected) in cases {
@@ -229,9 +309,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_http_probe_gives_the_applications_own_status() {
-        let app = fake_server(|path| if path == "/ready" { (204, String::new()) } else { (500, "x".repeat(10)) }).await;
+        let app = fake_server(|path| {
+            if path == "/ready" {
+                (204, String::new())
+            } else {
+                (500, "x".repeat(10))
+            }
+        })
+        .await;
         for (path, status) in [("/ready", 204), ("/other", 500)] {
-            let json = format!(r#"{{"/app-health/a/livez": {{"path": "{path}", "port": {}}}}}"#, app.address.port());
+            let json = format!(
+                r#"{{"/app-health/a/livez": {{"path": "{path}", "port": {}}}}}"#,
+                app.address.port()
+            );
             let probe = &parse(&json).unwrap()["/app-health/a/livez"];
             assert_eq!(probe.run(app.address.ip(), None).await.unwrap(), status);
         }
@@ -240,9 +330,16 @@ mod tests {
     #[tokio::test]
     async fn a_tcp_probe_only_connects() {
         let app = fake_server(|_| (200, String::new())).await;
-        let probe = |port: u16| Probe { check: Check::Tcp { port }, timeout: Duration::from_secs(5) };
+        let probe = |port: u16| Probe {
+            check: Check::Tcp { port },
+            timeout: Duration::from_secs(5),
+        };
         assert!(probe(app.address.port()).run(app.address.ip(), None).await.is_ok());
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let reason = probe(closed).run(app.address.ip(), None).await.unwrap_err();
         assert!(reason.contains("cannot connect"), "{reason}");
     }

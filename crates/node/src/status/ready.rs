@@ -14,8 +14,7 @@ use crate::supervise::ProxyState;
 const CDS: &str = "cluster_manager.cds.update_";
 const LDS: &str = "listener_manager.lds.update_";
 const WORKERS: &str = "listener_manager.workers_started";
-const FILTER: &str =
-    r"^(cluster_manager\.cds\.update_(success|rejected)|listener_manager\.lds\.update_(success|rejected)|listener_manager\.workers_started)$";
+const FILTER: &str = r"^(cluster_manager\.cds\.update_(success|rejected)|listener_manager\.lds\.update_(success|rejected)|listener_manager\.workers_started)$";
 /// The listener of all inbound traffic where iptables captures it: it stands for every port.
 const CAPTURE_LISTENER: &str = "virtualInbound";
 
@@ -56,7 +55,13 @@ impl Ready {
         proxy: watch::Receiver<ProxyState>,
         draining: watch::Receiver<bool>,
     ) -> Self {
-        Ready { admin, application_ports, proxy, draining, proven: AtomicU64::new(0) }
+        Ready {
+            admin,
+            application_ports,
+            proxy,
+            draining,
+            proven: AtomicU64::new(0),
+        }
     }
 
     pub async fn check(&self) -> Result<(), NotReady> {
@@ -83,7 +88,11 @@ impl Ready {
                 continue;
             }
             let (what, rejected) = (what.to_owned(), count(format!("{prefix}rejected")));
-            return Err(if rejected > 0 { NotReady::Rejected(what) } else { NotReady::NoConfiguration(what) });
+            return Err(if rejected > 0 {
+                NotReady::Rejected(what)
+            } else {
+                NotReady::NoConfiguration(what)
+            });
         }
         // A proxy that does not count its workers has them from the start.
         if stats.get(WORKERS) == Some(&0) {
@@ -100,8 +109,14 @@ impl Ready {
             return Ok(());
         }
         let listeners = self.admin.listeners().await?;
-        let bound = listeners.iter().any(|(name, port)| name == CAPTURE_LISTENER || self.application_ports.contains(port));
-        if bound { Ok(()) } else { Err(NotReady::NoListener(self.application_ports.clone())) }
+        let bound = listeners
+            .iter()
+            .any(|(name, port)| name == CAPTURE_LISTENER || self.application_ports.contains(port));
+        if bound {
+            Ok(())
+        } else {
+            Err(NotReady::NoListener(self.application_ports.clone()))
+        }
     }
 }
 
@@ -135,7 +150,16 @@ mod tests {
     fn ready(proxy: &Proxy, ports: &[u16]) -> (Ready, watch::Sender<ProxyState>, watch::Sender<bool>) {
         let (state, watching) = watch::channel(ProxyState { epoch: 1, pid: Some(1) });
         let (drain, draining) = watch::channel(false);
-        (Ready::new(Admin::new(proxy.server.address.into()), ports.to_vec(), watching, draining), state, drain)
+        (
+            Ready::new(
+                Admin::new(proxy.server.address.into()),
+                ports.to_vec(),
+                watching,
+                draining,
+            ),
+            state,
+            drain,
+        )
     }
 
     #[tokio::test]
@@ -143,8 +167,18 @@ mod tests {
         let cases = [
             ("", "x::0.0.0.0:1", &[][..], "clusters"),
             ("cluster_manager.cds.update_success: 1\n", "", &[], "listeners"),
-            ("cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_rejected: 2\n", "", &[], "refuses"),
-            ("cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\nlistener_manager.workers_started: 0\n", "", &[], "workers"),
+            (
+                "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_rejected: 2\n",
+                "",
+                &[],
+                "refuses",
+            ),
+            (
+                "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\nlistener_manager.workers_started: 0\n",
+                "",
+                &[],
+                "workers",
+            ),
             (UP, "a::1.2.3.4:9081\n", &[9080], "[9080]"),
         ];
         for (stats, listeners, ports, expected) in cases {

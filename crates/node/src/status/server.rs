@@ -48,7 +48,9 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, status: Arc<Status>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -102,10 +104,16 @@ impl Status {
 
     fn act(&self, method: &Method, path: &str, near: bool) -> Answer {
         if method != Method::POST {
-            return text(StatusCode::METHOD_NOT_ALLOWED, format!("{path} changes something: use POST\n"));
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{path} changes something: use POST\n"),
+            );
         }
         if !near {
-            return text(StatusCode::FORBIDDEN, format!("{path} is for callers on this machine only\n"));
+            return text(
+                StatusCode::FORBIDDEN,
+                format!("{path} is for callers on this machine only\n"),
+            );
         }
         tracing::info!(path, "asked on the status port");
         match path {
@@ -119,9 +127,15 @@ impl Status {
     async fn probe(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
         let Some(probe) = self.probes.get(path) else {
-            return text(StatusCode::BAD_REQUEST, format!("no probe is known for {path} (ISTIO_KUBE_APP_PROBERS)\n"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("no probe is known for {path} (ISTIO_KUBE_APP_PROBERS)\n"),
+            );
         };
-        let agent = request.headers().get("user-agent").and_then(|value| value.to_str().ok());
+        let agent = request
+            .headers()
+            .get("user-agent")
+            .and_then(|value| value.to_str().ok());
         match probe.run(self.application, agent).await {
             Ok(status) => text(status, ""),
             Err(reason) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
@@ -140,12 +154,14 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     answer
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use tokio::sync::watch;
 
     use super::*;
@@ -167,7 +183,9 @@ pub(super) mod tests {
     }
 
     /// Answers each path (with its query) by a function.
-    pub(crate) async fn fake_server(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> FakeServer {
+    pub(crate) async fn fake_server(
+        answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static,
+    ) -> FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
@@ -179,7 +197,9 @@ pub(super) mod tests {
                     let response = Response::builder().status(status).body(Full::new(Bytes::from(body)));
                     async move { response }
                 });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
         FakeServer { address, task }
@@ -188,7 +208,11 @@ pub(super) mod tests {
     struct Agent {
         address: crate::address::HostPort,
         actions: Actions,
-        _channels: (watch::Sender<ProxyState>, watch::Sender<bool>, watch::Sender<identity::Secrets>),
+        _channels: (
+            watch::Sender<ProxyState>,
+            watch::Sender<bool>,
+            watch::Sender<identity::Secrets>,
+        ),
     }
 
     async fn agent(admin: SocketAddr, application: Option<Scrape>) -> Agent {
@@ -210,22 +234,37 @@ pub(super) mod tests {
             ready: Ready::new(admin.clone(), vec![], proxy, draining),
             probes: Probes::new(),
             application: "127.0.0.1".parse().unwrap(),
-            metrics: Metrics { admin, application, agent },
+            metrics: Metrics {
+                admin,
+                application,
+                agent,
+            },
             actions: actions.clone(),
         };
         tokio::spawn(serve(listener, Arc::new(status)));
-        Agent { address, actions, _channels: (state, drain, publish) }
+        Agent {
+            address,
+            actions,
+            _channels: (state, drain, publish),
+        }
     }
 
     #[tokio::test]
     async fn the_page_of_metrics_holds_all_three() {
         let proxy = fake_server(|_| (200, "envoy_server_live 1\n".into())).await;
         let app = fake_server(|path| (200, format!("app{{path=\"{path}\"}} 1\n# EOF\n"))).await;
-        let scrape = Scrape { target: app.address.into(), path: "/metrics".into() };
+        let scrape = Scrape {
+            target: app.address.into(),
+            path: "/metrics".into(),
+        };
         let agent = agent(proxy.address, Some(scrape)).await;
         let page = Call::get(&agent.address, "/stats/prometheus").send().await.unwrap();
         let page = String::from_utf8(page.into_body().to_vec()).unwrap();
-        for line in ["envoy_server_live 1\n", "app{path=\"/metrics\"} 1\n", "istio_agent_proxy_starts_total 1\n"] {
+        for line in [
+            "envoy_server_live 1\n",
+            "app{path=\"/metrics\"} 1\n",
+            "istio_agent_proxy_starts_total 1\n",
+        ] {
             assert!(page.contains(line), "{line} in {page}");
         }
         assert!(!page.contains("EOF"));
@@ -250,6 +289,9 @@ pub(super) mod tests {
     async fn a_port_in_use_is_named_with_a_way_out() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let error = bind(taken.local_addr().unwrap()).await.unwrap_err().to_string();
-        assert!(error.contains("status port 127.0.0.1") && error.contains("--statusPort"), "{error}");
+        assert!(
+            error.contains("status port 127.0.0.1") && error.contains("--statusPort"),
+            "{error}"
+        );
     }
 }

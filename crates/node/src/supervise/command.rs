@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,12 +41,20 @@ pub struct Arguments {
 impl Program {
     /// A program that is killed by the kernel when this process dies.
     pub fn tied(binary: PathBuf, args: Vec<OsString>) -> Self {
-        Program { binary, args, tied: true }
+        Program {
+            binary,
+            args,
+            tied: true,
+        }
     }
 
     /// A program without that bond.
     pub fn plain<A: Into<OsString>>(binary: impl Into<PathBuf>, args: impl IntoIterator<Item = A>) -> Self {
-        Program { binary: binary.into(), args: args.into_iter().map(Into::into).collect(), tied: false }
+        Program {
+            binary: binary.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            tied: false,
+        }
     }
 
     pub(super) fn command(&self) -> io::Result<tokio::process::Command> {
@@ -54,7 +63,8 @@ impl Program {
         } else {
             std::process::Command::new(&self.binary)
         };
-        command.args(&self.args);
+        // A group of its own: Ctrl-C in a terminal goes to the agent, which drains; the proxy would end at once.
+        command.args(&self.args).process_group(0);
         Ok(command.into())
     }
 }
@@ -74,7 +84,10 @@ impl Arguments {
     /// the name of a proxy knows.
     pub fn render(&self, binary: &Path, plane: DataPlane) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
-        let name = binary.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = binary
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if plane == DataPlane::Native && name.starts_with("meltemi") {
             args.push("proxy".into());
         }
@@ -82,7 +95,10 @@ impl Arguments {
         let mut flag = |name: &str, value: &str| args.extend([OsString::from(name), OsString::from(value)]);
         flag("--drain-time-s", &whole_seconds(self.drain).to_string());
         flag("--drain-strategy", "immediate");
-        flag("--parent-shutdown-time-s", &whole_seconds(self.parent_shutdown).to_string());
+        flag(
+            "--parent-shutdown-time-s",
+            &whole_seconds(self.parent_shutdown).to_string(),
+        );
         flag("--local-address-ip-version", if self.ipv6 { "v6" } else { "v4" });
         flag("--file-flush-interval-msec", "1000");
         flag("-l", &self.log_level);
@@ -132,8 +148,14 @@ mod tests {
         let flags = "-c /etc/istio/proxy/envoy-rev0.json --drain-time-s 5 --drain-strategy immediate --parent-shutdown-time-s 60 \
                      --local-address-ip-version v4 --file-flush-interval-msec 1000 -l warning --concurrency 2 --disable-hot-restart \
                      --allow-unknown-static-fields";
-        assert_eq!(line("/usr/local/bin/envoy", DataPlane::Envoy), format!("/usr/local/bin/envoy {flags}"));
-        assert_eq!(line("/opt/meltemi-sidecar", DataPlane::Native), format!("/opt/meltemi-sidecar proxy {flags}"));
+        assert_eq!(
+            line("/usr/local/bin/envoy", DataPlane::Envoy),
+            format!("/usr/local/bin/envoy {flags}")
+        );
+        assert_eq!(
+            line("/opt/meltemi-sidecar", DataPlane::Native),
+            format!("/opt/meltemi-sidecar proxy {flags}")
+        );
         assert_eq!(line("/opt/proxy", DataPlane::Native), format!("/opt/proxy {flags}"));
     }
 }

@@ -17,7 +17,12 @@ const LONGEST: Duration = Duration::from_secs(30);
 impl Restarts {
     /// `budget` restarts in a row; a run of at least `proven` ends the row.
     pub fn new(first: Duration, budget: u32, proven: Duration) -> Self {
-        Restarts { first, budget, proven, in_a_row: 0 }
+        Restarts {
+            first,
+            budget,
+            proven,
+            in_a_row: 0,
+        }
     }
 
     /// The proxy crashed after running for `ran`: how long to wait, or nothing when the budget is spent.

@@ -30,7 +30,11 @@ struct Agent {
 
 impl Agent {
     fn new() -> Self {
-        Agent { dir: tempfile::tempdir().unwrap(), rotate: Arc::default(), counters: Arc::default() }
+        Agent {
+            dir: tempfile::tempdir().unwrap(),
+            rotate: Arc::default(),
+            counters: Arc::default(),
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -52,7 +56,13 @@ impl Agent {
         let listener = sds::bind(&self.file("sds.sock")).unwrap();
         tokio::spawn(sds::serve(listener, SecretService::new(secrets, self.counters.clone())));
         let ttl = Duration::from_secs(3600);
-        let rotation = Rotation::new(self.citadel(address), ttl, publish, self.rotate.clone(), SystemTime::now);
+        let rotation = Rotation::new(
+            self.citadel(address),
+            ttl,
+            publish,
+            self.rotate.clone(),
+            SystemTime::now,
+        );
         tokio::spawn(rotation.output(Some(self.file("certs"))).run());
     }
 
@@ -82,8 +92,16 @@ impl Proxy {
             ..Default::default()
         };
         requests.send(first).await.unwrap();
-        let answers = client.stream_secrets(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
-        Proxy { requests, answers, names }
+        let answers = client
+            .stream_secrets(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner();
+        Proxy {
+            requests,
+            answers,
+            names,
+        }
     }
 
     /// The next secrets, accepted.
@@ -97,7 +115,11 @@ impl Proxy {
             ..Default::default()
         };
         self.requests.send(ack).await.unwrap();
-        answer.resources.iter().map(|any| Secret::decode(any.value.as_slice()).unwrap()).collect()
+        answer
+            .resources
+            .iter()
+            .map(|any| Secret::decode(any.value.as_slice()).unwrap())
+            .collect()
     }
 }
 
@@ -111,9 +133,10 @@ fn inline(source: &proto::envoy::envoy::config::core::v3::DataSource) -> String 
 
 fn chain_and_key(secret: &Secret) -> (String, String) {
     match &secret.r#type {
-        Some(Type::TlsCertificate(certificate)) => {
-            (inline(certificate.certificate_chain.as_ref().unwrap()), inline(certificate.private_key.as_ref().unwrap()))
-        }
+        Some(Type::TlsCertificate(certificate)) => (
+            inline(certificate.certificate_chain.as_ref().unwrap()),
+            inline(certificate.private_key.as_ref().unwrap()),
+        ),
         other => panic!("not a certificate: {other:?}"),
     }
 }
@@ -139,7 +162,10 @@ async fn a_certificate_reaches_the_proxy_and_so_does_the_next() {
     let usable = pki::tls::Identity::from_pem(first.as_bytes(), key.as_bytes()).unwrap();
     assert_eq!(usable.certificate().uri_sans, [NAME]);
     assert_eq!(trusted(&roots.accept().await[0]), ca.root_pem());
-    assert_eq!(std::fs::metadata(agent.file("sds.sock")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(agent.file("sds.sock")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
     std::fs::write(agent.file("token"), "second").unwrap();
     agent.rotate.notify_one();
@@ -149,7 +175,10 @@ async fn a_certificate_reaches_the_proxy_and_so_does_the_next() {
 
     let files = agent.file("certs");
     assert_eq!(std::fs::read_to_string(files.join("cert-chain.pem")).unwrap(), second);
-    assert_eq!(std::fs::metadata(files.join("key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(files.join("key.pem")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[tokio::test]
@@ -161,7 +190,11 @@ async fn a_proxy_that_comes_first_waits_for_token_root_and_ca() {
     let mut proxy = agent.proxy(&["default", "ROOTCA"]).await;
     std::fs::write(agent.file("token"), "t").unwrap();
     std::fs::write(agent.file("root.pem"), ca.root_pem()).unwrap();
-    assert_eq!(proxy.accept().await.len(), 1, "the roots are known before there is a certificate");
+    assert_eq!(
+        proxy.accept().await.len(),
+        1,
+        "the roots are known before there is a certificate"
+    );
     ca.refuse(None);
     assert_eq!(proxy.accept().await.len(), 2);
 }
@@ -180,7 +213,10 @@ async fn new_roots_are_added_and_pushed_without_a_new_certificate() {
     std::fs::write(agent.file("root.new"), other.root_pem()).unwrap();
     std::fs::rename(agent.file("root.new"), agent.file("root.pem")).unwrap();
     let bundle = trusted(&roots.accept().await[0]);
-    assert!(bundle.contains(&ca.root_pem()) && bundle.contains(&other.root_pem()), "both are trusted while certificates of both are in use");
+    assert!(
+        bundle.contains(&ca.root_pem()) && bundle.contains(&other.root_pem()),
+        "both are trusted while certificates of both are in use"
+    );
     assert_eq!(ca.tokens().len(), 1);
 }
 
@@ -198,21 +234,34 @@ async fn each_failure_names_its_place_and_a_cause() {
     let csr = pki::csr::request(&pki::csr::generate(), &[]).unwrap();
     let attempt = async |address: std::net::SocketAddr| {
         let citadel = agent.citadel(address);
-        citadel.sign(&csr, Duration::from_secs(60), &ca.root_pem()).await.unwrap_err().to_string()
+        citadel
+            .sign(&csr, Duration::from_secs(60), &ca.root_pem())
+            .await
+            .unwrap_err()
+            .to_string()
     };
 
     let missing = attempt(address).await;
-    assert!(missing.contains("/token") && missing.contains("--tokenPath"), "{missing}");
+    assert!(
+        missing.contains("/token") && missing.contains("--tokenPath"),
+        "{missing}"
+    );
     std::fs::write(agent.file("token"), " \n").unwrap();
     assert!(attempt(address).await.contains("empty"));
     std::fs::write(agent.file("token"), "t").unwrap();
 
     let refused = attempt(closed).await;
-    assert!(refused.contains(&closed.to_string()) && refused.contains("istio_ca"), "{refused}");
+    assert!(
+        refused.contains(&closed.to_string()) && refused.contains("istio_ca"),
+        "{refused}"
+    );
     let name = attempt(impostor).await;
     assert!(name.contains("somebody-else") && name.contains("--caSAN"), "{name}");
     let root = attempt(stranger).await;
-    assert!(root.contains("root.pem") && root.contains(&stranger.to_string()), "{root}");
+    assert!(
+        root.contains("root.pem") && root.contains(&stranger.to_string()),
+        "{root}"
+    );
     ca.refuse(Some(Status::unauthenticated("no")));
     let token = attempt(address).await;
     assert!(token.contains("token") && token.contains("audience"), "{token}");

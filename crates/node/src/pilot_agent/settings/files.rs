@@ -15,19 +15,39 @@ use crate::supervise::{Arguments, DataPlane};
 const MAX_SOCKET_PATH: usize = 108;
 const ENVOY: &str = "/usr/local/bin/envoy";
 
-pub(super) fn proxy(flags: &Flags, environment: &Environment, pod: &Pod, metadata: &Metadata, faults: &mut Faults) -> Option<ProxySettings> {
+pub(super) fn proxy(
+    flags: &Flags,
+    environment: &Environment,
+    pod: &Pod,
+    metadata: &Metadata,
+    faults: &mut Faults,
+) -> Option<ProxySettings> {
     let program = program(flags, faults);
     let folder = folder(&flags.config_path, faults);
-    let custom = flags.custom_config_file.as_ref().and_then(|file| readable("--customConfigFile", file, faults));
-    let config_override = environment.get("ISTIO_BOOTSTRAP_OVERRIDE").map(Path::new).and_then(|file| {
-        let read = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()));
-        faults.take("ISTIO_BOOTSTRAP_OVERRIDE", read)
-    });
+    let custom = flags
+        .custom_config_file
+        .as_ref()
+        .and_then(|file| readable("--customConfigFile", file, faults));
+    let config_override = environment
+        .get("ISTIO_BOOTSTRAP_OVERRIDE")
+        .map(Path::new)
+        .and_then(|file| {
+            let read = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()));
+            faults.take("ISTIO_BOOTSTRAP_OVERRIDE", read)
+        });
     let concurrency = faults.parse::<u32>("--concurrency", &flags.concurrency, "a number of threads");
     let drain = faults.duration("--drainDuration", &flags.drain_duration);
     let parent_shutdown = faults.duration("--parentShutdownDuration", &flags.parent_shutdown_duration);
-    let admin = socket(("--proxyAdminAddress", &flags.proxy_admin_address), ("--proxyAdminPort", &flags.proxy_admin_port), faults);
-    let prometheus = socket(("--prometheusAddress", &flags.prometheus_address), ("--prometheusPort", &flags.prometheus_port), faults);
+    let admin = socket(
+        ("--proxyAdminAddress", &flags.proxy_admin_address),
+        ("--proxyAdminPort", &flags.proxy_admin_port),
+        faults,
+    );
+    let prometheus = socket(
+        ("--prometheusAddress", &flags.prometheus_address),
+        ("--prometheusPort", &flags.prometheus_port),
+        faults,
+    );
 
     let ((plane, binary), folder) = (program?, folder?);
     let generated = folder.join("envoy-rev0.json");
@@ -37,7 +57,10 @@ pub(super) fn proxy(flags: &Flags, environment: &Environment, pod: &Pod, metadat
         drain: drain?,
         parent_shutdown: parent_shutdown?,
         log_level: flags.proxy_log_level.clone(),
-        component_log_level: flags.proxy_component_log_level.clone(),
+        component_log_level: flags.proxy_component_log_level.clone().or_else(|| {
+            // Envoy's remarks on deprecated fields are of use to who writes bootstraps, which nobody here does.
+            (plane == DataPlane::Envoy).then(|| "misc:error".into())
+        }),
         concurrency: concurrency.filter(|threads| *threads > 0),
         ipv6: pod.ip().is_some_and(|ip| ip.is_ipv6()),
     };
@@ -50,14 +73,19 @@ pub(super) fn proxy(flags: &Flags, environment: &Environment, pod: &Pod, metadat
         admin: admin?,
         prometheus: prometheus?,
         // A pod that lives on a loopback address of its own would otherwise be seen as 127.0.0.1 by everybody.
-        source: pod.ip().filter(|ip| ip.is_loopback() && ip.to_string() != "127.0.0.1" && ip.is_ipv4()),
+        source: pod
+            .ip()
+            .filter(|ip| ip.is_loopback() && ip.to_string() != "127.0.0.1" && ip.is_ipv4()),
         stats: metadata.inclusion(),
     })
 }
 
 /// Which program, and of which kind.
 fn program(flags: &Flags, faults: &mut Faults) -> Option<(DataPlane, PathBuf)> {
-    let called_envoy = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("envoy"));
+    let called_envoy = |path: &Path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("envoy"))
+    };
     let plane = match (flags.proxy_type.as_deref(), &flags.binary_path) {
         (Some("native"), _) => DataPlane::Native,
         (Some("envoy"), _) => DataPlane::Envoy,
@@ -91,7 +119,14 @@ fn folder(path: &Path, faults: &mut Faults) -> Option<PathBuf> {
     let path = faults.take("--configPath", std::path::absolute(path))?;
     let length = path.as_os_str().len() + "/sds.sock".len();
     if length >= MAX_SOCKET_PATH {
-        faults.add("--configPath", format!("{}: too long for a unix socket in it by {} bytes", path.display(), length + 1 - MAX_SOCKET_PATH));
+        faults.add(
+            "--configPath",
+            format!(
+                "{}: too long for a unix socket in it by {} bytes",
+                path.display(),
+                length + 1 - MAX_SOCKET_PATH
+            ),
+        );
         return None;
     }
     let made = fs::create_dir_all(&path).map_err(|error| format!("{}: cannot be made: {error}", path.display()));

@@ -22,7 +22,10 @@ pub(super) fn discovery(flags: &Flags, environment: &Environment, pod: &Pod, fau
         "MUTUAL_TLS" => Some(true),
         "NONE" => Some(false),
         other => {
-            faults.add("--controlPlaneAuthPolicy", format!("`{other}` is neither MUTUAL_TLS nor NONE"));
+            faults.add(
+                "--controlPlaneAuthPolicy",
+                format!("`{other}` is neither MUTUAL_TLS nor NONE"),
+            );
             None
         }
     };
@@ -35,7 +38,12 @@ pub(super) fn discovery(flags: &Flags, environment: &Environment, pod: &Pod, fau
         }
     };
     let pilot_identity = mutual?.then(identity);
-    Some(Discovery { address, mode: mode?, connect_timeout: connect_timeout?, pilot_identity })
+    Some(Discovery {
+        address,
+        mode: mode?,
+        connect_timeout: connect_timeout?,
+        pilot_identity,
+    })
 }
 
 /// A name of one label is in the pod's own namespace, one of two names its namespace; anything longer, and an address, is the mesh's.
@@ -61,9 +69,14 @@ pub(super) fn identity(
     }
     let address = faults.take("--caAddress", flags.ca_address.parse::<HostPort>());
     if flags.ca_san.is_empty() {
-        faults.add("--caSAN", "empty: the CA would be anybody with a certificate of the mesh");
+        faults.add(
+            "--caSAN",
+            "empty: the CA would be anybody with a certificate of the mesh",
+        );
     }
-    let account = environment.get("SERVICE_ACCOUNT").or_else(|| environment.get("ISTIO_META_SERVICE_ACCOUNT"));
+    let account = environment
+        .get("SERVICE_ACCOUNT")
+        .or_else(|| environment.get("ISTIO_META_SERVICE_ACCOUNT"));
     let name = account.and_then(|account| pki::SpiffeId::new(&flags.trust_domain, &pod.namespace, account).ok());
     Some(Some(IdentitySettings {
         citadel: Citadel {
@@ -82,12 +95,27 @@ pub(super) fn identity(
 pub(super) fn status(flags: &Flags, environment: &Environment, faults: &mut Faults) -> Option<StatusSettings> {
     let address = match flags.status_port.as_str() {
         "0" => Some(None),
-        port => socket(("--statusAddress", &flags.status_address), ("--statusPort", port), faults).map(Some),
+        port => socket(
+            ("--statusAddress", &flags.status_address),
+            ("--statusPort", port),
+            faults,
+        )
+        .map(Some),
     };
-    let application = flags.app_address.as_deref().filter(|text| !text.is_empty()).unwrap_or("127.0.0.1");
+    let application = flags
+        .app_address
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or("127.0.0.1");
     let application = faults.parse::<IpAddr>("--app-address", application, "an IP address");
-    let words = flags.application_ports.iter().map(|port| port.trim()).filter(|port| !port.is_empty());
-    let ports: Vec<Option<u16>> = words.map(|port| faults.parse("--applicationPorts", port, "a port")).collect();
+    let words = flags
+        .application_ports
+        .iter()
+        .map(|port| port.trim())
+        .filter(|port| !port.is_empty());
+    let ports: Vec<Option<u16>> = words
+        .map(|port| faults.parse("--applicationPorts", port, "a port"))
+        .collect();
     let probes = match environment.get("ISTIO_KUBE_APP_PROBERS") {
         Some(json) => faults.take("ISTIO_KUBE_APP_PROBERS", parse_probes(json)),
         None => Some(Default::default()),
@@ -107,9 +135,15 @@ pub(super) fn status(flags: &Flags, environment: &Environment, faults: &mut Faul
 }
 
 /// The drain before the end: today's variables, the original's, or the proxy's own drain.
-pub(super) fn termination(flags: &Flags, environment: &Environment, faults: &mut Faults) -> Option<TerminationSettings> {
+pub(super) fn termination(
+    flags: &Flags,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Option<TerminationSettings> {
     let given = match environment.get("TERMINATION_DRAIN_DURATION_SECONDS") {
-        Some(seconds) => faults.parse("TERMINATION_DRAIN_DURATION_SECONDS", seconds, "a number of seconds").map(Duration::from_secs),
+        Some(seconds) => faults
+            .parse("TERMINATION_DRAIN_DURATION_SECONDS", seconds, "a number of seconds")
+            .map(Duration::from_secs),
         None => runtime::duration::parse(&flags.drain_duration).ok(), // judged elsewhere
     };
     let minimum = match environment.get("MINIMUM_DRAIN_DURATION") {
@@ -121,7 +155,11 @@ pub(super) fn termination(flags: &Flags, environment: &Environment, faults: &mut
         None => Some(false),
     };
     let drain = given?;
-    Some(TerminationSettings { drain, minimum: minimum?.min(drain), until_idle: until_idle? })
+    Some(TerminationSettings {
+        drain,
+        minimum: minimum?.min(drain),
+        until_idle: until_idle?,
+    })
 }
 
 /// An address and a port of two flags.

@@ -8,7 +8,6 @@ use super::super::metadata::Metadata;
 use super::{Faults, Flags, Role};
 use crate::bootstrap::Node;
 use crate::environment::Environment;
-use crate::supervise::DataPlane;
 
 /// What flags and environment say of the pod.
 #[derive(Clone, Debug)]
@@ -29,11 +28,22 @@ pub(super) fn read(flags: &Flags, environment: &Environment, faults: &mut Faults
             Role::Sidecar
         }
     };
-    let id = flags.id.clone().or_else(|| Some(format!("{}.{}", environment.get("POD_NAME")?, environment.get("POD_NAMESPACE")?)));
+    let id = flags.id.clone().or_else(|| {
+        Some(format!(
+            "{}.{}",
+            environment.get("POD_NAME")?,
+            environment.get("POD_NAMESPACE")?
+        ))
+    });
     let (name, namespace) = match id.as_deref().map(|id| id.rsplit_once('.')) {
-        Some(Some((name, namespace))) if !name.is_empty() && !namespace.is_empty() => (name.to_owned(), namespace.to_owned()),
+        Some(Some((name, namespace))) if !name.is_empty() && !namespace.is_empty() => {
+            (name.to_owned(), namespace.to_owned())
+        }
         Some(_) => {
-            faults.add("--id", format!("`{}` is not of the form pod.namespace", id.unwrap_or_default()));
+            faults.add(
+                "--id",
+                format!("`{}` is not of the form pod.namespace", id.unwrap_or_default()),
+            );
             (String::new(), String::new())
         }
         None => {
@@ -45,10 +55,19 @@ pub(super) fn read(flags: &Flags, environment: &Environment, faults: &mut Faults
     let domain = domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local"));
     for (flag, text) in [("--id", &name), ("--domain", &domain)] {
         if text.contains('~') {
-            faults.add(flag, format!("`{text}` holds a `~`, which separates the parts of a node id"));
+            faults.add(
+                flag,
+                format!("`{text}` holds a `~`, which separates the parts of a node id"),
+            );
         }
     }
-    Pod { role, ips: addresses(flags, environment, faults), name, namespace, domain }
+    Pod {
+        role,
+        ips: addresses(flags, environment, faults),
+        name,
+        namespace,
+        domain,
+    }
 }
 
 /// `--ip` alone when it is given: whoever writes it knows the pod. Otherwise the pod's address and whatever private addresses the machine has.
@@ -57,7 +76,11 @@ fn addresses(flags: &Flags, environment: &Environment, faults: &mut Faults) -> V
     if let Some(text) = flags.ip.as_deref().filter(|text| !text.is_empty()) {
         return parse("--ip", text, faults).into_iter().collect();
     }
-    let mut ips: Vec<IpAddr> = environment.get("INSTANCE_IP").and_then(|text| parse("INSTANCE_IP", text, faults)).into_iter().collect();
+    let mut ips: Vec<IpAddr> = environment
+        .get("INSTANCE_IP")
+        .and_then(|text| parse("INSTANCE_IP", text, faults))
+        .into_iter()
+        .collect();
     for ip in private_addresses() {
         if !ips.contains(&ip) {
             ips.push(ip);
@@ -90,13 +113,19 @@ impl Pod {
     }
 
     /// The node as pilot will see it.
-    pub(super) fn node(self, flags: &Flags, environment: &Environment, mut metadata: Metadata, plane: DataPlane) -> Node {
+    pub(super) fn node(self, flags: &Flags, environment: &Environment, mut metadata: Metadata) -> Node {
         let ips = self.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>();
         let role = match self.role {
             Role::Sidecar => "sidecar",
             Role::Router => "router",
         };
-        let id = format!("{role}~{}~{}.{}~{}", ips.first().map_or("", String::as_str), self.name, self.namespace, self.domain);
+        let id = format!(
+            "{role}~{}~{}.{}~{}",
+            ips.first().map_or("", String::as_str),
+            self.name,
+            self.namespace,
+            self.domain
+        );
         metadata.set_default("NAME", self.name);
         metadata.set_default("NAMESPACE", self.namespace);
         metadata.set_default("INSTANCE_IPS", ips.join(","));
@@ -120,8 +149,6 @@ impl Pod {
             cluster: flags.service_cluster.clone(),
             locality: metadata.locality(),
             metadata: metadata.into_value(),
-            // Envoy writes its own name.
-            user_agent: (plane == DataPlane::Native).then_some("meltemi"),
             domain: self.domain,
         }
     }

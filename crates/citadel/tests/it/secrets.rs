@@ -52,7 +52,8 @@ fn secrets_are_written_kept_and_renewed() {
 
     let mut last = first;
     // What happens to the folder, when we look, and whether the certificate is a new one.
-    let edits: [(&str, Box<dyn Fn()>, Duration, bool); 6] = [
+    type Edit<'a> = (&'a str, Box<dyn Fn() + 'a>, Duration, bool);
+    let edits: [Edit<'_>; 6] = [
         ("nothing", Box::new(|| ()), Duration::ZERO, false),
         ("before half life", Box::new(|| ()), 49 * HOUR, false),
         ("half life", Box::new(|| ()), 50 * HOUR, true),

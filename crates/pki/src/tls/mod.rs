@@ -18,7 +18,7 @@ pub use config::{
     ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with, server_config,
 };
 pub use identity::{Identity, IdentityError};
-pub use refusal::{Presented, Refusal, explain, refusal, time_text};
+pub use refusal::{Presented, Refusal, explain, explain_io, refusal, time_text};
 pub use roots::Roots;
 
 pub use rustls;

@@ -166,6 +166,17 @@ pub fn explain(error: &rustls::Error) -> String {
     }
 }
 
+/// As [`explain`], for the error of a TLS stream.
+pub fn explain_io(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => explain(error),
+        None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the peer closed the connection during the TLS handshake; its own log names the reason".to_owned()
+        }
+        None => error.to_string(),
+    }
+}
+
 /// A moment as RFC 3339, whole seconds.
 pub fn time_text(moment: SystemTime) -> String {
     let moment = OffsetDateTime::from(moment).replace_nanosecond(0);

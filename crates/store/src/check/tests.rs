@@ -1,0 +1,116 @@
+use std::path::PathBuf;
+
+use crate::{Batch, FileChange, Settings, Store};
+
+const BASE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec: {ports: [{port: 9080, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec: {host: reviews, subsets: [{name: v1}, {name: v2}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out, namespace: shop}
+spec: {hosts: ['*.example.com'], ports: [{number: 443, name: tls, protocol: TLS}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front, namespace: shop}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+";
+
+/// What is said about an object added to the base.
+fn said(object: &str) -> Vec<String> {
+    let mut store = Store::new(Settings::default());
+    let text = format!("{BASE}{object}");
+    let change = FileChange::Content {
+        source: 0,
+        file: PathBuf::from("a.yaml"),
+        text,
+    };
+    store.apply(Batch {
+        files: vec![change],
+        sources: vec![],
+    });
+    store.messages().iter().map(|m| format!("{} {m}", m.code)).collect()
+}
+
+fn route(destination: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r, namespace: shop}}\nspec:\n  hosts: [reviews]\n  http:\n  - route:\n    - destination: {destination}\n"
+    )
+}
+
+#[test]
+fn references_are_held_against_what_there_is() {
+    let cases = [
+        (route("{host: reviews}"), None),
+        (route("{host: reviews.shop.svc.cluster.local, subset: v1, port: {number: 9080}}"), None),
+        (route("{host: www.example.com}"), None),
+        (route("{host: reviews, subset: v3}"), Some("missing-subset a.yaml:29: VirtualService shop/r: spec.http[0].route[0].destination.subset: no DestinationRule defines subset \"v3\"")),
+        (route("{host: rewiews}"), Some("reviews.shop.svc.cluster.local was probably meant")),
+        (route("{host: reviews.other}"), Some("missing-host")),
+        (route("{host: reviews, port: {number: 80}}"), Some("missing-port")),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, namespace: shop}\nspec: {hosts: [a.b], gateways: [font], http: [{route: [{destination: {host: reviews}}]}]}".to_owned(),
+            Some("\"shop/front\" was probably meant"),
+        ),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x, namespace: shop}\nspec: {host: ratings}".to_owned(),
+            Some("no Service or ServiceEntry is known for \"ratings\", which means ratings.shop.svc.cluster.local here"),
+        ),
+        (
+            "apiVersion: authentication.istio.io/v1alpha1\nkind: Policy\nmetadata: {name: x, namespace: shop}\nspec: {targets: [{name: ratings}], peers: [{mtls: {}}]}".to_owned(),
+            Some("missing-host"),
+        ),
+    ];
+    for (object, expected) in cases {
+        let said = said(&object);
+        match expected {
+            None => assert!(said.is_empty(), "{object}: {said:?}"),
+            Some(expected) => {
+                assert!(
+                    said.len() == 1 && said[0].contains(expected),
+                    "{object}\nexpected {expected}\nsaid {said:#?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_second_virtual_service_for_a_host_is_told() {
+    let mut two = route("{host: reviews}");
+    two.push_str("---\n");
+    two.push_str(&route("{host: reviews}").replace("name: r,", "name: s,"));
+    let said = said(&two);
+    assert!(said.len() == 1 && said[0].contains("VirtualService shop/s"), "{said:?}");
+    assert!(
+        said[0].starts_with("host-conflict") && said[0].contains("VirtualService shop/r routes"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn gateways_are_named_in_every_form() {
+    for (name, ok) in [
+        ("front", true),
+        ("shop/front", true),
+        ("./front", true),
+        ("front.shop", true),
+        ("front.shop.svc.cluster.local", true),
+        ("mesh", true),
+        ("other/front", false),
+    ] {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r, namespace: shop}}\nspec: {{hosts: [a.b], gateways: ['{name}'], http: [{{route: [{{destination: {{host: reviews}}}}]}}]}}"
+        );
+        assert_eq!(said(&text).is_empty(), ok, "{name}: {:?}", said(&text));
+    }
+}

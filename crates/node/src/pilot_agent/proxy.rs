@@ -1,11 +1,14 @@
 //! `pilot-agent proxy`: composition. What is said here in order is the life of an agent.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -178,10 +181,15 @@ fn write_bootstrap(settings: &Settings) -> anyhow::Result<()> {
     };
     let json = serde_json::to_vec_pretty(&bootstrap.render())?;
     let fresh = file.with_extension("json.new");
-    let before = umask(Mode::from_bits_truncate(0o077));
-    let written = std::fs::write(&fresh, json).and_then(|()| std::fs::rename(&fresh, file));
-    umask(before);
+    let _ = std::fs::remove_file(&fresh); // left by a crash, perhaps with another mode
+    let written = private(&fresh)
+        .and_then(|mut fresh| fresh.write_all(&json))
+        .and_then(|()| std::fs::rename(&fresh, file));
     written.with_context(|| format!("{}: cannot write the bootstrap (--configPath)", file.display()))
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Says how the proxy ended and what our own parent is told.

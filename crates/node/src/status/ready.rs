@@ -76,6 +76,7 @@ impl Ready {
             return Ok(());
         }
         self.prove().await?;
+        tracing::info!(epoch, "the proxy is ready");
         self.proven.store(epoch, Ordering::Relaxed);
         Ok(())
     }

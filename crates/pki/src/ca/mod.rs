@@ -1,8 +1,9 @@
 //! The certificate authority: a signing key with its certificate, the chain that goes behind each leaf, and the roots.
 //!
-//! Whose certificate is made is never read from the request: the caller of [`CertificateAuthority::sign_csr`] passes the identities that the
-//! *credential* proved. The subject stays empty and the SAN extension is therefore critical (RFC 5280, 4.2.1.6). Validity starts two minutes
-//! early, because clocks differ, and never outlives the signing certificate: a leaf that does would be renewed after its issuer's death.
+//! Whose certificate is made is never read from the request: the caller of [`CertificateAuthority::sign_csr`] passes the identities that
+//! the *credential* proved. The subject stays empty and the SAN extension is therefore critical (RFC 5280, 4.2.1.6). Validity starts
+//! [a little early](BACKDATE), because clocks differ, and never outlives the signing certificate: a leaf that did would be renewed after its
+//! issuer's death.
 
 mod load;
 mod sign;
@@ -19,7 +20,8 @@ use crate::csr::{KeyError, KeyPair};
 use crate::pem::{self, PemError};
 use crate::{PeerCertificate, csr};
 
-/// How far the start of validity lies in the past.
+/// How far the start of validity lies in the past, for certificates that live for eight minutes or more. Shorter ones are backdated by a
+/// quarter of their life: half of what their dates say must not be over when they are issued, or they would be renewed without end.
 pub const BACKDATE: Duration = Duration::from_secs(120);
 
 /// Signs certificates. `Debug` shows no key.

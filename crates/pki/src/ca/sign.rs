@@ -205,7 +205,8 @@ pub(super) fn root_certificate(
 fn base(now: SystemTime, end: SystemTime) -> Result<CertificateParams, String> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.not_before = OffsetDateTime::from(now.checked_sub(BACKDATE).unwrap_or(now));
+    let backdate = BACKDATE.min(end.duration_since(now).unwrap_or_default() / 4);
+    params.not_before = OffsetDateTime::from(now.checked_sub(backdate).unwrap_or(now));
     params.not_after = OffsetDateTime::from(end);
     params.serial_number = Some(random_serial()?);
     Ok(params)

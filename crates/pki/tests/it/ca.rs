@@ -84,6 +84,15 @@ fn lifetimes() {
         )
     );
 
+    let short = sign(Duration::from_secs(8)).unwrap();
+    assert_eq!(
+        short.not_before,
+        now() - Duration::from_secs(2),
+        "the backdating of a short life is short too"
+    );
+    let renewal = pki::rotation::Schedule::default().renew_at(short.not_before, short.not_after, 1.0);
+    assert!(renewal > now() + Duration::from_secs(2));
+
     let old = CertificateAuthority::self_signed("cluster.local", HOUR, now()).unwrap();
     let made = old.sign_key(&csr::generate(), &[spiffe("a")], DAY, now()).unwrap();
     assert_eq!(made.not_after, now() + HOUR, "a leaf does not outlive its issuer");
@@ -103,6 +112,14 @@ fn requests_that_are_refused() {
             .to_vec()
     };
     assert!(CertificateRequest::from_der(&der).unwrap().has_san_extension);
+    for index in 0..der.len() {
+        let mut altered = der.clone();
+        altered[index] ^= 1;
+        assert!(
+            CertificateRequest::from_der(&altered).is_err(),
+            "a request altered at byte {index} was accepted"
+        );
+    }
     let mut tampered = der.clone();
     let name = tampered.windows(10).position(|w| w == b"ns/default").unwrap();
     tampered[name + 3] = b'x';
@@ -256,6 +273,32 @@ fn plugged_in_material_that_does_not_fit_is_named() {
         };
         let error = CertificateAuthority::plugged_in(&files, now()).unwrap_err().to_string();
         assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+#[test]
+fn altered_certificates_are_read_or_refused_but_never_a_panic() {
+    use rustls_pki_types::pem::PemObject;
+    let made = ca()
+        .sign_key(
+            &csr::generate(),
+            &[spiffe("a"), San::from_text("10.0.0.1")],
+            HOUR,
+            now(),
+        )
+        .unwrap();
+    let der = rustls_pki_types::CertificateDer::from_pem_slice(made.leaf_pem.as_bytes())
+        .unwrap()
+        .to_vec();
+    let roots = roots(&ca());
+    for index in 0..der.len() {
+        for bit in [0x01, 0x20, 0x80] {
+            let mut altered = der.clone();
+            altered[index] ^= bit;
+            let _ = PeerCertificate::from_der(&altered);
+            assert!(roots.verify_chain(&altered.into(), &[], now()).is_err());
+        }
+        assert!(PeerCertificate::from_der(&der[..index]).is_err());
     }
 }
 

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn as_curl_reads_them() {
-        let cases: [(&[(&str, &str)], &str, Option<&str>); 12] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, Option<&'a str>);
+        let cases: [Case<'_>; 12] = [
             (&[], "details", None),
             (
                 &[("http_proxy", "http://127.64.0.5:15002")],

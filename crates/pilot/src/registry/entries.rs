@@ -1,0 +1,140 @@
+//! ServiceEntries and WorkloadEntries.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use model::kinds::{Location, MeshConfig, Resolution as Declared, ServiceEntry, ServicePort as EntryPort, WorkloadEntry};
+use model::mesh::{Config, Endpoint, Health, Host, Protocol, Resolution, Service, ServicePort, TlsMode};
+
+use super::endpoints::{of_workload, plain};
+use super::locality;
+use super::services::visibility;
+use super::workloads::{Workloads, selects};
+
+/// One service for each host.
+pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<Service> {
+    let spec = &object.spec;
+    let one = |host: &String| Service {
+        hostname: Host::new(host),
+        name: host.clone(),
+        namespace: object.namespace().to_owned(),
+        address: spec.addresses.iter().find_map(|text| single_address(text)),
+        ports: spec.ports.iter().filter_map(service_port).collect(),
+        resolution: match spec.resolution {
+            Declared::None => Resolution::Passthrough,
+            Declared::Static => Resolution::Endpoints,
+            Declared::Dns | Declared::DynamicDns => Resolution::Dns,
+            Declared::DnsRoundRobin => Resolution::DnsRoundRobin,
+        },
+        mesh_external: spec.location == Location::MeshExternal,
+        export_to: visibility(&spec.export_to, &mesh.default_service_export_to, object.namespace()),
+        selector: spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+        labels: object.labels.clone(),
+        subject_alt_names: spec.subject_alt_names.clone(),
+        created: object.created,
+        origin: object.reference.clone(),
+    };
+    spec.hosts.iter().map(one).collect()
+}
+
+/// An address, also as a network of one.
+fn single_address(text: &str) -> Option<IpAddr> {
+    let address = match text.split_once('/') {
+        None => text,
+        Some((address, "32" | "128")) => address,
+        Some(_) => return None,
+    };
+    address.parse().ok()
+}
+
+fn service_port(port: &EntryPort) -> Option<ServicePort> {
+    let number = u16::try_from(port.number).ok().filter(|number| *number != 0)?;
+    let declared = Protocol::parse(&port.protocol);
+    Some(ServicePort {
+        name: port.name.clone(),
+        number,
+        protocol: declared.unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name)),
+        local_port: None,
+        target_port: u16::try_from(port.target_port).ok().filter(|target| *target != 0).or(Some(number)),
+    })
+}
+
+pub(super) fn endpoints(
+    object: &Config<ServiceEntry>,
+    service: &Service,
+    entries: &[Arc<Config<WorkloadEntry>>],
+    workloads: &Workloads,
+) -> Vec<Endpoint> {
+    let spec = &object.spec;
+    let mut list = Vec::new();
+    for entry in &spec.endpoints {
+        list.extend(of_entry(service, entry, "", object.namespace()));
+    }
+    if !service.selector.is_empty() {
+        list.extend(selected_by_service(service, entries));
+        list.extend(selected_pods(service, workloads));
+    } else if spec.endpoints.is_empty() && is_dns(service.resolution) && !service.hostname.is_wildcard() {
+        let target = |port: &ServicePort| port.target_port.unwrap_or(port.number);
+        let host = service.hostname.as_str();
+        list.extend(service.ports.iter().map(|port| plain(service, host, port.number, target(port))));
+    }
+    list
+}
+
+fn is_dns(resolution: Resolution) -> bool {
+    matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin)
+}
+
+/// WorkloadEntries of the service's namespace that its selector picks.
+pub(super) fn selected_by_service(service: &Service, entries: &[Arc<Config<WorkloadEntry>>]) -> Vec<Endpoint> {
+    let own = entries.iter().filter(|entry| entry.namespace() == service.namespace);
+    let selected = own.filter(|entry| selects(&service.selector, &labels(entry)));
+    selected.flat_map(|entry| of_entry(service, &entry.spec, entry.name(), entry.namespace())).collect()
+}
+
+/// Labels of the object and of its spec: either may be selected by.
+fn labels(entry: &Config<WorkloadEntry>) -> BTreeMap<String, String> {
+    let mut labels = entry.labels.clone();
+    labels.extend(entry.spec.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+    labels
+}
+
+fn selected_pods<'a>(service: &'a Service, workloads: &'a Workloads) -> impl Iterator<Item = Endpoint> + 'a {
+    let pods = workloads.selected(&service.namespace, &service.selector).filter(|located| located.pod.spec.ready);
+    pods.filter_map(|located| Some((located, located.pod.spec.ips.first()?))).flat_map(move |(located, ip)| {
+        service.ports.iter().map(move |port| {
+            let target = port.target_port.unwrap_or(port.number);
+            let mut endpoint = plain(service, ip, port.number, target);
+            of_workload(located, &mut endpoint);
+            endpoint
+        })
+    })
+}
+
+fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &str) -> Vec<Endpoint> {
+    let labels = Arc::new(entry.labels.clone());
+    let canonical = entry.labels.get("service.istio.io/canonical-name");
+    let one = |port: &ServicePort| {
+        let unix = entry.address.starts_with("unix://");
+        let given = entry.ports.get(&port.name).and_then(|number| u16::try_from(*number).ok());
+        let number = given.or(port.target_port).unwrap_or(port.number);
+        Endpoint {
+            labels: labels.clone(),
+            namespace: namespace.to_owned(),
+            pod: name.to_owned(),
+            workload: canonical.cloned().unwrap_or_else(|| name.to_owned()),
+            service_account: entry.service_account.clone(),
+            weight: entry.weight.max(1),
+            locality: locality::parse(&entry.locality),
+            network: entry.network.clone(),
+            tls_mode: match entry.labels.get("security.istio.io/tlsMode").map(String::as_str) {
+                Some("istio") => TlsMode::Istio,
+                _ => TlsMode::Disabled,
+            },
+            health: Health::Healthy,
+            ..plain(service, &entry.address, port.number, if unix { 0 } else { number })
+        }
+    };
+    service.ports.iter().filter(|_| !entry.address.is_empty()).map(one).collect()
+}

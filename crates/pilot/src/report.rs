@@ -1,0 +1,94 @@
+//! What translation has to tell people of their configuration: each thing once, when it is new. (What is wrong with an object
+//! by itself, or with a file, the store tells.)
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::mesh::ConfigRef;
+use translate::{ResourceType, TranslateError};
+
+use crate::discovery::{Built, Fault, State};
+use crate::metrics::Metrics;
+
+pub(crate) struct Reports {
+    metrics: Arc<Metrics>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What translation leaves out, with the generation in which that was last found.
+    issues: HashMap<(ResourceType, TranslateError), u64>,
+    /// The last two generations in which everything of a type was made anew.
+    wholes: HashMap<ResourceType, (u64, u64)>,
+}
+
+// === impl Reports ===
+
+impl Reports {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        let known = Mutex::default();
+        Reports { metrics, known }
+    }
+
+    /// Resources were made.
+    pub(crate) fn built(&self, ty: ResourceType, built: &Built, state: &State) {
+        for issue in &built.issues {
+            self.issue(ty, issue, state);
+        }
+        for (name, fault) in built.faults() {
+            match fault {
+                Fault::Configuration(error) => self.issue(ty, error, state),
+                Fault::Internal(panic) => {
+                    self.metrics.internal_errors.inc();
+                    tracing::error!(
+                        ?ty,
+                        resource = &**name,
+                        panic = &**panic,
+                        "translation failed by a defect of ours; the last good resource stays in force"
+                    );
+                }
+            }
+        }
+    }
+
+    fn issue(&self, ty: ResourceType, issue: &TranslateError, state: &State) {
+        let mut known = self.lock();
+        known.turn_to(ty, state.epochs.whole(ty));
+        let new = !known.issues.keys().any(|(_, other)| other == issue);
+        known.issues.insert((ty, issue.clone()), state.generation);
+        if new {
+            let object = state.places.describe(&issue.object);
+            tracing::warn!("{object}: {}; {}", issue.rule, issue.way_out);
+        }
+    }
+
+    /// What translation leaves out now, by object.
+    pub(crate) fn issues(&self, state: &State) -> BTreeMap<ConfigRef, BTreeSet<TranslateError>> {
+        let mut by_object: BTreeMap<ConfigRef, BTreeSet<TranslateError>> = BTreeMap::new();
+        for ((ty, issue), at) in &self.lock().issues {
+            if *at >= state.epochs.whole(*ty) {
+                by_object.entry(issue.object.clone()).or_default().insert(issue.clone());
+            }
+        }
+        by_object
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// What was not found again the last time is over: if it comes back, it is news.
+    fn turn_to(&mut self, ty: ResourceType, whole: u64) {
+        let (previous, current) = self.wholes.entry(ty).or_default();
+        if whole > *current {
+            (*previous, *current) = (*current, whole);
+            let previous = *previous;
+            self.issues.retain(|(of, _), at| *of != ty || *at >= previous);
+        }
+    }
+}

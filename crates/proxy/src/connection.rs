@@ -40,6 +40,11 @@ impl ConnectionInfo {
         self.tls.as_ref()?.peer.as_ref()?.uri_sans.first().map(String::as_str)
     }
 
+    /// Where the client wanted to go, if that is not simply us: to dial our own address would be a loop.
+    pub fn original_dst(&self) -> Option<SocketAddr> {
+        self.redirected.then_some(self.local)
+    }
+
     pub fn is_mutual_tls(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.peer.is_some())
     }

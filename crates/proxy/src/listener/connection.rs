@@ -1,0 +1,229 @@
+//! The life of a downstream connection, from accept to its filter.
+//!
+//! Destination → (another listener's, if redirected) → first bytes, if a match needs them → filter chain → TLS → HTTP or TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::active::Active;
+use super::control::Compiled;
+use super::inspect::{Seen, inspect, proxy_header};
+use super::{Downstream, Needs, handshake};
+use crate::config::{ConnectionFacts, DownstreamTransport, FilterChain, Listener, NetworkFilter};
+use crate::connection::ConnectionInfo;
+use crate::stats::ListenerStats;
+use crate::telemetry::{self, Flags, Record};
+use crate::worker::Worker;
+use crate::{http, tcp};
+
+/// The two ends as the client sees them.
+#[derive(Clone, Copy)]
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// `local` was restored from the kernel's redirection.
+    redirected: bool,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn run(worker: Rc<Worker>, active: Rc<Active>, mut stream: TcpStream, remote: SocketAddr) {
+    let Some(ends) = destination(&active.compiled().listener, &stream, remote) else {
+        return;
+    };
+    let active = hand_over(&worker, active, ends);
+    let stats = active.compiled().listener.stats.clone();
+    let _open = Open::new(&stats);
+    let before_chain = BeforeChain::new(&stats);
+    let Some((ends, facts)) = facts(&active, &mut stream, ends).await else {
+        return;
+    };
+    // The version in force now, not when we began to wait for bytes.
+    let compiled = active.compiled();
+    let Some(chain) = compiled.matcher.select(&facts).cloned() else {
+        return unmatched(&worker, &compiled.listener, ends, facts);
+    };
+    drop(before_chain);
+    let lease = active.join(chain.version);
+    let served = serve(worker, compiled, chain, stream, ends, facts, lease.drain);
+    tokio::select! {
+        biased;
+        () = lease.force.signaled() => {}
+        () = served => {}
+    }
+}
+
+/// Where the client wanted to go: the socket's own address, or what redirection replaced by it.
+fn destination(listener: &Listener, stream: &TcpStream, remote: SocketAddr) -> Option<Ends> {
+    let local = if listener.address.ip().is_unspecified() || listener.address.port() == 0 || listener.transparent {
+        canonical(stream.local_addr().ok()?)
+    } else {
+        listener.address
+    };
+    let remote = canonical(remote);
+    if listener.transparent {
+        return Some(Ends { local, remote, redirected: local.port() != listener.address.port() });
+    }
+    if listener.filters.original_dst || listener.use_original_dst {
+        let socket = SockRef::from(stream);
+        let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        if let Some(original) = original.ok().and_then(|address| address.as_socket()).filter(|original| *original != local) {
+            return Some(Ends { local: original, remote, redirected: true });
+        }
+    }
+    Some(Ends { local, remote, redirected: false })
+}
+
+/// IPv4 clients of a dual-stack socket are IPv4 clients.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The listener that is meant: that of the original destination, if there is one.
+fn hand_over(worker: &Worker, active: Rc<Active>, ends: Ends) -> Rc<Active> {
+    if !active.compiled().listener.use_original_dst {
+        return active;
+    }
+    worker.listeners.for_destination(ends.local, &active).unwrap_or(active)
+}
+
+/// What the choice of a chain depends on; `None` if the connection is over.
+async fn facts(active: &Active, stream: &mut TcpStream, mut ends: Ends) -> Option<(Ends, ConnectionFacts)> {
+    let compiled = active.compiled();
+    let (listener, filters) = (&compiled.listener, &compiled.listener.filters);
+    let look = async {
+        if filters.proxy_protocol
+            && let Some((source, destination)) = proxy_header(stream).await?
+        {
+            ends = Ends { local: destination, remote: source, redirected: ends.redirected };
+        }
+        let needs = compiled.matcher.needs(Some(ends.local));
+        if needs == Needs::default() { Ok(Seen::default()) } else { inspect(stream, needs).await }
+    };
+    let looked = if filters.timeout.is_zero() {
+        look.await
+    } else {
+        let late = |_| Err(io::ErrorKind::TimedOut.into());
+        tokio::time::timeout(filters.timeout, look).await.unwrap_or_else(late)
+    };
+    let seen = match looked {
+        Ok(seen) => seen,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            listener.stats.downstream_pre_cx_timeout.inc();
+            filters.continue_on_timeout.then(Seen::default)?
+        }
+        Err(error) => {
+            tracing::debug!(listener = %listener.name, remote = %ends.remote, %error, "connection over before its first bytes");
+            return None;
+        }
+    };
+    Some((ends, seen.facts(ends)))
+}
+
+impl Seen {
+    fn facts(self, ends: Ends) -> ConnectionFacts {
+        let tls = self.hello.is_some();
+        let hello = self.hello.unwrap_or_default();
+        let http = self.http.map(str::to_owned);
+        ConnectionFacts {
+            destination: Some(ends.local),
+            source: Some(ends.remote),
+            server_name: hello.server_name,
+            tls,
+            application_protocols: if tls { hello.protocols } else { http.into_iter().collect() },
+        }
+    }
+}
+
+/// No chain: the connection is closed, which is all one can say to a protocol one does not know.
+fn unmatched(worker: &Worker, listener: &Listener, ends: Ends, facts: ConnectionFacts) {
+    listener.stats.no_filter_chain_match.inc();
+    tracing::debug!(listener = %listener.name, remote = %ends.remote, ?facts, "no filter chain matches");
+    if listener.access_log.is_empty() {
+        return;
+    }
+    let info = info(worker, listener, ends, facts.server_name);
+    let mut record = Record::new(Rc::new(info), None);
+    record.flags.add(Flags::NO_ROUTE);
+    record.details = "filter_chain_not_found".into();
+    telemetry::finish_tcp(worker, &listener.access_log, &mut record);
+}
+
+/// From the chain on.
+async fn serve(
+    worker: Rc<Worker>,
+    compiled: Arc<Compiled>,
+    chain: Arc<FilterChain>,
+    stream: TcpStream,
+    ends: Ends,
+    facts: ConnectionFacts,
+    drain: runtime::drain::Watch,
+) {
+    let mut info = info(&worker, &compiled.listener, ends, facts.server_name);
+    let stream = match &chain.transport {
+        DownstreamTransport::Plain => Downstream::Plain(stream),
+        DownstreamTransport::Tls(tls) => {
+            let Some(secured) = handshake::accept(&compiled.listener, &chain, tls, stream, ends.remote).await else {
+                return;
+            };
+            info.tls = Some(secured.info);
+            info.server_name = secured.server_name.map(Into::into).or(info.server_name);
+            Downstream::Tls(secured.stream)
+        }
+    };
+    let info = Rc::new(info);
+    match &chain.filter {
+        NetworkFilter::Http(manager) => http::serve(worker, manager.clone(), stream, info, drain).await,
+        NetworkFilter::Tcp(proxy) => tcp::proxy(worker, proxy.clone(), stream, info, drain).await,
+    }
+}
+
+fn info(worker: &Worker, listener: &Listener, ends: Ends, server_name: Option<String>) -> ConnectionInfo {
+    ConnectionInfo {
+        id: worker.shared.next_connection_id(),
+        local: ends.local,
+        remote: ends.remote,
+        redirected: ends.redirected,
+        direction: listener.direction,
+        server_name: server_name.map(Into::into),
+        tls: None,
+    }
+}
+
+/// An open connection in its listener's numbers.
+struct Open(Arc<ListenerStats>);
+
+impl Open {
+    fn new(stats: &Arc<ListenerStats>) -> Self {
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        Open(stats.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.downstream_cx_active.dec();
+        self.0.downstream_cx_destroy.inc();
+    }
+}
+
+/// A connection that has no chain yet.
+struct BeforeChain(Arc<ListenerStats>);
+
+impl BeforeChain {
+    fn new(stats: &Arc<ListenerStats>) -> Self {
+        stats.downstream_pre_cx_active.inc();
+        BeforeChain(stats.clone())
+    }
+}
+
+impl Drop for BeforeChain {
+    fn drop(&mut self) {
+        self.0.downstream_pre_cx_active.dec();
+    }
+}

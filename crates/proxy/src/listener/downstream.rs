@@ -1,0 +1,75 @@
+//! The byte stream from a client.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// What filters read and write. Inspectors only peek, so nothing has been taken out of a plain stream.
+pub enum Downstream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Options of every accepted socket.
+pub(super) fn prepare(stream: &TcpStream) {
+    // Fails only on a connection that is dead already, which the first read will tell.
+    let _ = stream.set_nodelay(true);
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    /// The bare TCP socket, if there is nothing between it and the bytes.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Downstream::Plain(stream) => Some(stream),
+            Downstream::Tls(_) => None,
+        }
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Downstream::Tls(_))
+    }
+}
+
+/// Calls the same method on whatever stream there is.
+macro_rules! on_stream {
+    ($downstream:expr, $stream:ident => $call:expr) => {
+        match $downstream {
+            Downstream::Plain($stream) => $call,
+            Downstream::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        on_stream!(self, stream => stream.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,106 @@
+//! The server's side of a TLS handshake, and the log line of each that is refused.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::tls::Refusal;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::{DownstreamTls, FilterChain, Listener};
+use crate::connection::DownstreamTlsInfo;
+use crate::stats::ListenerStats;
+use crate::upstream::{cipher_text, peer_certificate, tls_reason, version_text};
+use crate::worker::quiet;
+
+/// A finished handshake.
+pub(super) struct Secured {
+    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) info: DownstreamTlsInfo,
+    pub(super) server_name: Option<String>,
+}
+
+/// `None` if the client was refused (or gave up): logged and counted here.
+pub(super) async fn accept(
+    listener: &Listener,
+    chain: &FilterChain,
+    tls: &DownstreamTls,
+    stream: TcpStream,
+    remote: SocketAddr,
+) -> Option<Secured> {
+    let stats = &listener.stats;
+    // Both before the handshake: a secret that changes meanwhile must not lend its name to the old certificate.
+    let (config, local_uri) = (tls.config.load_full(), tls.local_uri.load_full());
+    let Some(config) = config else {
+        stats.ssl_connection_error.inc();
+        let secrets: Vec<&str> = tls.secrets.iter().map(|name| &**name).collect();
+        let reason = format!("waiting for secret {} (not received over SDS yet)", secrets.join(", "));
+        refuse(listener, chain, remote, reason.into());
+        return None;
+    };
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let finished = within(chain.handshake_timeout, handshake).await;
+    let stream = match finished {
+        Ok(stream) => Box::new(stream),
+        Err(error) => {
+            failed(listener, chain, remote, &error);
+            return None;
+        }
+    };
+    stats.ssl_handshake.inc();
+    let (_, connection) = stream.get_ref();
+    let info = DownstreamTlsInfo {
+        peer: peer_certificate(connection),
+        local_uri: local_uri.map(|uri| Arc::clone(uri.as_ref())),
+        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+        version: version_text(connection),
+        cipher: cipher_text(connection),
+    };
+    let server_name = connection.server_name().map(str::to_owned);
+    Some(Secured { stream, info, server_name })
+}
+
+/// Zero: without limit.
+async fn within<T>(limit: Duration, handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    if limit.is_zero() {
+        return handshake.await;
+    }
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not finish the handshake in time"));
+    tokio::time::timeout(limit, handshake).await.unwrap_or_else(late)
+}
+
+fn failed(listener: &Listener, chain: &FilterChain, remote: SocketAddr, error: &io::Error) {
+    count(&listener.stats, error);
+    match tls_reason(error) {
+        Some(reason) => refuse(listener, chain, remote, reason.into()),
+        None if error.kind() == io::ErrorKind::TimedOut => refuse(listener, chain, remote, error.to_string().into()),
+        // A client that leaves in the middle: port scans and TCP health checks do that all day.
+        None => {
+            tracing::debug!(listener = %listener.name, chain = %chain.name, %remote, %error, "client left during the TLS handshake");
+        }
+    }
+}
+
+fn count(stats: &ListenerStats, error: &io::Error) {
+    stats.ssl_connection_error.inc();
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return;
+    };
+    match (error, pki::tls::refusal(error)) {
+        (rustls::Error::NoCertificatesPresented, _) => stats.ssl_fail_verify_no_cert.inc(),
+        (_, Some(Refusal::NameMismatch { .. })) => stats.ssl_fail_verify_san.inc(),
+        (_, Some(_)) => stats.ssl_fail_verify_error.inc(),
+        _ => {}
+    }
+}
+
+/// Once per client address and reason in a while: one client with a bad certificate may try a hundred times a second.
+fn refuse(listener: &Listener, chain: &FilterChain, remote: SocketAddr, reason: Arc<str>) {
+    let client: Arc<str> = remote.ip().to_string().into();
+    if let Some(suppressed) = quiet::first(&client, &reason) {
+        tracing::warn!(listener = %listener.name, chain = %chain.name, %remote, suppressed, "TLS handshake refused: {reason}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Opaque TCP: a connection is carried to an endpoint, byte for byte, until both sides have finished.
+//!
+//! Cluster → endpoint → connect (other endpoints if that fails) → copy both ways ([`copy`]) → one record for log and metrics. On a drain the
+//! connection goes on: what it carries cannot be told to stop, so it ends when its ends do, when it is idle for too long, or when the
+//! listener's drain time is over.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::drain::Watch;
+
+use crate::config::{Cluster, ClusterChoice, ClusterSlot, Endpoint, TcpProxy, WeightedCluster};
+use crate::connection::ConnectionInfo;
+use crate::listener::Downstream;
+use crate::telemetry::{Flags, UpstreamRecord};
+use crate::upstream::{self, ConnectError, ConnectFailure, Outcome, PickContext, PickError, Stream, StreamInfo, tls_reason};
+use crate::worker::Worker;
+
+mod buffers;
+mod copy;
+mod session;
+
+pub(crate) use buffers::Buffers;
+
+use copy::{Ended, Side};
+use session::Session;
+
+/// Carries one connection to its end.
+pub async fn proxy(worker: Rc<Worker>, proxy: Arc<TcpProxy>, mut stream: Downstream, info: Rc<ConnectionInfo>, drain: Watch) {
+    let mut session = Session::new(&worker, proxy.clone(), info.clone());
+    // Held to the end: the drain waits for us.
+    let _drain = drain;
+    let Some(slot) = choose_cluster(&worker, &proxy, &info) else {
+        proxy.stats.downstream_cx_no_route.inc();
+        return session.failed(Flags::NO_ROUTE, "route_not_found");
+    };
+    session.record.upstream.cluster_name = Some(slot.name.clone());
+    let Some(cluster) = slot.cluster.load_full() else {
+        proxy.stats.downstream_cx_no_route.inc();
+        return session.failed(Flags::NO_CLUSTER, "cluster_not_found");
+    };
+    session.record.upstream.cluster = Some(cluster.clone());
+    let Some((mut upstream, endpoint)) = connect(&worker, &proxy, &slot, &cluster, &mut session).await else {
+        return;
+    };
+    let _request = Request::new(&cluster, &endpoint);
+    session.opened();
+    let idle = proxy.idle_timeout.filter(|limit| !limit.is_zero());
+    let ended = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| session.moved(moved)).await;
+    account(&cluster, &endpoint, &mut session, ended);
+}
+
+/// The cluster by configuration, by weight, or by the name the client asked for.
+fn choose_cluster(worker: &Worker, proxy: &TcpProxy, info: &ConnectionInfo) -> Option<Arc<ClusterSlot>> {
+    if proxy.cluster_from_sni
+        && let Some(name) = &info.server_name
+    {
+        return worker.shared.slots.known_cluster(name);
+    }
+    match &proxy.cluster {
+        ClusterChoice::One(slot) => Some(slot.clone()),
+        ClusterChoice::Weighted(clusters) => weighted(clusters, |total| fastrand::u64(..total)),
+        ClusterChoice::Header(_) => None,
+    }
+}
+
+fn weighted(clusters: &[WeightedCluster], draw: impl FnOnce(u64) -> u64) -> Option<Arc<ClusterSlot>> {
+    let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut point = draw(total);
+    let chosen = clusters.iter().find(|cluster| {
+        let weight = u64::from(cluster.weight);
+        let hit = point < weight;
+        point = point.saturating_sub(weight);
+        hit
+    });
+    chosen.map(|cluster| cluster.slot.clone())
+}
+
+/// An open connection to one of the endpoints; after a failure to another one, as often as allowed.
+async fn connect(
+    worker: &Worker,
+    proxy: &TcpProxy,
+    slot: &Arc<ClusterSlot>,
+    cluster: &Arc<Cluster>,
+    session: &mut Session,
+) -> Option<(Stream, Arc<Endpoint>)> {
+    let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+    for attempt in 1..=proxy.max_connect_attempts.max(1) {
+        let context = PickContext {
+            hash: None,
+            original_dst: session.record.connection.original_dst(),
+            avoid: &tried,
+            avoid_attempts: 3,
+        };
+        let endpoint = match worker.balancers.pick(cluster, slot, &context) {
+            Ok(pick) => pick.endpoint,
+            Err(error) => {
+                no_endpoint(cluster, session, error);
+                return None;
+            }
+        };
+        session.record.upstream.endpoint = Some(endpoint.clone());
+        session.record.upstream.attempts = attempt;
+        match upstream::connect(cluster, &endpoint, None).await {
+            Ok((stream, info)) => {
+                upstream::report(cluster, &endpoint, Outcome::Success);
+                note(&mut session.record.upstream, &info);
+                return Some((stream, endpoint));
+            }
+            Err(error) => {
+                let last = error.kind == ConnectFailure::Overflow || attempt >= proxy.max_connect_attempts;
+                not_connected(cluster, &endpoint, session, &error);
+                if last {
+                    return None;
+                }
+                tried.push(endpoint);
+            }
+        }
+    }
+    None
+}
+
+fn note(record: &mut UpstreamRecord, info: &StreamInfo) {
+    record.local = info.local;
+    record.peer_principal = info.peer_principal().map(Into::into);
+    record.transport_failure = None;
+}
+
+fn no_endpoint(cluster: &Cluster, session: &mut Session, error: PickError) {
+    cluster.stats.upstream_cx_none_healthy.inc();
+    let details = match error {
+        PickError::NoEndpoints | PickError::NoHealthy => "no_healthy_upstream",
+        PickError::NoDestination => "no_original_destination",
+    };
+    session.failed(Flags::NO_HEALTHY_UPSTREAM, details);
+}
+
+fn not_connected(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, error: &ConnectError) {
+    if error.kind == ConnectFailure::Overflow {
+        return session.failed(Flags::UPSTREAM_OVERFLOW, "upstream_overflow");
+    }
+    let outcome = if error.is_timeout() { Outcome::Timeout } else { Outcome::ConnectFailure };
+    upstream::report(cluster, endpoint, outcome);
+    session.record.upstream.transport_failure = Some(Rc::from(&*error.text));
+    session.failed(Flags::UPSTREAM_CONNECTION_FAILURE, "upstream_connect_failure");
+}
+
+/// Whose end, or whose fault, it was.
+fn account(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, ended: Ended) {
+    session.finished();
+    match ended {
+        Ended::Both => {}
+        Ended::Idle => {
+            cluster.stats.upstream_cx_idle_timeout.inc();
+            session.end("idle_timeout");
+        }
+        Ended::Failed(Side::Downstream, error) => {
+            session.record.flags.add(Flags::DOWNSTREAM_TERMINATED);
+            session.end(&io_reason(&error));
+        }
+        Ended::Failed(Side::Upstream, error) => {
+            session.record.flags.add(Flags::UPSTREAM_TERMINATED);
+            if let Some(reason) = tls_reason(&error) {
+                // A server that refuses our certificate says so only now.
+                tracing::warn!(cluster = %cluster.name, endpoint = %endpoint.address_text, "TLS failed after the handshake: {reason}");
+                session.record.upstream.transport_failure = Some(format!("TLS_error: {reason}").into());
+                cluster.stats.ssl_connection_error.inc();
+                upstream::report(cluster, endpoint, Outcome::ConnectFailure);
+            }
+            session.end(&io_reason(&error));
+        }
+    }
+}
+
+fn io_reason(error: &io::Error) -> String {
+    tls_reason(error).unwrap_or_else(|| error.to_string())
+}
+
+/// A connection is what a request is to balancing: one thing in progress at the endpoint.
+struct Request(Arc<Cluster>, Arc<Endpoint>);
+
+impl Request {
+    fn new(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.stats.rq_total.inc();
+        endpoint.stats.rq_active.inc();
+        cluster.stats.upstream_rq_active.inc();
+        cluster.stats.upstream_rq_total.inc();
+        Request(cluster.clone(), endpoint.clone())
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.1.stats.rq_active.dec();
+        self.0.stats.upstream_rq_active.dec();
+    }
+}
+
+/// How often a long connection reports its bytes to the metrics.
+const REPORT: Duration = crate::telemetry::TCP_REPORT_INTERVAL;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! Bytes both ways between two streams, in one task.
+//!
+//! A buffer is borrowed for a read and given back at once if the read has nothing or everything could be written; only bytes that the receiver
+//! does not take yet keep theirs. That is also the backpressure: while a direction holds bytes it reads no more. An end of input on one
+//! side is passed on as an end of output on the other, and the opposite direction goes on.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::REPORT;
+use super::buffers::{Buffers, LARGE};
+
+/// Reads in a row that filled the buffer, after which the next is a large one.
+const FULL_READS: u32 = 3;
+/// Bytes after which a direction lets others run.
+const TURN: u64 = 1024 * 1024;
+
+/// Bytes from the client (received) and to it (sent).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Downstream,
+    Upstream,
+}
+
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Each side has said that it is done.
+    Both,
+    /// Nothing moved for the idle time.
+    Idle,
+    Failed(Side, io::Error),
+}
+
+/// One direction.
+struct Half {
+    buffer: Option<Box<[u8]>>,
+    /// What of it is still to be written.
+    start: usize,
+    end: usize,
+    full_reads: u32,
+    moved: u64,
+    state: State,
+    unflushed: bool,
+}
+
+enum State {
+    Open,
+    /// The input has ended; the output is to be told.
+    Ending,
+    Done,
+}
+
+/// Which of a half's two streams failed.
+enum Fault {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+/// Copies until the end. `report` gets the sums, now and then and at the end.
+pub(super) async fn both<D, U>(
+    buffers: &Buffers,
+    downstream: &mut D,
+    upstream: &mut U,
+    idle: Option<Duration>,
+    mut report: impl FnMut(Moved),
+) -> Ended
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut up, mut down) = (Half::new(), Half::new());
+    let mut clock = std::pin::pin!(Clock::new(idle));
+    let ended = poll_fn(|cx| {
+        loop {
+            let before = (up.moved, down.moved);
+            let first = up.poll(cx, buffers, downstream, upstream);
+            let second = down.poll(cx, buffers, upstream, downstream);
+            match (first, second) {
+                (Poll::Ready(Err(fault)), _) => return Poll::Ready(fault.ended(Side::Downstream, Side::Upstream)),
+                (_, Poll::Ready(Err(fault))) => return Poll::Ready(fault.ended(Side::Upstream, Side::Downstream)),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Both),
+                _ => {}
+            }
+            match clock.as_mut().poll(cx, before != (up.moved, down.moved)) {
+                Poll::Ready(Tick::Idle) => return Poll::Ready(Ended::Idle),
+                Poll::Ready(Tick::Report) => report(Moved { received: up.moved, sent: down.moved }),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    report(Moved { received: up.moved, sent: down.moved });
+    for half in [up, down] {
+        half.buffer.into_iter().for_each(|buffer| buffers.give_back(buffer));
+    }
+    ended
+}
+
+// === impl Half ===
+
+impl Half {
+    fn new() -> Self {
+        Half { buffer: None, start: 0, end: 0, full_reads: 0, moved: 0, state: State::Open, unflushed: false }
+    }
+
+    /// Moves what can be moved now; ready when the end was passed on.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let turn_ends = self.moved + TURN;
+        loop {
+            ready!(self.write(cx, buffers, to)).map_err(Fault::Writing)?;
+            match self.state {
+                State::Done => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    match ready!(Pin::new(&mut *to).poll_shutdown(cx)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                            return Poll::Ready(Err(Fault::Writing(error)));
+                        }
+                        _ => {} // told, or nobody left to tell
+                    }
+                    self.state = State::Done;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Open if self.moved >= turn_ends => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Open => {}
+            }
+            match self.read(cx, buffers, from) {
+                Poll::Ready(result) => result.map_err(Fault::Reading)?,
+                Poll::Pending => {
+                    if self.unflushed {
+                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Fault::Writing)?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes what is held; the buffer goes back as soon as it is empty.
+    fn write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, to: &mut W) -> Poll<io::Result<()>> {
+        let Some(buffer) = &self.buffer else {
+            return Poll::Ready(Ok(()));
+        };
+        while self.start < self.end {
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, &buffer[self.start..self.end]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.start += written;
+            self.moved += written as u64;
+            self.unflushed = true;
+        }
+        self.buffer.take().into_iter().for_each(|buffer| buffers.give_back(buffer));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, into a buffer that stays only if there is something in it.
+    fn read<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R) -> Poll<io::Result<()>> {
+        let mut lent = buffers.lend(self.full_reads >= FULL_READS);
+        let mut target = ReadBuf::new(&mut lent);
+        let polled = Pin::new(from).poll_read(cx, &mut target);
+        let (length, capacity) = (target.filled().len(), target.capacity());
+        match polled {
+            Poll::Ready(Ok(())) if length > 0 => {
+                // Half of a large buffer still makes it worth having.
+                let full = length == capacity || (capacity == LARGE && length >= LARGE / 2);
+                self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+                (self.buffer, self.start, self.end) = (Some(lent), 0, length);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(())) => self.state = State::Ending,
+            // TLS without a goodbye: the peer is gone, which is what an end is.
+            Poll::Ready(Err(ref error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.state = State::Ending;
+                buffers.give_back(lent);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        buffers.give_back(lent);
+        polled
+    }
+}
+
+impl Fault {
+    fn ended(self, reader: Side, writer: Side) -> Ended {
+        match self {
+            Fault::Reading(error) => Ended::Failed(reader, error),
+            Fault::Writing(error) => Ended::Failed(writer, error),
+        }
+    }
+}
+
+/// One timer for two things: reports, and the idle time. It is set anew only when it fires.
+struct Clock {
+    idle: Option<Duration>,
+    last_move: Instant,
+    next_report: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+enum Tick {
+    Report,
+    Idle,
+}
+
+impl Clock {
+    fn new(idle: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let first = idle.map_or(REPORT, |idle| idle.min(REPORT));
+        Clock { idle, last_move: now, next_report: now + REPORT, sleep: Box::pin(tokio::time::sleep_until(now + first)) }
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, moved: bool) -> Poll<Tick> {
+        if moved {
+            self.last_move = Instant::now();
+        }
+        ready!(self.sleep.as_mut().poll(cx));
+        let now = Instant::now();
+        let idle_at = self.idle.map(|idle| self.last_move + idle);
+        if idle_at.is_some_and(|at| at <= now) {
+            return Poll::Ready(Tick::Idle);
+        }
+        if self.next_report <= now {
+            self.next_report = now + REPORT;
+        }
+        let next = idle_at.map_or(self.next_report, |at| at.min(self.next_report));
+        self.sleep.as_mut().reset(next);
+        Poll::Ready(Tick::Report)
+    }
+}
+
+#[cfg(test)]
+mod tests;

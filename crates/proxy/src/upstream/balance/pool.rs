@@ -1,0 +1,81 @@
+//! Endpoints among which a policy chooses freely.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+
+use super::edf::Edf;
+use crate::config::{Endpoint, LbPolicy};
+use crate::upstream::hash::{Maglev, Ring};
+
+pub(super) struct Pool {
+    members: Vec<Arc<Endpoint>>,
+    strategy: Strategy,
+}
+
+enum Strategy {
+    /// Turns: equal weights.
+    Turns(Cell<usize>),
+    Weighted(Edf),
+    Random,
+    LeastRequest { choices: u32 },
+    /// Least request with unequal weights: turns whose weight shrinks with the requests in progress.
+    WeightedLeastRequest(Edf),
+    Ring { min_size: u64, max_size: u64, ring: OnceCell<Ring> },
+    Maglev { size: u64, table: OnceCell<Maglev> },
+}
+
+impl Pool {
+    /// `members` are not empty.
+    pub(super) fn new(policy: LbPolicy, members: Vec<Arc<Endpoint>>) -> Self {
+        let equal = members.iter().all(|member| member.weight == members[0].weight);
+        let edf = || Edf::new(members.iter().map(|member| f64::from(member.weight.max(1))));
+        let strategy = match policy {
+            LbPolicy::RoundRobin if !equal => Strategy::Weighted(edf()),
+            LbPolicy::RoundRobin | LbPolicy::Provided => Strategy::Turns(Cell::new(fastrand::usize(..))),
+            LbPolicy::LeastRequest { .. } if !equal => Strategy::WeightedLeastRequest(edf()),
+            LbPolicy::LeastRequest { choices } => Strategy::LeastRequest { choices: choices.max(2) },
+            LbPolicy::Random => Strategy::Random,
+            LbPolicy::RingHash { min_size, max_size } => Strategy::Ring { min_size, max_size, ring: OnceCell::new() },
+            LbPolicy::Maglev { table_size } => Strategy::Maglev { size: table_size, table: OnceCell::new() },
+        };
+        Pool { members, strategy }
+    }
+
+    pub(super) fn members(&self) -> &[Arc<Endpoint>] {
+        &self.members
+    }
+
+    /// `attempt` counts the draws for one request: only hash-based policies would repeat themselves otherwise.
+    pub(super) fn pick(&self, hash: u64, attempt: usize) -> Option<&Arc<Endpoint>> {
+        let index = match &self.strategy {
+            Strategy::Turns(turn) => {
+                let now = turn.get();
+                turn.set(now.wrapping_add(1));
+                now % self.members.len().max(1)
+            }
+            Strategy::Weighted(edf) => edf.next(|_, weight| weight),
+            Strategy::Random => fastrand::usize(..self.members.len().max(1)),
+            Strategy::LeastRequest { choices } => self.least_of(*choices),
+            Strategy::WeightedLeastRequest(edf) => edf.next(|index, weight| weight / (self.load(index) + 1) as f64),
+            Strategy::Ring { min_size, max_size, ring } => {
+                ring.get_or_init(|| Ring::new(&self.members, *min_size, *max_size)).get(hash, attempt)?
+            }
+            Strategy::Maglev { size, table } => {
+                table.get_or_init(|| Maglev::new(&self.members, *size)).get(hash, attempt)?
+            }
+        };
+        self.members.get(index)
+    }
+
+    fn least_of(&self, choices: u32) -> usize {
+        let draw = || fastrand::usize(..self.members.len().max(1));
+        (1..choices).fold(draw(), |best, _| {
+            let other = draw();
+            if self.load(other) < self.load(best) { other } else { best }
+        })
+    }
+
+    fn load(&self, index: usize) -> i64 {
+        self.members.get(index).map_or(0, |member| member.stats.rq_active.get().max(0))
+    }
+}

@@ -1,0 +1,93 @@
+//! The client's side of a handshake with an endpoint.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use pki::PeerCertificate;
+use rustls::CommonState;
+use rustls_pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::failure::{ConnectError, ConnectFailure};
+use super::stream::Raw;
+use crate::config::{Cluster, EndpointAddress, UpstreamTls};
+
+pub(super) async fn handshake(
+    cluster: &Cluster,
+    tls: &UpstreamTls,
+    address: &EndpointAddress,
+    alpn: Option<&[Vec<u8>]>,
+    raw: Raw,
+) -> Result<TlsStream<Raw>, ConnectError> {
+    let Some(config) = tls.config.load_full() else {
+        return Err(waiting(tls));
+    };
+    let name = server_name(tls, address)?;
+    let connector = TlsConnector::from(config);
+    let connect = match alpn {
+        Some(protocols) => connector.with_alpn(protocols.to_vec()).connect(name, raw),
+        None => connector.connect(name, raw),
+    };
+    match connect.await {
+        Ok(stream) => {
+            cluster.stats.ssl_handshake.inc();
+            Ok(stream)
+        }
+        Err(error) => {
+            count(cluster, &error);
+            Err(ConnectError::tls(&error))
+        }
+    }
+}
+
+/// Without secrets there is no identity to present and no root to trust: said by name, since the cause lies with whoever gives them.
+pub(super) fn waiting(tls: &UpstreamTls) -> ConnectError {
+    let names: Vec<&str> = tls.secrets.iter().map(|name| &**name).collect();
+    let text = format!("TLS_error: waiting for secret {} (not received over SDS yet)", names.join(", "));
+    ConnectError::new(ConnectFailure::Tls, text)
+}
+
+/// An address as name sends no SNI; identities are checked by SAN in either case.
+fn server_name(tls: &UpstreamTls, address: &EndpointAddress) -> Result<ServerName<'static>, ConnectError> {
+    if let Some(sni) = &tls.sni {
+        let invalid = |_| ConnectError::new(ConnectFailure::Tls, format!("TLS_error: `{sni}` cannot be sent as server name (SNI)"));
+        return ServerName::try_from(sni.to_string()).map_err(invalid);
+    }
+    let ip = match address {
+        EndpointAddress::Socket(address) => address.ip(),
+        EndpointAddress::Pipe(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    Ok(ServerName::IpAddress(ip.into()))
+}
+
+fn count(cluster: &Cluster, error: &std::io::Error) {
+    use pki::tls::Refusal;
+    cluster.stats.ssl_connection_error.inc();
+    let refusal = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()).and_then(pki::tls::refusal);
+    match refusal {
+        Some(Refusal::NameMismatch { .. }) => cluster.stats.ssl_fail_verify_san.inc(),
+        Some(_) => cluster.stats.ssl_fail_verify_error.inc(),
+        None => {}
+    }
+}
+
+/// The peer's leaf certificate, read.
+pub(crate) fn peer_certificate(state: &CommonState) -> Option<Arc<PeerCertificate>> {
+    let leaf = state.peer_certificates()?.first()?;
+    PeerCertificate::from_der(leaf).ok().map(Arc::new)
+}
+
+/// As access logs name it.
+pub(crate) fn version_text(state: &CommonState) -> &'static str {
+    match state.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    }
+}
+
+/// The cipher suite by its IANA name.
+pub(crate) fn cipher_text(state: &CommonState) -> &'static str {
+    state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default()
+}

@@ -20,7 +20,7 @@ pub fn read(file: &Path, text: &str) -> (Option<MeshConfig>, Vec<Message>) {
     let (value, lines) = match yaml::parse_plain(file, text) {
         Ok(Some(read)) => read,
         Ok(None) => return (Some(MeshConfig::default()), Vec::new()),
-        Err(error) => return (None, vec![error.message()]),
+        Err(error) => return (None, vec![*error.message]),
     };
     let report = catalog::check::<MeshConfig>(&value);
     let at = Place { file, lines: &lines };
@@ -133,7 +133,7 @@ impl MeshConfigState {
     }
 
     /// Takes in the ConfigMap, where no file is configured. Whether the MeshConfig in force is different.
-    pub(crate) fn from_config_map(&mut self, map: Option<&Object>) -> bool {
+    pub(crate) fn read_config_map(&mut self, map: Option<&Object>) -> bool {
         if self.file.is_some() {
             return false;
         }

@@ -7,7 +7,7 @@ mod envelope;
 mod load;
 mod scalar;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -19,15 +19,9 @@ use crate::object::Object;
 
 /// Why a file, or one document of it, gives no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}: {rule} ({way_out})", file.display())]
+#[error("{message}")]
 pub struct ParseError {
-    pub file: PathBuf,
-    pub line: u32,
-    /// Path of the field in the document; may be empty.
-    pub field: String,
-    pub code: &'static str,
-    pub rule: String,
-    pub way_out: String,
+    pub message: Box<Message>,
     pub lost: Lost,
 }
 
@@ -43,17 +37,25 @@ pub enum Lost {
 }
 
 impl ParseError {
-    pub fn message(&self) -> Message {
-        Message {
+    fn new(file: &Path, line: u32, code: &'static str, lost: Lost, text: String, way_out: impl Into<String>) -> Self {
+        let message = Message {
             severity: Severity::Error,
-            code: self.code,
+            code,
             object: None,
-            file: Some(self.file.clone()),
-            line: self.line,
-            field: self.field.clone(),
-            text: self.rule.clone(),
-            way_out: self.way_out.clone(),
+            file: Some(file.to_owned()),
+            line,
+            field: String::new(),
+            text,
+            way_out: way_out.into(),
+        };
+        ParseError {
+            message: Box::new(message),
+            lost,
         }
+    }
+
+    fn syntax(file: &Path, fault: load::Fault) -> Self {
+        ParseError::new(file, fault.line, "syntax", Lost::File, fault.rule, fault.way_out)
     }
 }
 
@@ -61,17 +63,7 @@ impl ParseError {
 pub fn parse(file: &Path, text: &str) -> Vec<Result<Object, ParseError>> {
     let documents = match load::documents(text) {
         Ok(documents) => documents,
-        Err(fault) => {
-            return vec![Err(ParseError {
-                file: file.to_owned(),
-                line: fault.line,
-                field: String::new(),
-                code: "syntax",
-                rule: fault.rule,
-                way_out: fault.way_out.to_owned(),
-                lost: Lost::File,
-            })];
-        }
+        Err(fault) => return vec![Err(ParseError::syntax(file, fault))],
     };
     let mut objects = Vec::new();
     for document in documents {
@@ -82,21 +74,16 @@ pub fn parse(file: &Path, text: &str) -> Vec<Result<Object, ParseError>> {
 
 /// Reads a file of one document that is no object, such as MeshConfig: its value and lines, nothing for an empty one.
 pub fn parse_plain(file: &Path, text: &str) -> Result<Option<(Value, LineMap)>, ParseError> {
-    let error = |line, rule: String, way_out: &str| ParseError {
-        file: file.to_owned(),
-        line,
-        field: String::new(),
-        code: "syntax",
-        rule,
-        way_out: way_out.to_owned(),
-        lost: Lost::File,
-    };
-    let mut documents = load::documents(text).map_err(|fault| error(fault.line, fault.rule, fault.way_out))?;
+    let mut documents = load::documents(text).map_err(|fault| ParseError::syntax(file, fault))?;
     documents.retain(|document| !document.value.is_null());
     if let Some(second) = documents.get(1) {
-        return Err(error(
+        let rule = "there is a second document".to_owned();
+        return Err(ParseError::new(
+            file,
             second.line,
-            "there is a second document".to_owned(),
+            "syntax",
+            Lost::File,
+            rule,
             "keep one document in this file",
         ));
     }

@@ -117,7 +117,7 @@ async fn a_directory_that_comes_back_is_followed_again() {
     let inner = outer.path().join("inner");
     fs::create_dir(&inner).expect("made");
     fs::write(inner.join("a.yaml"), service("a")).expect("written");
-    let handle = StoreHandle::start(&[inner.clone()], Settings::default()).expect("watched");
+    let handle = StoreHandle::start(std::slice::from_ref(&inner), Settings::default()).expect("watched");
     let revision = handle.subscribe();
     let aside = outer.path().join("aside");
     fs::rename(&inner, &aside).expect("moved away");

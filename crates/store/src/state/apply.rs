@@ -36,7 +36,7 @@ impl Store {
         let mut changes = changes(&self.live, &selection.live);
         self.install(selection, !changes.is_empty());
         let map = self.get("ConfigMap", &self.settings.root_namespace, "istio");
-        if self.mesh.from_config_map(map.as_deref()) || mesh {
+        if self.mesh.read_config_map(map.as_deref()) || mesh {
             let none: Arc<str> = "".into();
             changes.push(Change {
                 kind: "MeshConfig".into(),

@@ -44,7 +44,7 @@ impl FileState {
         }
         let parsed = yaml::parse(file, text);
         if let [Err(error @ ParseError { lost: Lost::File, .. })] = parsed.as_slice() {
-            self.broken = Some(error.message());
+            self.broken = Some((*error.message).clone());
             return true;
         }
         self.broken = None;

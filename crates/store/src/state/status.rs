@@ -129,7 +129,7 @@ pub(super) fn of_files(store: &Store) -> Vec<Message> {
     let mut messages: Vec<Message> = sources.collect();
     for file in store.files.values() {
         messages.extend(file.broken.clone());
-        messages.extend(file.errors.iter().map(|error| error.message()));
+        messages.extend(file.errors.iter().map(|error| (*error.message).clone()));
     }
     messages.extend(store.mesh.messages().iter().cloned());
     messages

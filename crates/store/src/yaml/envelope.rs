@@ -82,15 +82,9 @@ impl Reader<'_> {
         rule: String,
         way_out: impl Into<String>,
     ) -> ParseError {
-        ParseError {
-            file: self.file.to_owned(),
-            line: self.lines.line(field),
-            field: field.to_owned(),
-            code,
-            rule,
-            way_out: way_out.into(),
-            lost,
-        }
+        let mut error = ParseError::new(self.file, self.lines.line(field), code, lost, rule, way_out);
+        error.message.field = field.to_owned();
+        error
     }
 
     fn name_text(&self) -> Option<String> {

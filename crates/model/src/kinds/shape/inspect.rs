@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Shape;
+use super::{Leaf, Shape};
 use crate::kinds::status::{self, Status};
 use crate::spelling;
 
@@ -56,7 +56,8 @@ impl Shape {
     }
 
     /// The document as typed reading wants it: protobuf's other spelling of field names (`http_header_name`) turned into the
-    /// usual one, and `null` removed, since in this API it means "not given".
+    /// usual one, YAML's older words for booleans (`yes`, `off`) into booleans where one is wanted, and `null` removed, since
+    /// in this API it means "not given".
     pub fn normalize(&self, value: &Value) -> Value {
         match (self, value) {
             (Shape::Message { name, fields }, Value::Object(object)) => normalize_message(name, fields, object),
@@ -71,8 +72,20 @@ impl Shape {
                         .collect(),
                 )
             }
+            (Shape::Leaf(Leaf::Bool), Value::String(word)) => {
+                old_boolean(word).map_or_else(|| value.clone(), Value::Bool)
+            }
             _ => value.clone(),
         }
+    }
+}
+
+/// YAML 1.1's other words for booleans.
+fn old_boolean(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "on" => Some(true),
+        "n" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -180,6 +193,12 @@ mod tests {
         let rule =
             Shape::of::<DestinationRule>().normalize(&json!({"traffic_policy": null, "export_to": ["."], "hots": 1}));
         assert_eq!(rule, json!({"exportTo": ["."], "hots": 1}));
+        let route = Shape::of::<VirtualService>()
+            .normalize(&json!({"http": [{"match": [{"ignoreUriCase": "Yes"}], "name": "no"}]}));
+        assert_eq!(
+            route,
+            json!({"http": [{"match": [{"ignoreUriCase": true}], "name": "no"}]})
+        );
         let policy = Shape::of::<Policy>().normalize(&json!({"peers": [{"mtls": null}], "origins": null}));
         assert_eq!(policy, json!({"peers": [{"mtls": {}}]}));
     }

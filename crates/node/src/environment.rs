@@ -18,6 +18,11 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// A flag if it was given, else the variable, else `otherwise`.
+    pub fn choose<'a>(&'a self, flag: Option<&'a str>, variable: &str, otherwise: &'a str) -> &'a str {
+        flag.or_else(|| self.get(variable)).unwrap_or(otherwise)
+    }
+
     /// Variables whose names begin with `prefix`, as (rest of the name, value), in order of name.
     pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0
@@ -50,6 +55,14 @@ mod tests {
             .collect();
         assert_eq!(env.get("A"), None);
         assert_eq!(env.get("Q"), Some("2"));
+        assert_eq!(
+            [
+                env.choose(Some("f"), "Q", "d"),
+                env.choose(None, "Q", "d"),
+                env.choose(None, "A", "d")
+            ],
+            ["f", "2", "d"]
+        );
         assert_eq!(env.with_prefix("P_").collect::<Vec<_>>(), [("B", "1"), ("C", "")]);
     }
 }

@@ -27,7 +27,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// Runs the command; `args[0]` is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let parsed = match PilotAgent::try_parse_from(args) {
+    let parsed = match PilotAgent::try_parse_from(without_blanks(args)) {
         Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print(); // nobody is left to be told
@@ -47,6 +47,29 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             runtime::child::exec_main(std::iter::once(OsString::from("exec-child")).chain(words).collect())
         }
     }
+}
+
+/// Templates of manifests write `--zipkinAddress ""` or `--trust-domain=` where they mean nothing: such a flag counts as not given.
+fn without_blanks(args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_some_and(|word| word == runtime::child::EXEC_CHILD) {
+        return args; // another program's words
+    }
+    let mut kept: Vec<OsString> = Vec::with_capacity(args.len());
+    for word in args {
+        let flag = |word: &OsString| {
+            word.to_str()
+                .is_some_and(|text| text.starts_with("--") && text.len() > 2 && !text.contains('='))
+        };
+        if word.is_empty() && kept.last().is_some_and(flag) {
+            kept.pop();
+        } else if !word
+            .to_str()
+            .is_some_and(|text| text.starts_with("--") && text.ends_with('='))
+        {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 fn proxy_main(flags: Flags) -> ExitCode {
@@ -83,5 +106,31 @@ fn print_line(line: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_with_nothing_in_it_was_not_given() {
+        let line = [
+            "a",
+            "proxy",
+            "--zipkinAddress",
+            "",
+            "--ip",
+            "1.2.3.4",
+            "--trust-domain=",
+            "--x=1",
+            "request",
+            "",
+        ];
+        let kept = without_blanks(line.map(OsString::from).to_vec());
+        assert_eq!(
+            kept,
+            ["a", "proxy", "--ip", "1.2.3.4", "--x=1", "request", ""].map(OsString::from)
+        );
     }
 }

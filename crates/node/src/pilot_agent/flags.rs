@@ -41,12 +41,7 @@ pub struct Request {
     pub path: String,
     pub body: Option<String>,
     /// The admin's address.
-    #[arg(
-        long = "proxyAdminAddress",
-        value_name = "HOST",
-        default_value = "127.0.0.1",
-        env = "MELTEMI_ADMIN_ADDRESS"
-    )]
+    #[arg(long = "proxyAdminAddress", value_name = "HOST", default_value = "127.0.0.1")]
     pub admin_address: String,
     /// The admin's port.
     #[arg(
@@ -92,15 +87,9 @@ pub struct Flags {
     /// DNS suffix of the pod's namespace [$POD_NAMESPACE.svc.cluster.local].
     #[arg(long, value_name = "DOMAIN", help_heading = "Identity")]
     pub domain: Option<String>,
-    /// Trust domain of the mesh.
-    #[arg(
-        long = "trust-domain",
-        value_name = "DOMAIN",
-        env = "TRUST_DOMAIN",
-        default_value = "cluster.local",
-        help_heading = "Identity"
-    )]
-    pub trust_domain: String,
+    /// Trust domain of the mesh [$TRUST_DOMAIN, else cluster.local].
+    #[arg(long = "trust-domain", value_name = "DOMAIN", help_heading = "Identity")]
+    pub trust_domain: Option<String>,
     /// Name of the service that the proxy belongs to, for people and statistics.
     #[arg(long, value_name = "NAME", default_value = "istio-proxy", help_heading = "Identity")]
     pub service_cluster: String,
@@ -151,15 +140,9 @@ pub struct Flags {
     pub xds_mode: String,
 
     // Certificates.
-    /// Where the CA listens; `none` runs without certificates.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "CA_ADDR",
-        default_value = "istio-citadel.istio-system:8060",
-        help_heading = "Certificates"
-    )]
-    pub ca_address: String,
+    /// Where the CA listens; `none` runs without certificates [$CA_ADDR, else istio-citadel.istio-system:8060].
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Certificates")]
+    pub ca_address: Option<String>,
     /// Name that the CA must prove.
     #[arg(
         long = "caSAN",
@@ -184,22 +167,11 @@ pub struct Flags {
         help_heading = "Certificates"
     )]
     pub token_path: PathBuf,
-    /// Lifetime asked for. A certificate is renewed when half of its life is over.
-    #[arg(
-        long = "csr-ttl",
-        value_name = "DURATION",
-        env = "SECRET_TTL",
-        default_value = "24h",
-        help_heading = "Certificates"
-    )]
-    pub csr_ttl: String,
-    /// Also write key.pem, cert-chain.pem and root-cert.pem into this folder.
-    #[arg(
-        long = "output-certs",
-        value_name = "DIR",
-        env = "OUTPUT_CERTS",
-        help_heading = "Certificates"
-    )]
+    /// Lifetime asked for; a certificate is renewed when half of its life is over [$SECRET_TTL, else 24h].
+    #[arg(long = "csr-ttl", value_name = "DURATION", help_heading = "Certificates")]
+    pub csr_ttl: Option<String>,
+    /// Also write key.pem, cert-chain.pem and root-cert.pem into this folder [$OUTPUT_CERTS].
+    #[arg(long = "output-certs", value_name = "DIR", help_heading = "Certificates")]
     pub output_certs: Option<PathBuf>,
 
     // The proxy.
@@ -239,15 +211,9 @@ pub struct Flags {
     /// Address of the proxy's scrape port.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = "Proxy")]
     pub prometheus_address: String,
-    /// The proxy's scrape port.
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "ENVOY_PROMETHEUS_PORT",
-        default_value = "15090",
-        help_heading = "Proxy"
-    )]
-    pub prometheus_port: String,
+    /// The proxy's scrape port [$ENVOY_PROMETHEUS_PORT, else 15090].
+    #[arg(long, value_name = "PORT", help_heading = "Proxy")]
+    pub prometheus_port: Option<String>,
 
     // The pod.
     /// The agent's status port; 0 has none.

@@ -45,7 +45,10 @@ pub(super) fn proxy(
     );
     let prometheus = socket(
         ("--prometheusAddress", &flags.prometheus_address),
-        ("--prometheusPort", &flags.prometheus_port),
+        (
+            "--prometheusPort",
+            environment.choose(flags.prometheus_port.as_deref(), "ENVOY_PROMETHEUS_PORT", "15090"),
+        ),
         faults,
     );
 

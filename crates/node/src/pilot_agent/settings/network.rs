@@ -34,7 +34,7 @@ pub(super) fn discovery(flags: &Flags, environment: &Environment, pod: &Pod, fau
         Some(identity) => identity.clone(),
         None => {
             let namespace = pilot_namespace(&address, environment, pod);
-            format!("spiffe://{}/ns/{namespace}/sa/{PILOT_ACCOUNT}", flags.trust_domain)
+            format!("spiffe://{}/ns/{namespace}/sa/{PILOT_ACCOUNT}", pod.trust_domain)
         }
     };
     let pilot_identity = mutual?.then(identity);
@@ -63,11 +63,19 @@ pub(super) fn identity(
     pod: &Pod,
     faults: &mut Faults,
 ) -> Option<Option<IdentitySettings>> {
-    let ttl = faults.duration("--csr-ttl", &flags.csr_ttl);
-    if matches!(flags.ca_address.as_str(), "" | "none") {
+    let ttl = faults.duration(
+        "--csr-ttl",
+        environment.choose(flags.csr_ttl.as_deref(), "SECRET_TTL", "24h"),
+    );
+    let address = environment.choose(
+        flags.ca_address.as_deref(),
+        "CA_ADDR",
+        "istio-citadel.istio-system:8060",
+    );
+    if address == "none" {
         return Some(None);
     }
-    let address = faults.take("--caAddress", flags.ca_address.parse::<HostPort>());
+    let address = faults.take("--caAddress", address.parse::<HostPort>());
     if flags.ca_san.is_empty() {
         faults.add(
             "--caSAN",
@@ -77,7 +85,7 @@ pub(super) fn identity(
     let account = environment
         .get("SERVICE_ACCOUNT")
         .or_else(|| environment.get("ISTIO_META_SERVICE_ACCOUNT"));
-    let name = account.and_then(|account| pki::SpiffeId::new(&flags.trust_domain, &pod.namespace, account).ok());
+    let name = account.and_then(|account| pki::SpiffeId::new(&pod.trust_domain, &pod.namespace, account).ok());
     Some(Some(IdentitySettings {
         citadel: Citadel {
             address: address?,
@@ -87,7 +95,10 @@ pub(super) fn identity(
             timeout: Duration::from_secs(10),
         },
         ttl: ttl?,
-        output: flags.output_certs.clone(),
+        output: flags
+            .output_certs
+            .clone()
+            .or_else(|| environment.get("OUTPUT_CERTS").map(Into::into)),
         name,
     }))
 }

@@ -17,6 +17,7 @@ pub(super) struct Pod {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) domain: String,
+    pub(super) trust_domain: String,
 }
 
 pub(super) fn read(flags: &Flags, environment: &Environment, faults: &mut Faults) -> Pod {
@@ -61,12 +62,16 @@ pub(super) fn read(flags: &Flags, environment: &Environment, faults: &mut Faults
             );
         }
     }
+    let trust_domain = environment
+        .choose(flags.trust_domain.as_deref(), "TRUST_DOMAIN", "cluster.local")
+        .to_owned();
     Pod {
         role,
         ips: addresses(flags, environment, faults),
         name,
         namespace,
         domain,
+        trust_domain,
     }
 }
 
@@ -131,7 +136,7 @@ impl Pod {
         metadata.set_default("INSTANCE_IPS", ips.join(","));
         metadata.set_default("ISTIO_VERSION", runtime::version::VERSION);
         metadata.set_default("CLUSTER_ID", "Kubernetes");
-        metadata.set_default("MESH_ID", flags.trust_domain.as_str());
+        metadata.set_default("MESH_ID", self.trust_domain);
         if self.role == Role::Sidecar {
             metadata.set_default("INTERCEPTION_MODE", "REDIRECT");
         }

@@ -1,0 +1,159 @@
+//! `proxy-status`: pilot's account of who is connected and what each has answered.
+
+use serde_json::Value;
+
+use crate::flags::{ProxyStatus, StatusFormat};
+use crate::http::get;
+use crate::output;
+use crate::place::Mesh;
+
+const HEADER: [&str; 8] = ["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "PILOT", "VERSION"];
+
+pub(crate) async fn run(flags: ProxyStatus) -> Result<String, String> {
+    let pilot = match &flags.pilot_address {
+        Some(address) => address.clone(),
+        None => Mesh::find(&flags.mesh)?.pilot,
+    };
+    let body = get(&pilot, "/debug/syncz", "pilot").await?;
+    let value: Value =
+        serde_json::from_slice(&body).map_err(|error| format!("pilot at {pilot}: the answer is not JSON: {error}"))?;
+    let rows: Vec<&Value> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| wanted(row, &flags))
+        .collect();
+    if rows.is_empty() && flags.pod.is_some() {
+        return Err(format!(
+            "no proxy `{}` is connected to pilot at {pilot}",
+            flags.pod.unwrap_or_default()
+        ));
+    }
+    Ok(match flags.output {
+        StatusFormat::Table => table(&rows),
+        StatusFormat::Json => output::json(&list(&rows)),
+        StatusFormat::Yaml => output::yaml(&list(&rows)),
+    })
+}
+
+fn list(rows: &[&Value]) -> Value {
+    rows.iter().map(|row| (*row).clone()).collect::<Vec<_>>().into()
+}
+
+fn wanted(row: &Value, flags: &ProxyStatus) -> bool {
+    let proxy = name(row);
+    let (pod, namespace) = proxy.rsplit_once('.').unwrap_or((proxy, ""));
+    let asked = flags.pod.as_deref().is_none_or(|asked| asked == proxy || asked == pod);
+    asked && flags.mesh.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
+}
+
+fn table(rows: &[&Value]) -> String {
+    let mut cells: Vec<[String; 8]> = rows.iter().map(|row| cells(row)).collect();
+    cells.sort();
+    let reasons: Vec<String> = rows.iter().flat_map(|row| refusals(row)).collect();
+    output::table(HEADER, &cells) + &reasons.concat()
+}
+
+fn cells(row: &Value) -> [String; 8] {
+    let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let state = |kind: &str| state(row, kind);
+    let version = [text("istio_version"), text("proxy_version")]
+        .into_iter()
+        .find(|version| !version.is_empty());
+    [
+        name(row).to_owned(),
+        text("cluster_id"),
+        state("cluster"),
+        state("listener"),
+        state("endpoint"),
+        state("route"),
+        text("pilot"),
+        version.unwrap_or_default(),
+    ]
+}
+
+fn name(row: &Value) -> &str {
+    row["proxy"].as_str().unwrap_or_default()
+}
+
+/// `sent` and `acked` are the nonces of the last push and of the last answer that accepted it.
+fn state(row: &Value, kind: &str) -> String {
+    let text = |suffix: &str| row[format!("{kind}_{suffix}")].as_str().unwrap_or_default();
+    match (text("error"), text("sent"), text("acked")) {
+        ("", "", _) => "NOT SENT",
+        ("", sent, acked) if sent == acked => "SYNCED",
+        ("", _, "") => "STALE (Never Acknowledged)",
+        ("", ..) => "STALE",
+        _ => "ERROR",
+    }
+    .to_owned()
+}
+
+/// Below the table: what was refused, and why.
+fn refusals(row: &Value) -> Vec<String> {
+    let kinds = [
+        ("cluster", "CDS"),
+        ("listener", "LDS"),
+        ("endpoint", "EDS"),
+        ("route", "RDS"),
+    ];
+    let refusal = |(kind, short): (&str, &str)| {
+        let why = row[format!("{kind}_error")].as_str().filter(|why| !why.is_empty())?;
+        Some(format!("{}: {short} refused: {why}\n", name(row)))
+    };
+    kinds.into_iter().filter_map(refusal).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_type_has_its_state() {
+        let row = json!({
+            "proxy": "web-1.default", "cluster_id": "Kubernetes", "istio_version": "0.1.0", "pilot": "istio-pilot",
+            "cluster_sent": "n1", "cluster_acked": "n1",
+            "listener_sent": "n2", "listener_acked": "n1",
+            "endpoint_sent": "n3",
+            "route_sent": "n4", "route_acked": "n3", "route_error": "route 80: no cluster x",
+        });
+        assert_eq!(
+            cells(&row),
+            [
+                "web-1.default",
+                "Kubernetes",
+                "SYNCED",
+                "STALE",
+                "STALE (Never Acknowledged)",
+                "ERROR",
+                "istio-pilot",
+                "0.1.0"
+            ]
+            .map(str::to_owned)
+        );
+        assert_eq!(state(&json!({}), "cluster"), "NOT SENT");
+        assert_eq!(refusals(&row), ["web-1.default: RDS refused: route 80: no cluster x\n"]);
+        assert!(table(&[&row]).ends_with("RDS refused: route 80: no cluster x\n"));
+    }
+
+    #[test]
+    fn one_proxy_can_be_asked_for() {
+        use clap::Parser;
+        let row = json!({"proxy": "web-1.default"});
+        let cases = [
+            ("ps", true),
+            ("ps web-1", true),
+            ("ps web-1.default", true),
+            ("ps web-2", false),
+            ("ps -n other", false),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(
+                wanted(&row, &ProxyStatus::try_parse_from(line.split(' ')).unwrap()),
+                expected,
+                "{line}"
+            );
+        }
+    }
+}

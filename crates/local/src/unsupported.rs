@@ -1,0 +1,113 @@
+//! Pod fields that have no effect on a local process: reported by name, once per workload, never passed over in silence.
+
+use serde_json::Value;
+
+/// Fields of `spec` that are honoured, or that only describe the image which is not used here.
+const POD: [&str; 10] = [
+    "containers",
+    "initContainers",
+    "serviceAccountName",
+    "serviceAccount",
+    "restartPolicy",
+    "terminationGracePeriodSeconds",
+    "hostname",
+    "imagePullSecrets",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+];
+
+/// The same for a container.
+const CONTAINER: [&str; 14] = [
+    "name",
+    "image",
+    "imagePullPolicy",
+    "command",
+    "args",
+    "workingDir",
+    "env",
+    "envFrom",
+    "ports",
+    "readinessProbe",
+    "livenessProbe",
+    "startupProbe",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+];
+
+/// The paths of fields without effect, in the order of the file: `volumes`, `containers[reviews].resources` …
+pub(crate) fn fields(spec: &Value) -> Vec<String> {
+    let Some(pod) = spec.as_object() else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, value) in pod {
+        if matches!(key.as_str(), "containers" | "initContainers") {
+            let containers = value.as_array().into_iter().flatten();
+            found.extend(containers.flat_map(|container| of_container(key, container)));
+        } else if !POD.contains(&key.as_str()) && !is_empty(value) {
+            found.push(key.clone());
+        }
+    }
+    found
+}
+
+fn of_container(list: &str, container: &Value) -> Vec<String> {
+    let name = container["name"].as_str().unwrap_or("?");
+    let field = |path: &str| format!("{list}[{name}].{path}");
+    let mut found = Vec::new();
+    for (key, value) in container.as_object().into_iter().flatten() {
+        match key.as_str() {
+            "lifecycle" => found.extend(of_lifecycle(value).iter().map(|path| field(path))),
+            known if CONTAINER.contains(&known) => {}
+            other if !is_empty(value) => found.push(field(other)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn of_lifecycle(lifecycle: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    if !is_empty(&lifecycle["postStart"]) {
+        found.push("lifecycle.postStart".to_owned());
+    }
+    let stop = lifecycle["preStop"].as_object().into_iter().flatten();
+    let unknown = stop.filter(|(key, _)| !matches!(key.as_str(), "exec" | "sleep"));
+    found.extend(unknown.map(|(key, _)| format!("lifecycle.preStop.{key}")));
+    found
+}
+
+/// `securityContext: {}` and its like say nothing.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_without_effect_are_named() {
+        let spec = json!({
+            "serviceAccountName": "x", "securityContext": {}, "nodeSelector": {"a": "b"},
+            "containers": [{
+                "name": "app", "image": "i", "command": ["x"], "resources": {"limits": {}}, "volumeMounts": [],
+                "lifecycle": {"preStop": {"sleep": {"seconds": 1}, "httpGet": {}}, "postStart": {"exec": {}}},
+            }],
+            "volumes": [{"name": "tmp"}],
+        });
+        let expected = [
+            "nodeSelector",
+            "containers[app].resources",
+            "containers[app].lifecycle.postStart",
+            "containers[app].lifecycle.preStop.httpGet",
+            "volumes",
+        ];
+        assert_eq!(fields(&spec), expected);
+        assert!(fields(&json!(null)).is_empty());
+    }
+}

@@ -152,6 +152,27 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
+/// The configuration for a client that offers these protocols.
+///
+/// rustls ends a handshake whose two ALPN lists share nothing; Envoy goes on without a protocol, and peers rely on that. A server that wants
+/// Envoy's way looks at the client's first message (`tokio_rustls::LazyConfigAcceptor`) and takes the configuration from here.
+pub fn config_for_client<'a>(
+    config: &Arc<ServerConfig>,
+    offered: impl IntoIterator<Item = &'a [u8]>,
+) -> Arc<ServerConfig> {
+    let offered: Vec<&[u8]> = offered.into_iter().collect();
+    let shared = config
+        .alpn_protocols
+        .iter()
+        .any(|ours| offered.contains(&ours.as_slice()));
+    if shared || offered.is_empty() || config.alpn_protocols.is_empty() {
+        return config.clone();
+    }
+    let mut without = ServerConfig::clone(config);
+    without.alpn_protocols.clear();
+    Arc::new(without)
+}
+
 /// A client that presents `identity` when asked, admits servers by `verify`, and offers `alpn`.
 pub fn client_config(
     identity: Option<&Identity>,

@@ -15,7 +15,8 @@ mod roots;
 mod verify;
 
 pub use config::{
-    ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with, server_config,
+    ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with,
+    config_for_client, server_config,
 };
 pub use identity::{Identity, IdentityError};
 pub use refusal::{Presented, Refusal, explain, explain_io, refusal, time_text};

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use pki::tls::rustls::{HandshakeKind, NamedGroup};
 use pki::tls::{
-    ClientAuth, Refusal, ServerVerify, TlsOptions, Version, client_config_with, explain, refusal, server_config,
+    ClientAuth, Refusal, ServerVerify, TlsOptions, Version, client_config_with, config_for_client, explain, refusal,
+    server_config,
 };
 use pki::{PeerCertificate, San, SanMatch};
 
@@ -274,4 +275,27 @@ fn a_key_of_another_pair_is_refused() {
             .to_lowercase()
             .contains("private key")
     );
+}
+
+#[test]
+fn foreign_protocols_are_no_obstacle_where_that_is_wanted() {
+    let ours = ca();
+    let id = identity(&ours, &[spiffe("a")], HOUR, now());
+    let server = server_config(&id, ClientAuth::None, &[], &[b"h2", b"http/1.1"], at(now())).unwrap();
+    let client = |alpn: &[&[u8]]| client_config_with(None, ServerVerify::Insecure, alpn, at(now())).unwrap();
+    assert!(matches!(
+        handshake(client(&[b"istio"]), server.clone()),
+        Handshake::ServerRefused(_)
+    ));
+    for (offered, agreed) in [
+        (vec![&b"istio"[..]], None),
+        (vec![&b"istio"[..], b"http/1.1"], Some(&b"http/1.1"[..])),
+        (vec![], None),
+    ] {
+        let config = config_for_client(&server, offered.iter().copied());
+        let Handshake::Done(_, end) = handshake(client(&offered), config) else {
+            panic!("refused {offered:?}")
+        };
+        assert_eq!(end.alpn_protocol(), agreed);
+    }
 }

@@ -89,7 +89,7 @@ async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> 
             () = actions.drain.notified() => {
                 drain.send_replace(true);
                 let admin = admin.clone();
-                tokio::spawn(async move { begin_drain(&admin).await });
+                tokio::spawn(async move { begin_drain(&admin).await }); // what it was told is logged
             }
         }
     };
@@ -97,8 +97,9 @@ async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> 
     tracing::info!(reason, "ending");
     drain.send_replace(true);
     let last_words = async {
-        begin_drain(&admin).await;
-        drained(&admin, &settings.termination).await;
+        if begin_drain(&admin).await {
+            drained(&admin, &settings.termination).await;
+        }
     };
     tokio::select! {
         outcome = &mut supervision => return Ok(report(outcome)),

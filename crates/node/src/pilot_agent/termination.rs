@@ -20,13 +20,17 @@ pub struct TerminationSettings {
     pub until_idle: bool,
 }
 
-/// Tells the proxy to turn new work away and to let go of what it has. A proxy that cannot be told is about to be stopped anyway.
-pub(super) async fn begin_drain(admin: &Admin) {
+/// Tells the proxy to turn new work away and to let go of what it has. False when it cannot be told: then it serves nobody, and there is
+/// nothing to wait for.
+pub(super) async fn begin_drain(admin: &Admin) -> bool {
+    let mut told = false;
     for path in ["/healthcheck/fail", "/drain_listeners?graceful"] {
-        if let Err(error) = admin.post(path).await {
-            tracing::warn!(%error, path, "the proxy was not told to drain");
+        match admin.post(path).await {
+            Ok(_) => told = true,
+            Err(error) => tracing::warn!(%error, path, "the proxy was not told to drain"),
         }
     }
+    told
 }
 
 /// Waits until the drain is over.
@@ -71,6 +75,17 @@ mod tests {
         let started = Instant::now();
         drained(&admin, &settings).await;
         started.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_is_not_there_need_not_be_waited_for() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(!begin_drain(&Admin::new(closed.into())).await);
+        let proxy = fake_server(|_| (200, "OK\n".to_owned())).await;
+        assert!(begin_drain(&Admin::new(proxy.address.into())).await);
     }
 
     #[tokio::test]

@@ -81,12 +81,11 @@ impl Admin {
     /// whoever watches the drain must not prolong it.
     pub async fn active_connections(&self) -> Result<Option<u64>, AdminError> {
         let stats = self.stats(r"^listener\..*\.downstream_cx_active$").await?;
-        let counted: Vec<_> = stats
+        let traffic = stats
             .iter()
             .filter(|(name, _)| is_traffic(name))
-            .map(|(_, value)| *value)
-            .collect();
-        Ok((!counted.is_empty()).then(|| counted.iter().sum()))
+            .map(|(_, value)| value);
+        Ok((!stats.is_empty()).then(|| traffic.sum()))
     }
 }
 

@@ -27,3 +27,6 @@ pub use control::{Applied, Compiled, Listeners};
 pub use downstream::Downstream;
 pub use matcher::{MatchConflict, Matcher, Needs};
 pub(crate) use serving::Serving;
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,9 @@ use crate::config::{Cluster, ClusterChoice, ClusterSlot, Endpoint, TcpProxy, Wei
 use crate::connection::ConnectionInfo;
 use crate::listener::Downstream;
 use crate::telemetry::{Flags, UpstreamRecord};
-use crate::upstream::{self, ConnectError, ConnectFailure, Outcome, PickContext, PickError, Stream, StreamInfo, tls_reason};
+use crate::upstream::{
+    self, ConnectError, ConnectFailure, Outcome, PickContext, PickError, Stream, StreamInfo, tls_reason,
+};
 use crate::worker::Worker;
 
 mod buffers;
@@ -28,7 +30,13 @@ use copy::{Ended, Side};
 use session::Session;
 
 /// Carries one connection to its end.
-pub async fn proxy(worker: Rc<Worker>, proxy: Arc<TcpProxy>, mut stream: Downstream, info: Rc<ConnectionInfo>, drain: Watch) {
+pub async fn proxy(
+    worker: Rc<Worker>,
+    proxy: Arc<TcpProxy>,
+    mut stream: Downstream,
+    info: Rc<ConnectionInfo>,
+    drain: Watch,
+) {
     let mut session = Session::new(&worker, proxy.clone(), info.clone());
     // Held to the end: the drain waits for us.
     let _drain = drain;
@@ -48,7 +56,10 @@ pub async fn proxy(worker: Rc<Worker>, proxy: Arc<TcpProxy>, mut stream: Downstr
     let _request = Request::new(&cluster, &endpoint);
     session.opened();
     let idle = proxy.idle_timeout.filter(|limit| !limit.is_zero());
-    let ended = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| session.moved(moved)).await;
+    let ended = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| {
+        session.moved(moved)
+    })
+    .await;
     account(&cluster, &endpoint, &mut session, ended);
 }
 
@@ -144,7 +155,11 @@ fn not_connected(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, 
     if error.kind == ConnectFailure::Overflow {
         return session.failed(Flags::UPSTREAM_OVERFLOW, "upstream_overflow");
     }
-    let outcome = if error.is_timeout() { Outcome::Timeout } else { Outcome::ConnectFailure };
+    let outcome = if error.is_timeout() {
+        Outcome::Timeout
+    } else {
+        Outcome::ConnectFailure
+    };
     upstream::report(cluster, endpoint, outcome);
     session.record.upstream.transport_failure = Some(Rc::from(&*error.text));
     session.failed(Flags::UPSTREAM_CONNECTION_FAILURE, "upstream_connect_failure");

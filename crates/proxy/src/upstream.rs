@@ -22,3 +22,19 @@ pub use stream::Stream;
 
 pub(crate) use failure::is_exhaustion;
 pub(crate) use tls::{cipher_text, peer_certificate, version_text};
+
+/// Clusters and endpoints made up for tests of other modules.
+#[cfg(test)]
+pub(crate) mod test_support {
+    use std::sync::Arc;
+
+    use crate::config::{Cluster, Endpoint, LbPolicy};
+
+    pub(crate) fn cluster() -> Cluster {
+        super::balance::tests::cluster_with(LbPolicy::RoundRobin)
+    }
+
+    pub(crate) fn endpoint(address: &str, weight: u32) -> Arc<Endpoint> {
+        super::balance::tests::endpoint(address, weight)
+    }
+}

@@ -44,14 +44,30 @@ pub(crate) struct Admission(Rc<Worker>);
 /// What the control thread tells a worker.
 pub enum Command {
     /// A listener to serve; without a socket it is only handed connections by others. One of the same name is replaced and drained.
-    AddListener { listener: Arc<Compiled>, socket: Option<std::net::TcpListener>, drain: Duration },
+    AddListener {
+        listener: Arc<Compiled>,
+        socket: Option<std::net::TcpListener>,
+        drain: Duration,
+    },
     /// New content for a listener whose socket stays. Connections of chains that are gone or changed have `drain` to end.
-    UpdateListener { listener: Arc<Compiled>, drain: Duration },
-    RemoveListener { name: Arc<str>, drain: Duration },
+    UpdateListener {
+        listener: Arc<Compiled>,
+        drain: Duration,
+    },
+    RemoveListener {
+        name: Arc<str>,
+        drain: Duration,
+    },
     /// See [`WorkerHandle::drain_all`].
-    DrainAll { graceful: bool, timeout: Duration, done: oneshot::Sender<()> },
+    DrainAll {
+        graceful: bool,
+        timeout: Duration,
+        done: oneshot::Sender<()>,
+    },
     /// A cluster was removed or rebuilt: what was derived from it can go.
-    ClusterChanged { index: usize },
+    ClusterChanged {
+        index: usize,
+    },
     /// Ends the thread. Connections still open are dropped.
     Stop,
 }
@@ -70,7 +86,11 @@ pub fn spawn(id: usize, count: usize, shared: Arc<Shared>) -> io::Result<WorkerH
     let max_connections = limits::connections_per_worker(count);
     let main = move || run(id, shared, max_connections, received);
     let thread = std::thread::Builder::new().name(format!("wrk:{id}")).spawn(main)?;
-    Ok(WorkerHandle { id, commands, thread: Arc::new(Mutex::new(Some(thread))) })
+    Ok(WorkerHandle {
+        id,
+        commands,
+        thread: Arc::new(Mutex::new(Some(thread))),
+    })
 }
 
 fn run(id: usize, shared: Arc<Shared>, max_connections: usize, commands: mpsc::UnboundedReceiver<Command>) {
@@ -107,11 +127,22 @@ impl Worker {
     async fn serve(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::AddListener { listener, socket, drain } => self.listeners.add(&self, listener, socket, drain),
+                Command::AddListener {
+                    listener,
+                    socket,
+                    drain,
+                } => self.listeners.add(&self, listener, socket, drain),
                 Command::UpdateListener { listener, drain } => self.listeners.update(listener, drain),
                 Command::RemoveListener { name, drain } => self.listeners.remove(&name, drain),
-                Command::DrainAll { graceful, timeout, done } => self.listeners.drain_all(graceful, timeout, done),
-                Command::ClusterChanged { index } => self.balancers.forget(index),
+                Command::DrainAll {
+                    graceful,
+                    timeout,
+                    done,
+                } => self.listeners.drain_all(graceful, timeout, done),
+                Command::ClusterChanged { index } => {
+                    self.balancers.forget(index);
+                    self.http.sweep();
+                }
                 Command::Stop => break,
             }
         }
@@ -154,7 +185,11 @@ impl WorkerHandle {
     /// the drain ends with the last connection, at the latest after `timeout`.
     pub fn drain_all(&self, graceful: bool, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let (done, ended) = oneshot::channel();
-        self.send(Command::DrainAll { graceful, timeout, done });
+        self.send(Command::DrainAll {
+            graceful,
+            timeout,
+            done,
+        });
         async move {
             let _ = ended.await;
         }

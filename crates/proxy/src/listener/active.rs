@@ -67,8 +67,18 @@ impl Active {
     /// New content: connections of chains that are not in it any more are drained.
     pub(super) fn update(&self, compiled: Arc<Compiled>, time: Duration) {
         let listener = &compiled.listener;
-        let kept: Vec<u64> = listener.chains.iter().chain(&listener.default_chain).map(|chain| chain.version).collect();
-        let gone: Vec<Life> = self.chains.borrow_mut().extract_if(|version, _| !kept.contains(version)).map(|(_, life)| life).collect();
+        let kept: Vec<u64> = listener
+            .chains
+            .iter()
+            .chain(&listener.default_chain)
+            .map(|chain| chain.version)
+            .collect();
+        let gone: Vec<Life> = self
+            .chains
+            .borrow_mut()
+            .extract_if(|version, _| !kept.contains(version))
+            .map(|(_, life)| life)
+            .collect();
         *self.compiled.borrow_mut() = compiled;
         gone.into_iter().for_each(|life| drop(spawn_local(life.end(time))));
     }
@@ -150,5 +160,6 @@ pub(super) fn begin(worker: &Rc<Worker>, active: &Rc<Active>, stream: TcpStream,
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

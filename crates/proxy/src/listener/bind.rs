@@ -16,19 +16,36 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("listener `{listener}`: {address} is in use{}; stop that process or give the listener another address", .owner.as_ref().map(|o| format!(" by {o}")).unwrap_or_default())]
-    InUse { listener: Arc<str>, address: SocketAddr, owner: Option<String> },
+    InUse {
+        listener: Arc<str>,
+        address: SocketAddr,
+        owner: Option<String>,
+    },
     #[error("listener `{listener}`: {address} belongs to listener `{other}` of this proxy")]
-    Duplicate { listener: Arc<str>, address: SocketAddr, other: Arc<str> },
-    #[error("listener `{listener}`: no right to bind {address}; ports below 1024 need CAP_NET_BIND_SERVICE (or a lower net.ipv4.ip_unprivileged_port_start)")]
+    Duplicate {
+        listener: Arc<str>,
+        address: SocketAddr,
+        other: Arc<str>,
+    },
+    #[error(
+        "listener `{listener}`: no right to bind {address}; ports below 1024 need CAP_NET_BIND_SERVICE (or a lower net.ipv4.ip_unprivileged_port_start)"
+    )]
     Denied { listener: Arc<str>, address: SocketAddr },
     #[error("listener `{listener}`: {address} is no address of this machine")]
     NotLocal { listener: Arc<str>, address: SocketAddr },
     #[error("listener `{listener}`: transparent sockets need CAP_NET_ADMIN ({source})")]
     Transparent { listener: Arc<str>, source: io::Error },
     #[error("listener `{listener}`: {address} cannot be bound: {source}")]
-    Other { listener: Arc<str>, address: SocketAddr, source: io::Error },
+    Other {
+        listener: Arc<str>,
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("listener `{listener}`: {conflict}")]
-    Conflict { listener: Arc<str>, conflict: MatchConflict },
+    Conflict {
+        listener: Arc<str>,
+        conflict: MatchConflict,
+    },
 }
 
 /// What to bind, and for whom.
@@ -50,7 +67,9 @@ pub(super) fn bind(request: &Request<'_>, count: usize) -> Result<Vec<TcpListene
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count.max(1) {
         let socket = socket(request, address, true)?;
-        socket.listen(BACKLOG).map_err(|error| explain(request, address, error))?;
+        socket
+            .listen(BACKLOG)
+            .map_err(|error| explain(request, address, error))?;
         let socket: TcpListener = socket.into();
         address = socket.local_addr().map_err(|error| explain(request, address, error))?;
         sockets.push(socket);
@@ -67,7 +86,11 @@ fn socket(request: &Request<'_>, address: SocketAddr, reuse_port: bool) -> Resul
         socket.set_reuse_port(true).map_err(failed)?;
     }
     if request.transparent {
-        let set = if address.is_ipv4() { Socket::set_ip_transparent_v4 } else { Socket::set_ip_transparent_v6 };
+        let set = if address.is_ipv4() {
+            Socket::set_ip_transparent_v4
+        } else {
+            Socket::set_ip_transparent_v6
+        };
         let listener = request.listener.clone();
         set(&socket, true).map_err(|source| BindError::Transparent { listener, source })?;
     }
@@ -78,10 +101,18 @@ fn socket(request: &Request<'_>, address: SocketAddr, reuse_port: bool) -> Resul
 fn explain(request: &Request<'_>, address: SocketAddr, source: io::Error) -> BindError {
     let listener = request.listener.clone();
     match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { listener, address, owner: owner_of(address) },
+        io::ErrorKind::AddrInUse => BindError::InUse {
+            listener,
+            address,
+            owner: owner_of(address),
+        },
         io::ErrorKind::PermissionDenied => BindError::Denied { listener, address },
         io::ErrorKind::AddrNotAvailable => BindError::NotLocal { listener, address },
-        _ => BindError::Other { listener, address, source },
+        _ => BindError::Other {
+            listener,
+            address,
+            source,
+        },
     }
 }
 
@@ -92,15 +123,26 @@ mod tests {
     #[test]
     fn a_port_in_use_is_told_with_its_owner_even_if_that_one_shares_it() {
         let name: Arc<str> = "virtualInbound".into();
-        let request = |address| Request { listener: &name, address, transparent: false, skip_probe: false };
+        let request = |address| Request {
+            listener: &name,
+            address,
+            transparent: false,
+            skip_probe: false,
+        };
         let any: SocketAddr = "127.0.0.1:0".parse().expect("address");
         let ours = bind(&request(any), 2).expect("two sockets on one port");
         let address = ours[0].local_addr().expect("bound");
         assert_eq!(address, ours[1].local_addr().expect("bound"));
         let error = bind(&request(address), 1).expect_err("in use").to_string();
         let pid = format!("(pid {})", std::process::id());
-        assert!(error.contains("virtualInbound") && error.contains(&address.to_string()) && error.contains(&pid), "{error}");
-        let again = Request { skip_probe: true, ..request(address) };
+        assert!(
+            error.contains("virtualInbound") && error.contains(&address.to_string()) && error.contains(&pid),
+            "{error}"
+        );
+        let again = Request {
+            skip_probe: true,
+            ..request(address)
+        };
         assert!(bind(&again, 1).is_ok());
     }
 
@@ -108,7 +150,12 @@ mod tests {
     fn an_address_of_another_machine_is_told_as_such() {
         let name: Arc<str> = "x".into();
         let address = "192.0.2.1:9".parse().expect("address");
-        let request = Request { listener: &name, address, transparent: false, skip_probe: false };
+        let request = Request {
+            listener: &name,
+            address,
+            transparent: false,
+            skip_probe: false,
+        };
         assert!(matches!(bind(&request, 1), Err(BindError::NotLocal { .. })));
     }
 }

@@ -180,11 +180,12 @@ mod tests {
     use super::*;
 
     fn hello(name: &str, protocols: &[&str]) -> Vec<u8> {
-        let mut config = rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
+        let mut config =
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
         let name = rustls_pki_types::ServerName::try_from(name.to_owned()).expect("name");
         let mut client = rustls::ClientConnection::new(config.into(), name).expect("client");
@@ -227,7 +228,13 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_by_their_first_byte() {
-        for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\0", b"\x16\x02", b"\x16\x03\x01\0\x05\x02", b"PRI * HTTP/2.0"] {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\n"[..],
+            b"\0",
+            b"\x16\x02",
+            b"\x16\x03\x01\0\x05\x02",
+            b"PRI * HTTP/2.0",
+        ] {
             assert_eq!(peek(bytes), Peeked::NotTls, "{bytes:?}");
         }
     }

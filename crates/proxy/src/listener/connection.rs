@@ -18,7 +18,7 @@ use crate::config::{ConnectionFacts, DownstreamTransport, FilterChain, Listener,
 use crate::connection::ConnectionInfo;
 use crate::stats::ListenerStats;
 use crate::telemetry::{self, Flags, Record};
-use crate::worker::Worker;
+use crate::worker::{Worker, quiet};
 use crate::{http, tcp};
 
 /// The two ends as the client sees them.
@@ -45,7 +45,7 @@ pub(super) async fn run(worker: Rc<Worker>, active: Rc<Active>, mut stream: TcpS
     // The version in force now, not when we began to wait for bytes.
     let compiled = active.compiled();
     let Some(chain) = compiled.matcher.select(&facts).cloned() else {
-        return unmatched(&worker, &compiled.listener, ends, facts);
+        return unmatched(&worker, &compiled, ends, facts);
     };
     drop(before_chain);
     let lease = active.join(chain.version);
@@ -66,16 +66,36 @@ fn destination(listener: &Listener, stream: &TcpStream, remote: SocketAddr) -> O
     };
     let remote = canonical(remote);
     if listener.transparent {
-        return Some(Ends { local, remote, redirected: local.port() != listener.address.port() });
+        return Some(Ends {
+            local,
+            remote,
+            redirected: local.port() != listener.address.port(),
+        });
     }
     if listener.filters.original_dst || listener.use_original_dst {
         let socket = SockRef::from(stream);
-        let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-        if let Some(original) = original.ok().and_then(|address| address.as_socket()).filter(|original| *original != local) {
-            return Some(Ends { local: original, remote, redirected: true });
+        let original = if local.is_ipv4() {
+            socket.original_dst_v4()
+        } else {
+            socket.original_dst_v6()
+        };
+        if let Some(original) = original
+            .ok()
+            .and_then(|address| address.as_socket())
+            .filter(|original| *original != local)
+        {
+            return Some(Ends {
+                local: original,
+                remote,
+                redirected: true,
+            });
         }
     }
-    Some(Ends { local, remote, redirected: false })
+    Some(Ends {
+        local,
+        remote,
+        redirected: false,
+    })
 }
 
 /// IPv4 clients of a dual-stack socket are IPv4 clients.
@@ -99,10 +119,18 @@ async fn facts(active: &Active, stream: &mut TcpStream, mut ends: Ends) -> Optio
         if filters.proxy_protocol
             && let Some((source, destination)) = proxy_header(stream).await?
         {
-            ends = Ends { local: destination, remote: source, redirected: ends.redirected };
+            ends = Ends {
+                local: destination,
+                remote: source,
+                redirected: ends.redirected,
+            };
         }
         let needs = compiled.matcher.needs(Some(ends.local));
-        if needs == Needs::default() { Ok(Seen::default()) } else { inspect(stream, needs).await }
+        if needs == Needs::default() {
+            Ok(Seen::default())
+        } else {
+            inspect(stream, needs).await
+        }
     };
     let looked = if filters.timeout.is_zero() {
         look.await
@@ -134,15 +162,23 @@ impl Seen {
             source: Some(ends.remote),
             server_name: hello.server_name,
             tls,
-            application_protocols: if tls { hello.protocols } else { http.into_iter().collect() },
+            application_protocols: if tls {
+                hello.protocols
+            } else {
+                http.into_iter().collect()
+            },
         }
     }
 }
 
 /// No chain: the connection is closed, which is all one can say to a protocol one does not know.
-fn unmatched(worker: &Worker, listener: &Listener, ends: Ends, facts: ConnectionFacts) {
+fn unmatched(worker: &Worker, compiled: &Compiled, ends: Ends, facts: ConnectionFacts) {
+    let listener = &compiled.listener;
     listener.stats.no_filter_chain_match.inc();
-    tracing::debug!(listener = %listener.name, remote = %ends.remote, ?facts, "no filter chain matches");
+    let reason: Arc<str> = unmatched_reason(compiled, ends, &facts).into();
+    if let Some(suppressed) = quiet::first(&ends.remote.ip().to_string().into(), &reason) {
+        tracing::warn!(listener = %listener.name, local = %ends.local, remote = %ends.remote, suppressed, "connection refused: {reason}");
+    }
     if listener.access_log.is_empty() {
         return;
     }
@@ -151,6 +187,17 @@ fn unmatched(worker: &Worker, listener: &Listener, ends: Ends, facts: Connection
     record.flags.add(Flags::NO_ROUTE);
     record.details = "filter_chain_not_found".into();
     telemetry::finish_tcp(worker, &listener.access_log, &mut record);
+}
+
+fn unmatched_reason(compiled: &Compiled, ends: Ends, facts: &ConnectionFacts) -> String {
+    let port = ends.local.port();
+    if !facts.tls && compiled.matcher.is_tls_only(Some(ends.local)) {
+        return format!("plaintext, but port {port} serves TLS only (mutual TLS is STRICT there)");
+    }
+    let kind = if facts.tls { "TLS" } else { "plaintext" };
+    let name = facts.server_name.as_deref().unwrap_or("none");
+    let protocols = facts.application_protocols.join(", ");
+    format!("no filter chain for port {port} matches ({kind}, server name {name}, application protocols [{protocols}])")
 }
 
 /// From the chain on.

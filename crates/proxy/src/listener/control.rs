@@ -53,20 +53,36 @@ const CLOSING: Duration = Duration::from_secs(10);
 
 impl Listeners {
     pub fn new(shared: Arc<Shared>, workers: Vec<WorkerHandle>, drain_time: Duration) -> Self {
-        Listeners { shared, workers, drain_time, active: BTreeMap::new(), closing: HashMap::new(), draining: false }
+        Listeners {
+            shared,
+            workers,
+            drain_time,
+            active: BTreeMap::new(),
+            closing: HashMap::new(),
+            draining: false,
+        }
     }
 
     /// Puts a listener (or a new version of it) into force on every worker. On an error the old version, if any, stays as it was.
     pub fn apply(&mut self, listener: Arc<Listener>) -> Result<Applied, BindError> {
         let name = listener.name.clone();
-        let old = self.active.get(&name).map(|entry| (entry.compiled.listener.clone(), entry.bound));
+        let old = self
+            .active
+            .get(&name)
+            .map(|entry| (entry.compiled.listener.clone(), entry.bound));
         if old.as_ref().is_some_and(|(old, _)| old.version == listener.version) {
             return Ok(Applied::Unchanged);
         }
-        let matcher =
-            Matcher::new(&listener).map_err(|conflict| BindError::Conflict { listener: name.clone(), conflict })?;
+        let matcher = Matcher::new(&listener).map_err(|conflict| BindError::Conflict {
+            listener: name.clone(),
+            conflict,
+        })?;
         let compiled = Arc::new(Compiled { listener, matcher });
-        let applied = if old.is_some() { Applied::Updated } else { Applied::Added };
+        let applied = if old.is_some() {
+            Applied::Updated
+        } else {
+            Applied::Added
+        };
         match old {
             Some((old, bound)) if same_socket(&old, &compiled.listener) => self.update(compiled, bound),
             old => self.add(compiled, old.and_then(|(_, bound)| bound))?,
@@ -82,7 +98,10 @@ impl Listeners {
             return false;
         };
         self.leave(entry.bound);
-        self.tell(|| Command::RemoveListener { name: name.clone(), drain: self.drain_time });
+        self.tell(|| Command::RemoveListener {
+            name: name.clone(),
+            drain: self.drain_time,
+        });
         self.shared.stats.server.listener_removed.inc();
         self.publish();
         true
@@ -102,15 +121,23 @@ impl Listeners {
     pub fn drain_all(&mut self, graceful: bool, timeout: Duration) -> impl Future<Output = ()> + use<> {
         self.draining = true;
         self.publish();
-        let drains: Vec<_> = self.workers.iter().map(|worker| worker.drain_all(graceful, timeout)).collect();
+        let drains: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.drain_all(graceful, timeout))
+            .collect();
         async move {
             join_all(drains).await;
         }
     }
 
     fn update(&mut self, compiled: Arc<Compiled>, bound: Option<SocketAddr>) {
-        self.tell(|| Command::UpdateListener { listener: compiled.clone(), drain: self.drain_time });
-        self.active.insert(compiled.listener.name.clone(), Entry { compiled, bound });
+        self.tell(|| Command::UpdateListener {
+            listener: compiled.clone(),
+            drain: self.drain_time,
+        });
+        self.active
+            .insert(compiled.listener.name.clone(), Entry { compiled, bound });
     }
 
     /// New, or at another address than before: the new sockets are bound before the old ones are given up.
@@ -119,10 +146,15 @@ impl Listeners {
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
         for worker in &self.workers {
             let socket = sockets.pop();
-            worker.send(Command::AddListener { listener: compiled.clone(), socket, drain: self.drain_time });
+            worker.send(Command::AddListener {
+                listener: compiled.clone(),
+                socket,
+                drain: self.drain_time,
+            });
         }
         self.leave(old);
-        self.active.insert(compiled.listener.name.clone(), Entry { compiled, bound });
+        self.active
+            .insert(compiled.listener.name.clone(), Entry { compiled, bound });
         Ok(())
     }
 
@@ -132,11 +164,23 @@ impl Listeners {
         }
         let address = listener.address;
         let holds = |(_, entry): &(&Arc<str>, &Entry)| entry.bound == Some(address);
-        if let Some((other, _)) = self.active.iter().filter(|(name, _)| **name != listener.name).find(holds) {
-            return Err(BindError::Duplicate { listener: listener.name.clone(), address, other: other.clone() });
+        if let Some((other, _)) = self
+            .active
+            .iter()
+            .filter(|(name, _)| **name != listener.name)
+            .find(holds)
+        {
+            return Err(BindError::Duplicate {
+                listener: listener.name.clone(),
+                address,
+                other: other.clone(),
+            });
         }
         self.closing.retain(|_, since| since.elapsed() < CLOSING);
-        let own = self.active.get(&listener.name).is_some_and(|entry| entry.bound == Some(address));
+        let own = self
+            .active
+            .get(&listener.name)
+            .is_some_and(|entry| entry.bound == Some(address));
         let request = Request {
             listener: &listener.name,
             address,

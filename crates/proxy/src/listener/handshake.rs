@@ -60,7 +60,11 @@ pub(super) async fn accept(
         cipher: cipher_text(connection),
     };
     let server_name = connection.server_name().map(str::to_owned);
-    Some(Secured { stream, info, server_name })
+    Some(Secured {
+        stream,
+        info,
+        server_name,
+    })
 }
 
 /// Zero: without limit.
@@ -68,7 +72,12 @@ async fn within<T>(limit: Duration, handshake: impl Future<Output = io::Result<T
     if limit.is_zero() {
         return handshake.await;
     }
-    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not finish the handshake in time"));
+    let late = |_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client did not finish the handshake in time",
+        ))
+    };
     tokio::time::timeout(limit, handshake).await.unwrap_or_else(late)
 }
 

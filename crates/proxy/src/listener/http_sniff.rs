@@ -10,9 +10,40 @@ pub const MAX_LINE: usize = 8 * 1024;
 
 /// Registered methods (RFC 9110, WebDAV and what Envoy's parser knows beside).
 const METHODS: &[&str] = &[
-    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "ACL", "BIND", "CHECKOUT", "COPY", "LINK",
-    "LOCK", "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE",
-    "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "COPY",
+    "LINK",
+    "LOCK",
+    "M-SEARCH",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "NOTIFY",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +88,21 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
 
 /// A client may send empty lines before its request (RFC 9112, 2.2); one is what parsers in the field accept.
 fn skip_empty_lines(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\r\n").or(bytes.strip_prefix(b"\n")).unwrap_or(if bytes == b"\r" { b"" } else { bytes })
+    bytes
+        .strip_prefix(b"\r\n")
+        .or(bytes.strip_prefix(b"\n"))
+        .unwrap_or(if bytes == b"\r" { b"" } else { bytes })
 }
 
 /// After the method: target, version, end of line.
 fn rest_of_line(rest: &[u8]) -> Sniffed {
     let Some(end) = memchr::memchr(b'\n', rest) else {
         let binary = rest.iter().any(|b| (b.is_ascii_control() && *b != b'\r') || *b == 0x7f);
-        return if binary || rest.len() > MAX_LINE { Sniffed::NotHttp } else { Sniffed::Partial };
+        return if binary || rest.len() > MAX_LINE {
+            Sniffed::NotHttp
+        } else {
+            Sniffed::Partial
+        };
     };
     let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
     let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();

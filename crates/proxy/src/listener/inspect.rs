@@ -13,10 +13,10 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 
+use super::Needs;
 use super::client_hello::{self, ClientHello, MAX_HELLO};
 use super::http_sniff::{self, Sniffed};
 use super::proxy_protocol;
-use super::Needs;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_HELLO]);
@@ -39,7 +39,12 @@ pub(super) async fn inspect(stream: &TcpStream, needs: Needs) -> io::Result<Seen
 fn look(bytes: &[u8], last: bool, needs: Needs) -> Option<Seen> {
     match client_hello::peek(bytes) {
         client_hello::Peeked::Partial if !last => return None,
-        client_hello::Peeked::Tls(hello) => return Some(Seen { hello: Some(hello), http: None }),
+        client_hello::Peeked::Tls(hello) => {
+            return Some(Seen {
+                hello: Some(hello),
+                http: None,
+            });
+        }
         client_hello::Peeked::Partial | client_hello::Peeked::NotTls => {}
     }
     if !needs.http {
@@ -47,7 +52,10 @@ fn look(bytes: &[u8], last: bool, needs: Needs) -> Option<Seen> {
     }
     match http_sniff::sniff(bytes) {
         Sniffed::Partial if !last => None,
-        sniffed => Some(Seen { hello: None, http: sniffed.protocol() }),
+        sniffed => Some(Seen {
+            hello: None,
+            http: sniffed.protocol(),
+        }),
     }
 }
 
@@ -59,7 +67,9 @@ pub(super) async fn proxy_header(stream: &mut TcpStream) -> io::Result<Option<(S
         proxy_protocol::Peeked::Broken(reason) => Some(Err(reason)),
         proxy_protocol::Peeked::Header(header) => Some(Ok(header)),
     });
-    let header = header.await?.map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
+    let header = header
+        .await?
+        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
     let mut rest = header.length;
     let mut sink = [0; 256];
     while rest > 0 {
@@ -76,20 +86,22 @@ async fn peek_until<T>(stream: &TcpStream, look: impl Fn(&[u8], bool) -> Option<
     let mut known = None;
     loop {
         let ready = stream.ready(Interest::READABLE).await?;
-        let peeked = stream.try_io(Interest::READABLE, || SCRATCH.with_borrow_mut(|scratch| {
-            let length = recv(stream.as_raw_fd(), scratch, MsgFlags::MSG_PEEK)?;
-            if length == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let full = length == scratch.len();
-            let grown = known.replace(length) != Some(length);
-            // A wake-up that brought nothing, because the client has closed its side.
-            let last = full || (ready.is_read_closed() && !grown);
-            match look(&scratch[..length], last) {
-                Some(answer) => Ok(answer),
-                None => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        }));
+        let peeked = stream.try_io(Interest::READABLE, || {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let length = recv(stream.as_raw_fd(), scratch, MsgFlags::MSG_PEEK)?;
+                if length == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let full = length == scratch.len();
+                let grown = known.replace(length) != Some(length);
+                // A wake-up that brought nothing, because the client has closed its side.
+                let last = full || (ready.is_read_closed() && !grown);
+                match look(&scratch[..length], last) {
+                    Some(answer) => Ok(answer),
+                    None => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            })
+        });
         match peeked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
@@ -126,7 +138,13 @@ mod tests {
             client
         });
         let seen = inspect(&server, BOTH).await.expect("inspected");
-        assert_eq!(seen, Seen { hello: None, http: Some("http/1.1") });
+        assert_eq!(
+            seen,
+            Seen {
+                hello: None,
+                http: Some("http/1.1")
+            }
+        );
         let _client = sender.await.expect("no panic");
         let mut bytes = [0; 27];
         server.read_exact(&mut bytes).await.expect("read");
@@ -138,7 +156,9 @@ mod tests {
         let (mut client, server) = pair().await;
         client.write_all(b"GE").await.expect("written");
         client.shutdown().await.expect("half-closed");
-        let seen = tokio::time::timeout(Duration::from_secs(5), inspect(&server, BOTH)).await.expect("no waiting for ever");
+        let seen = tokio::time::timeout(Duration::from_secs(5), inspect(&server, BOTH))
+            .await
+            .expect("no waiting for ever");
         assert_eq!(seen.expect("inspected"), Seen::default());
         let (client, server) = pair().await;
         drop(client);
@@ -148,7 +168,10 @@ mod tests {
     #[tokio::test]
     async fn a_proxy_header_is_taken_and_nothing_else() {
         let (mut client, mut server) = pair().await;
-        client.write_all(b"PROXY TCP4 1.2.3.4 5.6.7.8 8080 80\r\nGET").await.expect("written");
+        client
+            .write_all(b"PROXY TCP4 1.2.3.4 5.6.7.8 8080 80\r\nGET")
+            .await
+            .expect("written");
         let addresses = proxy_header(&mut server).await.expect("a header").expect("addresses");
         assert_eq!(addresses.0.to_string(), "1.2.3.4:8080");
         let mut rest = [0; 3];

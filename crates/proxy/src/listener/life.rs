@@ -21,11 +21,17 @@ pub(super) struct Lease {
 
 impl Life {
     pub(super) fn new() -> Self {
-        Life { graceful: channel(), forced: channel() }
+        Life {
+            graceful: channel(),
+            forced: channel(),
+        }
     }
 
     pub(super) fn lease(&self) -> Lease {
-        Lease { drain: self.graceful.1.clone(), force: self.forced.1.clone() }
+        Lease {
+            drain: self.graceful.1.clone(),
+            force: self.forced.1.clone(),
+        }
     }
 
     /// Tells the connections to end, gives them `time`, then makes them. Completes when all are gone.

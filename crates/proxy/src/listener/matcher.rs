@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::{ConnectionFacts, FilterChain, Listener, ListenerFilters, NetworkFilter, SourceType, TransportProtocol};
+use crate::config::{
+    ConnectionFacts, FilterChain, Listener, ListenerFilters, NetworkFilter, SourceType, TransportProtocol,
+};
 
 mod tree;
 
@@ -45,6 +47,7 @@ pub struct Matcher {
 struct Branch {
     addresses: Addresses,
     needs: Needs,
+    serves_plaintext: bool,
 }
 
 // === impl Matcher ===
@@ -63,18 +66,29 @@ impl Matcher {
                 None => matcher.any_port.get_or_insert_default(),
             };
             branch.needs.add(chain, &listener.filters);
-            branch.addresses.insert(&chain.matches, index).map_err(|other| MatchConflict {
-                first: listener.chains[other].name.clone(),
-                second: chain.name.clone(),
-            })?;
+            branch.serves_plaintext |= chain.matches.transport_protocol != Some(TransportProtocol::Tls);
+            branch
+                .addresses
+                .insert(&chain.matches, index)
+                .map_err(|other| MatchConflict {
+                    first: listener.chains[other].name.clone(),
+                    second: chain.name.clone(),
+                })?;
         }
         Ok(matcher)
     }
 
     /// The chain of a connection, or the listener's default chain.
     pub fn select(&self, facts: &ConnectionFacts) -> Option<&Arc<FilterChain>> {
-        let found = self.branch(facts.destination).and_then(|branch| branch.addresses.select(facts));
+        let found = self
+            .branch(facts.destination)
+            .and_then(|branch| branch.addresses.select(facts));
         found.and_then(|index| self.chains.get(index)).or(self.default.as_ref())
+    }
+
+    /// Every chain for this destination wants TLS (mutual TLS is STRICT).
+    pub fn is_tls_only(&self, destination: Option<SocketAddr>) -> bool {
+        self.branch(destination).is_some_and(|branch| !branch.serves_plaintext)
     }
 
     /// What the choice for this destination depends on.
@@ -103,4 +117,4 @@ impl Needs {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -42,7 +42,9 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 
 fn process_of(socket: &str) -> Option<String> {
     let processes = std::fs::read_dir("/proc").ok()?;
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pids = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.into_iter().find(|pid| holds(*pid, socket)).map(|pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         format!("{} (pid {pid})", name.trim())
@@ -53,7 +55,9 @@ fn holds(pid: u32, socket: &str) -> bool {
     let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
-    files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(socket)))
+    files
+        .flatten()
+        .any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(socket)))
 }
 
 #[cfg(test)]

@@ -26,10 +26,18 @@ pub enum Peeked {
 /// Looks for a header at the beginning of a connection.
 pub fn peek(bytes: &[u8]) -> Peeked {
     if SIGNATURE.starts_with(&bytes[..bytes.len().min(SIGNATURE.len())]) {
-        return if bytes.len() < 16 { Peeked::Partial } else { version2(bytes) };
+        return if bytes.len() < 16 {
+            Peeked::Partial
+        } else {
+            version2(bytes)
+        };
     }
     if b"PROXY ".starts_with(&bytes[..bytes.len().min(6)]) {
-        return if bytes.len() < 6 { Peeked::Partial } else { version1(bytes) };
+        return if bytes.len() < 6 {
+            Peeked::Partial
+        } else {
+            version1(bytes)
+        };
     }
     Peeked::Broken("the connection does not begin with a PROXY protocol header")
 }
@@ -37,7 +45,11 @@ pub fn peek(bytes: &[u8]) -> Peeked {
 fn version1(bytes: &[u8]) -> Peeked {
     let visible = &bytes[..bytes.len().min(MAX_LINE)];
     let Some(end) = memchr::memmem::find(visible, b"\r\n") else {
-        return if bytes.len() >= MAX_LINE { Peeked::Broken("the PROXY line has no end") } else { Peeked::Partial };
+        return if bytes.len() >= MAX_LINE {
+            Peeked::Broken("the PROXY line has no end")
+        } else {
+            Peeked::Partial
+        };
     };
     let length = end + 2;
     let Ok(line) = std::str::from_utf8(&visible[..end]) else {
@@ -45,8 +57,18 @@ fn version1(bytes: &[u8]) -> Peeked {
     };
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
-        ["PROXY", "UNKNOWN", ..] => Peeked::Header(Header { length, addresses: None }),
-        ["PROXY", family @ ("TCP4" | "TCP6"), source, destination, source_port, destination_port] => {
+        ["PROXY", "UNKNOWN", ..] => Peeked::Header(Header {
+            length,
+            addresses: None,
+        }),
+        [
+            "PROXY",
+            family @ ("TCP4" | "TCP6"),
+            source,
+            destination,
+            source_port,
+            destination_port,
+        ] => {
             let addresses = address(family, source, source_port).zip(address(family, destination, destination_port));
             match addresses {
                 Some(_) => Peeked::Header(Header { length, addresses }),
@@ -84,7 +106,10 @@ fn version2(bytes: &[u8]) -> Peeked {
     match addresses {
         Ok(None) => Peeked::Broken("the PROXY header is shorter than its addresses"),
         Ok(addresses) => Peeked::Header(Header { length, addresses }),
-        Err(()) => Peeked::Header(Header { length, addresses: None }),
+        Err(()) => Peeked::Header(Header {
+            length,
+            addresses: None,
+        }),
     }
 }
 
@@ -120,7 +145,11 @@ mod tests {
         let body4 = [1, 2, 3, 4, 5, 6, 7, 8, 0x1f, 0x90, 0, 80];
         let with_extension = [&body4[..], &[3, 0, 1, 0]].concat();
         let cases = [
-            (b"PROXY TCP4 1.2.3.4 5.6.7.8 8080 80\r\nGET".to_vec(), 36, ends("1.2.3.4:8080", "5.6.7.8:80")),
+            (
+                b"PROXY TCP4 1.2.3.4 5.6.7.8 8080 80\r\nGET".to_vec(),
+                36,
+                ends("1.2.3.4:8080", "5.6.7.8:80"),
+            ),
             (b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec(), 24, ends("[::1]:1", "[::2]:2")),
             (b"PROXY UNKNOWN whatever\r\n".to_vec(), 24, None),
             (v2(1, 0x11, &body4), 28, ends("1.2.3.4:8080", "5.6.7.8:80")),

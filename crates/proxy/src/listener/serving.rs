@@ -53,7 +53,9 @@ impl Serving {
         let Some(active) = self.by_name.borrow_mut().remove(name) else {
             return;
         };
-        self.by_address.borrow_mut().retain(|_, other| !Rc::ptr_eq(other, &active));
+        self.by_address
+            .borrow_mut()
+            .retain(|_, other| !Rc::ptr_eq(other, &active));
         active.remove(drain);
     }
 
@@ -78,9 +80,57 @@ impl Serving {
 
     /// The listener for an original destination, other than `but`: of exactly this address, else of all addresses of its port.
     pub(super) fn for_destination(&self, destination: SocketAddr, but: &Rc<Active>) -> Option<Rc<Active>> {
-        let any: IpAddr = if destination.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr = if destination.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         let candidates = [destination, SocketAddr::new(any, destination.port())];
         let known = self.by_address.borrow();
-        candidates.iter().find_map(|address| known.get(address).filter(|active| !Rc::ptr_eq(active, but)).cloned())
+        candidates
+            .iter()
+            .find_map(|address| known.get(address).filter(|active| !Rc::ptr_eq(active, but)).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::matcher::Matcher;
+    use crate::listener::matcher::tests::listener;
+
+    #[test]
+    fn redirected_connections_find_the_most_exact_listener() {
+        let serving = Serving::default();
+        let mut known = Vec::new();
+        for (name, address) in [
+            ("virtualOutbound", "0.0.0.0:15001"),
+            ("all", "0.0.0.0:80"),
+            ("one", "10.0.0.1:80"),
+        ] {
+            let mut listener = listener(&[]);
+            (listener.name, listener.address) = (name.into(), address.parse().expect("address"));
+            let matcher = Matcher::new(&listener).expect("no conflict");
+            let active = Active::new(Arc::new(Compiled {
+                listener: Arc::new(listener),
+                matcher,
+            }));
+            serving
+                .by_address
+                .borrow_mut()
+                .insert(address.parse().expect("address"), active.clone());
+            known.push(active);
+        }
+        let cases = [
+            ("10.0.0.1:80", Some("one")),
+            ("10.0.0.2:80", Some("all")),
+            ("10.0.0.1:81", None),
+            ("10.0.0.1:15001", None),
+        ];
+        for (destination, expected) in cases {
+            let found = serving.for_destination(destination.parse().expect("address"), &known[0]);
+            let name = found.map(|active| active.compiled().listener.name.to_string());
+            assert_eq!(name.as_deref(), expected, "{destination}");
+        }
     }
 }

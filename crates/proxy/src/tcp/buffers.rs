@@ -19,12 +19,23 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     pub(super) fn lend(&self, large: bool) -> Box<[u8]> {
-        let (shelf, size) = if large { (&self.large, LARGE) } else { (&self.small, SMALL) };
-        shelf.borrow_mut().pop().unwrap_or_else(|| vec![0; size].into_boxed_slice())
+        let (shelf, size) = if large {
+            (&self.large, LARGE)
+        } else {
+            (&self.small, SMALL)
+        };
+        shelf
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| vec![0; size].into_boxed_slice())
     }
 
     pub(super) fn give_back(&self, buffer: Box<[u8]>) {
-        let (shelf, keep) = if buffer.len() == LARGE { (&self.large, KEEP_LARGE) } else { (&self.small, KEEP_SMALL) };
+        let (shelf, keep) = if buffer.len() == LARGE {
+            (&self.large, KEEP_LARGE)
+        } else {
+            (&self.small, KEEP_SMALL)
+        };
         let mut shelf = shelf.borrow_mut();
         if shelf.len() < keep {
             shelf.push(buffer);

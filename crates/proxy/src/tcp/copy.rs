@@ -95,13 +95,19 @@ where
             }
             match clock.as_mut().poll(cx, before != (up.moved, down.moved)) {
                 Poll::Ready(Tick::Idle) => return Poll::Ready(Ended::Idle),
-                Poll::Ready(Tick::Report) => report(Moved { received: up.moved, sent: down.moved }),
+                Poll::Ready(Tick::Report) => report(Moved {
+                    received: up.moved,
+                    sent: down.moved,
+                }),
                 Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await;
-    report(Moved { received: up.moved, sent: down.moved });
+    report(Moved {
+        received: up.moved,
+        sent: down.moved,
+    });
     for half in [up, down] {
         half.buffer.into_iter().for_each(|buffer| buffers.give_back(buffer));
     }
@@ -112,11 +118,25 @@ where
 
 impl Half {
     fn new() -> Self {
-        Half { buffer: None, start: 0, end: 0, full_reads: 0, moved: 0, state: State::Open, unflushed: false }
+        Half {
+            buffer: None,
+            start: 0,
+            end: 0,
+            full_reads: 0,
+            moved: 0,
+            state: State::Open,
+            unflushed: false,
+        }
     }
 
     /// Moves what can be moved now; ready when the end was passed on.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R, to: &mut W) -> Poll<Result<(), Fault>>
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        from: &mut R,
+        to: &mut W,
+    ) -> Poll<Result<(), Fault>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -156,7 +176,12 @@ impl Half {
     }
 
     /// Writes what is held; the buffer goes back as soon as it is empty.
-    fn write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, to: &mut W) -> Poll<io::Result<()>> {
+    fn write<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        to: &mut W,
+    ) -> Poll<io::Result<()>> {
         let Some(buffer) = &self.buffer else {
             return Poll::Ready(Ok(()));
         };
@@ -169,12 +194,20 @@ impl Half {
             self.moved += written as u64;
             self.unflushed = true;
         }
-        self.buffer.take().into_iter().for_each(|buffer| buffers.give_back(buffer));
+        self.buffer
+            .take()
+            .into_iter()
+            .for_each(|buffer| buffers.give_back(buffer));
         Poll::Ready(Ok(()))
     }
 
     /// Reads once, into a buffer that stays only if there is something in it.
-    fn read<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R) -> Poll<io::Result<()>> {
+    fn read<R: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        from: &mut R,
+    ) -> Poll<io::Result<()>> {
         let mut lent = buffers.lend(self.full_reads >= FULL_READS);
         let mut target = ReadBuf::new(&mut lent);
         let polled = Pin::new(from).poll_read(cx, &mut target);
@@ -227,7 +260,12 @@ impl Clock {
     fn new(idle: Option<Duration>) -> Self {
         let now = Instant::now();
         let first = idle.map_or(REPORT, |idle| idle.min(REPORT));
-        Clock { idle, last_move: now, next_report: now + REPORT, sleep: Box::pin(tokio::time::sleep_until(now + first)) }
+        Clock {
+            idle,
+            last_move: now,
+            next_report: now + REPORT,
+            sleep: Box::pin(tokio::time::sleep_until(now + first)),
+        }
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, moved: bool) -> Poll<Tick> {

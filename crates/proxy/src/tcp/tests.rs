@@ -17,7 +17,11 @@ fn clusters_are_drawn_by_weight() {
             assert_eq!(total, 100);
             point
         });
-        assert_eq!(chosen.map(|slot| slot.name.to_string()).as_deref(), Some(expected), "{point}");
+        assert_eq!(
+            chosen.map(|slot| slot.name.to_string()).as_deref(),
+            Some(expected),
+            "{point}"
+        );
     }
     assert!(weighted(&[cluster("none", 0)], |_| 0).is_none());
 }

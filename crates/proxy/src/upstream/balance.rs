@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{Cluster, ClusterSlot, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, LbPolicy, PeerLabels};
+use crate::config::{
+    Cluster, ClusterSlot, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, LbPolicy, PeerLabels,
+};
 
 mod edf;
 mod levels;
@@ -76,7 +78,12 @@ const MAX_DESTINATIONS: usize = 1024;
 // === impl Balancers ===
 
 impl Balancers {
-    pub fn pick(&self, cluster: &Arc<Cluster>, slot: &Arc<ClusterSlot>, cx: &PickContext<'_>) -> Result<Pick, PickError> {
+    pub fn pick(
+        &self,
+        cluster: &Arc<Cluster>,
+        slot: &Arc<ClusterSlot>,
+        cx: &PickContext<'_>,
+    ) -> Result<Pick, PickError> {
         if cluster.discovery == Discovery::OriginalDst || cluster.lb == LbPolicy::Provided {
             return self.destination(cx.original_dst.ok_or(PickError::NoDestination)?);
         }
@@ -84,7 +91,10 @@ impl Balancers {
         if derived.set.priorities.iter().all(Vec::is_empty) {
             return Err(PickError::NoEndpoints);
         }
-        derived.pick(cx).map(|endpoint| Pick { endpoint }).ok_or(PickError::NoHealthy)
+        derived
+            .pick(cx)
+            .map(|endpoint| Pick { endpoint })
+            .ok_or(PickError::NoHealthy)
     }
 
     /// Forgets what was derived for a cluster (it is gone; a changed one is noticed by itself).
@@ -116,7 +126,10 @@ impl Balancers {
         if known.len() >= MAX_DESTINATIONS && !known.contains_key(&address) {
             known.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
         }
-        let endpoint = known.entry(address).or_insert_with(|| destination_endpoint(address)).clone();
+        let endpoint = known
+            .entry(address)
+            .or_insert_with(|| destination_endpoint(address))
+            .clone();
         Ok(Pick { endpoint })
     }
 }
@@ -144,7 +157,10 @@ impl Derived {
         let ejections = cluster.stats.outlier_detection_ejections_enforced_total.get();
         let all = || set.priorities.iter().flatten();
         all().for_each(|endpoint| super::outlier::settle(&cluster.stats, endpoint, now));
-        let first_return = all().map(|e| e.stats.ejected_until.get()).filter(|until| *until > now).min();
+        let first_return = all()
+            .map(|e| e.stats.ejected_until.get())
+            .filter(|until| *until > now)
+            .min();
         Derived {
             generation: set.generation,
             ejections,
@@ -193,7 +209,9 @@ impl Derived {
 
 /// By address: an update between two attempts makes new endpoints of the same servers.
 fn avoided(endpoint: &Arc<Endpoint>, avoid: &[Arc<Endpoint>]) -> bool {
-    avoid.iter().any(|other| Arc::ptr_eq(other, endpoint) || other.address == endpoint.address)
+    avoid
+        .iter()
+        .any(|other| Arc::ptr_eq(other, endpoint) || other.address == endpoint.address)
 }
 
 #[cfg(test)]

@@ -36,7 +36,11 @@ impl StreamInfo {
 ///
 /// `alpn` replaces the protocols of the cluster's TLS context. Outlier detection is told by the caller ([`report`](super::report)): only
 /// it knows whether this was an attempt or the request's end.
-pub async fn connect(cluster: &Cluster, endpoint: &Endpoint, alpn: Option<&[Vec<u8>]>) -> Result<(Stream, StreamInfo), ConnectError> {
+pub async fn connect(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    alpn: Option<&[Vec<u8>]>,
+) -> Result<(Stream, StreamInfo), ConnectError> {
     let active = cluster.stats.upstream_cx_active.get();
     if active >= i64::from(cluster.breakers.max_connections) {
         cluster.stats.upstream_cx_overflow.inc();
@@ -72,8 +76,14 @@ async fn establish(
     {
         return Err(tls::waiting(context)); // before the peer sees a connection that comes to nothing
     }
-    let (raw, ends) = dial(cluster, &endpoint.address).await.map_err(|error| ConnectError::dial(&error))?;
-    let mut info = StreamInfo { local: ends.local, remote: ends.remote, ..Default::default() };
+    let (raw, ends) = dial(cluster, &endpoint.address)
+        .await
+        .map_err(|error| ConnectError::dial(&error))?;
+    let mut info = StreamInfo {
+        local: ends.local,
+        remote: ends.remote,
+        ..Default::default()
+    };
     match transport {
         Transport::Plain => Ok((Stream::plain(raw, counted), info)),
         Transport::Tls(context) => {
@@ -101,29 +111,59 @@ mod tests {
         let address = server.local_addr().expect("bound");
         let mut cluster = cluster_with(LbPolicy::RoundRobin);
         cluster.source = Some("127.0.0.7".parse().expect("address"));
-        cluster.keepalive = Some((std::time::Duration::from_secs(60), std::time::Duration::from_secs(10), 3));
+        cluster.keepalive = Some((
+            std::time::Duration::from_secs(60),
+            std::time::Duration::from_secs(10),
+            3,
+        ));
         let endpoint = endpoint(&address.to_string(), 1);
         let (mut stream, info) = connect(&cluster, &endpoint, None).await.expect("connected");
         let (mut peer, from) = server.accept().await.expect("accepted");
-        assert_eq!((from.ip().to_string(), Some(from)), ("127.0.0.7".to_owned(), info.local));
+        assert_eq!(
+            (from.ip().to_string(), Some(from)),
+            ("127.0.0.7".to_owned(), info.local)
+        );
         stream.write_all(b"hello").await.expect("written");
         let mut received = [0; 5];
         peer.read_exact(&mut received).await.expect("read");
-        assert_eq!((cluster.stats.upstream_cx_active.get(), endpoint.stats.cx_active.get()), (1, 1));
+        assert_eq!(
+            (cluster.stats.upstream_cx_active.get(), endpoint.stats.cx_active.get()),
+            (1, 1)
+        );
         drop(stream);
-        assert_eq!((cluster.stats.upstream_cx_active.get(), cluster.stats.upstream_cx_tx_bytes_total.get()), (0, 5));
+        assert_eq!(
+            (
+                cluster.stats.upstream_cx_active.get(),
+                cluster.stats.upstream_cx_tx_bytes_total.get()
+            ),
+            (0, 5)
+        );
     }
 
     #[tokio::test]
     async fn failures_are_named_and_leave_no_gauge_behind() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a port");
         let mut cluster = cluster_with(LbPolicy::RoundRobin);
         let endpoint = endpoint(&free.to_string(), 1);
         let error = connect(&cluster, &endpoint, None).await.err().expect("refused");
-        assert_eq!((error.kind, &*error.text), (ConnectFailure::Refused, "delayed connect error: Connection refused"));
-        assert_eq!((cluster.stats.upstream_cx_active.get(), cluster.stats.upstream_cx_connect_fail.get()), (0, 1));
+        assert_eq!(
+            (error.kind, &*error.text),
+            (ConnectFailure::Refused, "delayed connect error: Connection refused")
+        );
+        assert_eq!(
+            (
+                cluster.stats.upstream_cx_active.get(),
+                cluster.stats.upstream_cx_connect_fail.get()
+            ),
+            (0, 1)
+        );
         cluster.breakers.max_connections = 0;
         let error = connect(&cluster, &endpoint, None).await.err().expect("overflow");
-        assert_eq!((error.kind, cluster.stats.upstream_cx_overflow.get()), (ConnectFailure::Overflow, 1));
+        assert_eq!(
+            (error.kind, cluster.stats.upstream_cx_overflow.get()),
+            (ConnectFailure::Overflow, 1)
+        );
     }
 }

@@ -21,21 +21,40 @@ pub(super) async fn dial(cluster: &Cluster, address: &EndpointAddress) -> io::Re
         EndpointAddress::Socket(remote) => {
             let stream = tcp(cluster, *remote).await?;
             let local = stream.local_addr().ok();
-            Ok((Raw::Tcp(stream), Ends { local, remote: Some(*remote) }))
+            Ok((
+                Raw::Tcp(stream),
+                Ends {
+                    local,
+                    remote: Some(*remote),
+                },
+            ))
         }
-        EndpointAddress::Pipe(path) => Ok((Raw::Unix(unix(path).await?), Ends { local: None, remote: None })),
+        EndpointAddress::Pipe(path) => Ok((
+            Raw::Unix(unix(path).await?),
+            Ends {
+                local: None,
+                remote: None,
+            },
+        )),
     }
 }
 
 async fn tcp(cluster: &Cluster, remote: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(remote),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     if let Some(source) = cluster.source.filter(|source| source.is_ipv4() == remote.is_ipv4()) {
         bind(&socket, source)?;
     }
     let stream = TcpSocket::from_std_stream(socket.into()).connect(remote).await?;
     stream.set_nodelay(true)?;
     if let Some((time, interval, probes)) = cluster.keepalive {
-        let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(probes);
+        let keepalive = TcpKeepalive::new()
+            .with_time(time)
+            .with_interval(interval)
+            .with_retries(probes);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     }
     Ok(stream)

@@ -51,7 +51,10 @@ struct Task {
 
 impl Resolver {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Resolver { shared, tasks: HashMap::new() }
+        Resolver {
+            shared,
+            tasks: HashMap::new(),
+        }
     }
 
     /// Keeps the slot's endpoints at what these names resolve to. Must be called within a `LocalSet`; names that did not change keep
@@ -68,9 +71,22 @@ impl Resolver {
             Discovery::Static | Discovery::Eds { .. } | Discovery::OriginalDst => return,
         };
         let refresh = if refresh.is_zero() { DEFAULT_REFRESH } else { refresh };
-        let resolution = Resolution { shared: self.shared.clone(), slot: slot.clone(), names: names.clone(), refresh, one };
+        let resolution = Resolution {
+            shared: self.shared.clone(),
+            slot: slot.clone(),
+            names: names.clone(),
+            refresh,
+            one,
+        };
         let abort = tokio::task::spawn_local(resolution.run()).abort_handle();
-        self.tasks.insert(slot.name.clone(), Task { names, discovery: discovery.clone(), abort });
+        self.tasks.insert(
+            slot.name.clone(),
+            Task {
+                names,
+                discovery: discovery.clone(),
+                abort,
+            },
+        );
     }
 
     /// The cluster is gone, or has other endpoints now.
@@ -104,7 +120,11 @@ impl Resolution {
         loop {
             let failed = self.round(&mut answers, said_failure).await;
             said_failure = failed;
-            let wait = if failed { backoff.next().min(self.refresh) } else { self.refresh };
+            let wait = if failed {
+                backoff.next().min(self.refresh)
+            } else {
+                self.refresh
+            };
             if !failed {
                 backoff.reset();
             }
@@ -164,17 +184,28 @@ fn endpoint_set(old: &EndpointSet, names: &[DnsName], answers: &[Vec<SocketAddr>
         priorities[name.priority].extend(addresses.iter().map(|address| endpoint(old, name, *address)));
     }
     let addresses = |priorities: &[Vec<Arc<Endpoint>>]| -> Vec<Vec<EndpointAddress>> {
-        priorities.iter().map(|level| level.iter().map(|endpoint| endpoint.address.clone()).collect()).collect()
+        priorities
+            .iter()
+            .map(|level| level.iter().map(|endpoint| endpoint.address.clone()).collect())
+            .collect()
     };
     if addresses(&old.priorities) == addresses(&priorities) && old.generation > 0 {
         return None;
     }
-    Some(EndpointSet { generation: old.generation + 1, priorities, locality_weighted: old.locality_weighted })
+    Some(EndpointSet {
+        generation: old.generation + 1,
+        priorities,
+        locality_weighted: old.locality_weighted,
+    })
 }
 
 fn endpoint(old: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpoint> {
     let address = EndpointAddress::Socket(address);
-    let known = old.priorities.iter().flatten().find(|endpoint| endpoint.address == address);
+    let known = old
+        .priorities
+        .iter()
+        .flatten()
+        .find(|endpoint| endpoint.address == address);
     Arc::new(Endpoint {
         address_text: match &address {
             EndpointAddress::Socket(socket) => socket.to_string().into(),
@@ -230,7 +261,9 @@ mod tests {
         tokio::task::LocalSet::new()
             .run_until(async {
                 let mut resolver = Resolver::new(shared.clone());
-                let discovery = Discovery::StrictDns { refresh: Duration::from_millis(5) };
+                let discovery = Discovery::StrictDns {
+                    refresh: Duration::from_millis(5),
+                };
                 resolver.set(&slot, &discovery, vec![name("127.0.0.1", 0)]);
                 while slot.endpoints.load().priorities.is_empty() {
                     tokio::task::yield_now().await;

@@ -31,7 +31,10 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub fn new(kind: ConnectFailure, text: impl Into<Arc<str>>) -> Self {
-        ConnectError { kind, text: text.into() }
+        ConnectError {
+            kind,
+            text: text.into(),
+        }
     }
 
     pub fn is_timeout(&self) -> bool {
@@ -42,7 +45,9 @@ impl ConnectError {
         use io::ErrorKind as Kind;
         let kind = match error.kind() {
             Kind::TimedOut => ConnectFailure::Timeout,
-            Kind::AddrNotAvailable | Kind::AddrInUse | Kind::PermissionDenied | Kind::InvalidInput => ConnectFailure::Local,
+            Kind::AddrNotAvailable | Kind::AddrInUse | Kind::PermissionDenied | Kind::InvalidInput => {
+                ConnectFailure::Local
+            }
             _ if matches!(error.raw_os_error(), Some(code) if is_exhaustion(code)) => ConnectFailure::Local,
             _ => ConnectFailure::Refused,
         };
@@ -71,7 +76,9 @@ pub fn tls_reason(error: &io::Error) -> Option<String> {
 /// Out of descriptors, memory or buffers.
 pub(crate) fn is_exhaustion(code: i32) -> bool {
     use nix::errno::Errno;
-    [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM].iter().any(|errno| *errno as i32 == code)
+    [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM]
+        .iter()
+        .any(|errno| *errno as i32 == code)
 }
 
 /// `Connection refused` without Rust's ` (os error 111)`.
@@ -95,7 +102,10 @@ mod tests {
     fn failures_are_classified_and_told_as_envoy_tells_them() {
         let refused = io::Error::from_raw_os_error(nix::errno::Errno::ECONNREFUSED as i32);
         let error = ConnectError::dial(&refused);
-        assert_eq!((error.kind, &*error.text), (ConnectFailure::Refused, "delayed connect error: Connection refused"));
+        assert_eq!(
+            (error.kind, &*error.text),
+            (ConnectFailure::Refused, "delayed connect error: Connection refused")
+        );
         let full = ConnectError::dial(&io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32));
         assert_eq!(full.kind, ConnectFailure::Local);
         let tls = ConnectError::tls(&io::Error::other(rustls::Error::NoCertificatesPresented));

@@ -47,7 +47,9 @@ impl Ring {
     pub(super) fn get(&self, hash: u64, attempt: usize) -> Option<usize> {
         let at = self.0.partition_point(|(point, _)| *point < hash);
         let length = self.0.len().max(1);
-        self.0.get((at % length + attempt) % length).map(|(_, index)| *index as usize)
+        self.0
+            .get((at % length + attempt) % length)
+            .map(|(_, index)| *index as usize)
     }
 }
 
@@ -69,23 +71,49 @@ impl Maglev {
     pub(super) fn new(members: &[Arc<Endpoint>], size: u64) -> Self {
         let weights = normalized(members);
         let largest = weights.iter().copied().fold(0.0, f64::max);
-        let mut entries: Vec<(&str, Filling)> = members.iter().zip(weights).enumerate().map(|(index, (member, weight))| {
-            let key: &str = &member.address_text;
-            let offset = xxh64(key.as_bytes(), 0) % size;
-            let skip = xxh64(key.as_bytes(), 1) % (size - 1).max(1) + 1;
-            (key, Filling { index: as_index(index), offset, skip, weight, target: 0.0, next: 0 })
-        }).collect();
+        let mut entries: Vec<(&str, Filling)> = members
+            .iter()
+            .zip(weights)
+            .enumerate()
+            .map(|(index, (member, weight))| {
+                let key: &str = &member.address_text;
+                let offset = xxh64(key.as_bytes(), 0) % size;
+                let skip = xxh64(key.as_bytes(), 1) % (size - 1).max(1) + 1;
+                (
+                    key,
+                    Filling {
+                        index: as_index(index),
+                        offset,
+                        skip,
+                        weight,
+                        target: 0.0,
+                        next: 0,
+                    },
+                )
+            })
+            .collect();
         // The order of filling decides who gets a contested place, so it must not depend on the order of arrival.
         entries.sort_by_key(|(key, _)| *key);
-        Maglev(fill(entries.into_iter().map(|(_, filling)| filling).collect(), size, largest))
+        Maglev(fill(
+            entries.into_iter().map(|(_, filling)| filling).collect(),
+            size,
+            largest,
+        ))
     }
 
     pub(super) fn get(&self, hash: u64, attempt: usize) -> Option<usize> {
         // Further attempts look elsewhere in the table by a hash that differs in all bits but the last few.
-        let hash = if attempt > 0 { hash ^ (!0u64 - attempt as u64 + 1) } else { hash };
+        let hash = if attempt > 0 {
+            hash ^ (!0u64 - attempt as u64 + 1)
+        } else {
+            hash
+        };
         let size = self.0.len() as u64;
         let at = usize::try_from(hash.checked_rem(size)?).ok()?;
-        self.0.get(at).filter(|index| **index != EMPTY).map(|index| *index as usize)
+        self.0
+            .get(at)
+            .filter(|index| **index != EMPTY)
+            .map(|index| *index as usize)
     }
 }
 
@@ -127,7 +155,10 @@ impl Filling {
 
 fn normalized(members: &[Arc<Endpoint>]) -> Vec<f64> {
     let total: f64 = members.iter().map(|member| f64::from(member.weight.max(1))).sum();
-    members.iter().map(|member| f64::from(member.weight.max(1)) / total).collect()
+    members
+        .iter()
+        .map(|member| f64::from(member.weight.max(1)) / total)
+        .collect()
 }
 
 fn as_index(index: usize) -> u32 {
@@ -140,12 +171,38 @@ mod tests {
     use crate::upstream::balance::tests::endpoint;
 
     fn members(weights: &[u32]) -> Vec<Arc<Endpoint>> {
-        weights.iter().enumerate().map(|(n, weight)| endpoint(&format!("127.0.0.1:{}", 90 + n), *weight)).collect()
+        weights
+            .iter()
+            .enumerate()
+            .map(|(n, weight)| endpoint(&format!("127.0.0.1:{}", 90 + n), *weight))
+            .collect()
     }
 
     #[test]
     fn the_hash_is_xxhash64_with_seed_0() {
         assert_eq!(hash_of(b""), 0xef46_db37_51d8_e999);
+    }
+
+    /// Positions that Envoy's own tests state for six hosts and a ring of at least twelve points.
+    #[test]
+    fn ring_points_are_envoys() {
+        let expected = [
+            (833437586790550860, 94),
+            (928266305478181108, 92),
+            (1033482794131418490, 90),
+            (3551244743356806947, 95),
+            (3851675632748031481, 93),
+            (5583722120771150861, 91),
+            (6311230543546372928, 91),
+            (7700377290971790572, 93),
+            (13144177310400110813, 95),
+            (13444792449719432967, 92),
+            (15516499411664133160, 94),
+            (16117243373044804889, 90),
+        ];
+        let ring = Ring::new(&members(&[1; 6]), 12, 1024);
+        let points: Vec<(u64, u32)> = ring.0.iter().map(|(point, index)| (*point, index + 90)).collect();
+        assert_eq!(points, expected);
     }
 
     #[test]
@@ -177,13 +234,25 @@ mod tests {
         assert!(moved.count() < 200);
     }
 
+    /// The table that Envoy's own tests state for six hosts and size 7.
+    #[test]
+    fn maglev_is_envoys() {
+        let maglev = Maglev::new(&members(&[1; 6]), 7);
+        assert_eq!(maglev.0, [2, 4, 0, 1, 5, 0, 3]);
+    }
+
     #[test]
     fn maglev_fills_its_table_by_weight() {
         let members = members(&[1, 2, 1]);
         let maglev = Maglev::new(&members, 251);
         let owned = |index: u32| maglev.0.iter().filter(|owner| **owner == index).count();
         assert!(maglev.0.iter().all(|owner| *owner != EMPTY));
-        assert!((61..=64).contains(&owned(0)) && (124..=127).contains(&owned(1)), "{} {}", owned(0), owned(1));
+        assert!(
+            (61..=64).contains(&owned(0)) && (124..=127).contains(&owned(1)),
+            "{} {}",
+            owned(0),
+            owned(1)
+        );
         assert!(Maglev::new(&[], 251).get(1, 0).is_none());
     }
 

@@ -38,10 +38,18 @@ fn report_at(cluster: &Cluster, outlier: &Outlier, endpoint: &Endpoint, outcome:
     let mut failed = false;
     if verdict.local_origin != Some(true) {
         failed |= count(&stats.consecutive_5xx, verdict.server_error, outlier.consecutive_5xx);
-        failed |= count(&stats.consecutive_gateway_failure, verdict.gateway_failure, outlier.consecutive_gateway_failure);
+        failed |= count(
+            &stats.consecutive_gateway_failure,
+            verdict.gateway_failure,
+            outlier.consecutive_gateway_failure,
+        );
     }
     if let Some(bad) = verdict.local_origin {
-        failed |= count(&stats.consecutive_local_origin_failure, bad, outlier.consecutive_local_origin_failure);
+        failed |= count(
+            &stats.consecutive_local_origin_failure,
+            bad,
+            outlier.consecutive_local_origin_failure,
+        );
     }
     if failed {
         eject(cluster, outlier, endpoint, now);
@@ -57,10 +65,16 @@ fn verdict(outlier: &Outlier, outcome: Outcome) -> Verdict {
             gateway_failure: (502..=504).contains(&status),
             local_origin: local(false),
         },
-        Outcome::Success => Verdict { server_error: false, gateway_failure: false, local_origin: local(false) },
-        Outcome::ConnectFailure | Outcome::Timeout | Outcome::Reset => {
-            Verdict { server_error: true, gateway_failure: true, local_origin: local(true) }
-        }
+        Outcome::Success => Verdict {
+            server_error: false,
+            gateway_failure: false,
+            local_origin: local(false),
+        },
+        Outcome::ConnectFailure | Outcome::Timeout | Outcome::Reset => Verdict {
+            server_error: true,
+            gateway_failure: true,
+            local_origin: local(true),
+        },
     }
 }
 
@@ -94,13 +108,20 @@ fn eject(cluster: &Cluster, outlier: &Outlier, endpoint: &Endpoint, now: i64) {
     let times = ejections_in_memory(outlier, endpoint, now) + 1;
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let longest = millis(outlier.max_ejection_time).max(millis(outlier.base_ejection_time));
-    let time = millis(outlier.base_ejection_time).saturating_mul(times).min(longest).max(1);
+    let time = millis(outlier.base_ejection_time)
+        .saturating_mul(times)
+        .min(longest)
+        .max(1);
     let current = stats.ejected_until.get();
     if current > now || !stats.ejected_until.replace(current, now.saturating_add(time)) {
         return;
     }
     stats.ejections.set(times);
-    for counter in [&stats.consecutive_5xx, &stats.consecutive_gateway_failure, &stats.consecutive_local_origin_failure] {
+    for counter in [
+        &stats.consecutive_5xx,
+        &stats.consecutive_gateway_failure,
+        &stats.consecutive_local_origin_failure,
+    ] {
         counter.set(0);
     }
     cluster_stats.outlier_detection_ejections_active.inc();
@@ -138,7 +159,9 @@ pub fn publish_membership(cluster: &ClusterStats, set: &EndpointSet, now: i64) {
     cluster.membership_total.set(count(all().count()));
     cluster.membership_healthy.set(count(all().filter(healthy).count()));
     // Ended ejections are still to be settled, so they count as active here.
-    cluster.outlier_detection_ejections_active.set(count(all().filter(|e| e.stats.ejected_until.get() != 0).count()));
+    cluster
+        .outlier_detection_ejections_active
+        .set(count(all().filter(|e| e.stats.ejected_until.get() != 0).count()));
 }
 
 #[cfg(test)]
@@ -195,25 +218,37 @@ mod tests {
     #[test]
     fn at_most_the_given_share_is_ejected_but_always_one() {
         let cluster = cluster_with(crate::config::LbPolicy::RoundRobin);
-        let outlier = Outlier { max_ejection_percent: 50, ..outlier() };
+        let outlier = Outlier {
+            max_ejection_percent: 50,
+            ..outlier()
+        };
         let all: Vec<_> = (1..=3).map(|n| endpoint(&format!("10.0.0.{n}:80"), 1)).collect();
         publish_membership(&cluster.stats, &set_of(all.clone()), 0);
         for one in &all {
             (0..3).for_each(|_| report_at(&cluster, &outlier, one, Outcome::Status(500), 0));
         }
         let ejected = all.iter().filter(|one| is_ejected(one, 1)).count();
-        assert_eq!((ejected, cluster.stats.outlier_detection_ejections_overflow.get() > 0), (1, true));
+        assert_eq!(
+            (ejected, cluster.stats.outlier_detection_ejections_overflow.get() > 0),
+            (1, true)
+        );
     }
 
     #[test]
     fn failures_of_our_own_are_counted_apart_if_asked() {
         let cluster = cluster_with(crate::config::LbPolicy::RoundRobin);
-        let outlier = Outlier { split_local_origin: true, ..outlier() };
+        let outlier = Outlier {
+            split_local_origin: true,
+            ..outlier()
+        };
         let one = endpoint("10.0.0.1:80", 1);
         report_at(&cluster, &outlier, &one, Outcome::ConnectFailure, 0);
         report_at(&cluster, &outlier, &one, Outcome::Status(500), 0);
         report_at(&cluster, &outlier, &one, Outcome::ConnectFailure, 0);
-        assert!(!is_ejected(&one, 1), "an answer resets the count of failures without one");
+        assert!(
+            !is_ejected(&one, 1),
+            "an answer resets the count of failures without one"
+        );
         report_at(&cluster, &outlier, &one, Outcome::Timeout, 0);
         assert!(is_ejected(&one, 1));
     }

@@ -48,20 +48,30 @@ impl Counted {
         cluster.upstream_cx_active.inc();
         endpoint.cx_total.inc();
         endpoint.cx_active.inc();
-        Counted { cluster, endpoint, established: false, received: 0, sent: 0 }
+        Counted {
+            cluster,
+            endpoint,
+            established: false,
+            received: 0,
+            sent: 0,
+        }
     }
 
     fn received(&mut self, bytes: usize) {
         self.received += bytes as u64;
         if self.received >= LUMP {
-            self.cluster.upstream_cx_rx_bytes_total.add(std::mem::take(&mut self.received));
+            self.cluster
+                .upstream_cx_rx_bytes_total
+                .add(std::mem::take(&mut self.received));
         }
     }
 
     fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
         if self.sent >= LUMP {
-            self.cluster.upstream_cx_tx_bytes_total.add(std::mem::take(&mut self.sent));
+            self.cluster
+                .upstream_cx_tx_bytes_total
+                .add(std::mem::take(&mut self.sent));
         }
     }
 }
@@ -147,7 +157,11 @@ impl AsyncWrite for Stream {
         result
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = on_transport!(&mut this.transport, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         if let Poll::Ready(Ok(written)) = result {
@@ -182,7 +196,11 @@ impl AsyncWrite for Raw {
         on_raw!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         on_raw!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
 

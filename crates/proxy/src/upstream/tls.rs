@@ -44,14 +44,22 @@ pub(super) async fn handshake(
 /// Without secrets there is no identity to present and no root to trust: said by name, since the cause lies with whoever gives them.
 pub(super) fn waiting(tls: &UpstreamTls) -> ConnectError {
     let names: Vec<&str> = tls.secrets.iter().map(|name| &**name).collect();
-    let text = format!("TLS_error: waiting for secret {} (not received over SDS yet)", names.join(", "));
+    let text = format!(
+        "TLS_error: waiting for secret {} (not received over SDS yet)",
+        names.join(", ")
+    );
     ConnectError::new(ConnectFailure::Tls, text)
 }
 
 /// An address as name sends no SNI; identities are checked by SAN in either case.
 fn server_name(tls: &UpstreamTls, address: &EndpointAddress) -> Result<ServerName<'static>, ConnectError> {
     if let Some(sni) = &tls.sni {
-        let invalid = |_| ConnectError::new(ConnectFailure::Tls, format!("TLS_error: `{sni}` cannot be sent as server name (SNI)"));
+        let invalid = |_| {
+            ConnectError::new(
+                ConnectFailure::Tls,
+                format!("TLS_error: `{sni}` cannot be sent as server name (SNI)"),
+            )
+        };
         return ServerName::try_from(sni.to_string()).map_err(invalid);
     }
     let ip = match address {
@@ -64,7 +72,10 @@ fn server_name(tls: &UpstreamTls, address: &EndpointAddress) -> Result<ServerNam
 fn count(cluster: &Cluster, error: &std::io::Error) {
     use pki::tls::Refusal;
     cluster.stats.ssl_connection_error.inc();
-    let refusal = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()).and_then(pki::tls::refusal);
+    let refusal = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>())
+        .and_then(pki::tls::refusal);
     match refusal {
         Some(Refusal::NameMismatch { .. }) => cluster.stats.ssl_fail_verify_san.inc(),
         Some(_) => cluster.stats.ssl_fail_verify_error.inc(),
@@ -89,5 +100,8 @@ pub(crate) fn version_text(state: &CommonState) -> &'static str {
 
 /// The cipher suite by its IANA name.
 pub(crate) fn cipher_text(state: &CommonState) -> &'static str {
-    state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default()
+    state
+        .negotiated_cipher_suite()
+        .and_then(|suite| suite.suite().as_str())
+        .unwrap_or_default()
 }

@@ -37,7 +37,13 @@ mod tests {
 
     #[test]
     fn descriptors_are_shared_out() {
-        let cases = [(1024, 1, 384), (1024, 2, 192), (1_048_576, 2, 65_536), (100, 4, 64), (u64::MAX, 1, 65_536)];
+        let cases = [
+            (1024, 1, 384),
+            (1024, 2, 192),
+            (1_048_576, 2, 65_536),
+            (100, 4, 64),
+            (u64::MAX, 1, 65_536),
+        ];
         for (files, workers, expected) in cases {
             assert_eq!(share(files, workers), expected, "{files} / {workers}");
         }

@@ -38,7 +38,13 @@ fn first_at(subject: &Arc<str>, reason: &Arc<str>, now: Instant) -> Option<u64> 
         if logged.len() >= MAX_REMEMBERED {
             logged.clear();
         }
-        logged.insert(key, Entry { logged: now, suppressed: 0 });
+        logged.insert(
+            key,
+            Entry {
+                logged: now,
+                suppressed: 0,
+            },
+        );
         Some(0)
     })
 }
@@ -53,7 +59,10 @@ mod tests {
         let start = Instant::now();
         assert_eq!(first_at(&subject, &reason, start), Some(0));
         assert_eq!(first_at(&subject, &reason, start + Duration::from_secs(1)), None);
-        assert_eq!(first_at(&subject, &"timeout".into(), start + Duration::from_secs(1)), Some(0));
+        assert_eq!(
+            first_at(&subject, &"timeout".into(), start + Duration::from_secs(1)),
+            Some(0)
+        );
         assert_eq!(first_at(&subject, &reason, start + SILENCE), Some(1));
     }
 }

@@ -24,7 +24,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
     })
 }
 
-fn listener(chains: &[(&str, ChainMatch)]) -> Listener {
+pub(in crate::listener) fn listener(chains: &[(&str, ChainMatch)]) -> Listener {
     Listener {
         name: "virtualInbound".into(),
         address: "0.0.0.0:15006".parse().expect("address"),
@@ -40,7 +40,10 @@ fn listener(chains: &[(&str, ChainMatch)]) -> Listener {
             timeout: Duration::ZERO,
             continue_on_timeout: true,
         },
-        chains: chains.iter().map(|(name, matches)| chain(name, matches.clone())).collect(),
+        chains: chains
+            .iter()
+            .map(|(name, matches)| chain(name, matches.clone()))
+            .collect(),
         default_chain: None,
         access_log: Vec::new(),
         version: 0,
@@ -64,7 +67,10 @@ fn words(words: &[&str]) -> Vec<String> {
 
 /// The chains of a workload whose policy is PERMISSIVE and whose port's protocol is to be detected, beside one declared port.
 fn permissive() -> Listener {
-    let port = ChainMatch { destination_port: Some(9080), ..Default::default() };
+    let port = ChainMatch {
+        destination_port: Some(9080),
+        ..Default::default()
+    };
     let tls = |protocols: &[&str]| ChainMatch {
         transport_protocol: Some(TransportProtocol::Tls),
         application_protocols: words(protocols),
@@ -81,7 +87,13 @@ fn permissive() -> Listener {
         ("mtls-tcp", tls(&["istio-peer-exchange", "istio"])),
         ("plain-tcp", raw(&[])),
         ("foreign-tls", tls(&[])),
-        ("declared", ChainMatch { destination_port: Some(8080), ..Default::default() }),
+        (
+            "declared",
+            ChainMatch {
+                destination_port: Some(8080),
+                ..Default::default()
+            },
+        ),
         ("rest", ChainMatch::default()),
     ])
 }
@@ -106,7 +118,9 @@ fn permissive_chains_tell_mesh_plain_and_foreign_apart() {
         ("10.0.0.1:7070", true, &[], "rest"),
     ];
     for (destination, tls, protocols, expected) in cases {
-        let chosen = matcher.select(&facts(destination, None, *tls, protocols)).expect("a chain");
+        let chosen = matcher
+            .select(&facts(destination, None, *tls, protocols))
+            .expect("a chain");
         assert_eq!(&*chosen.name, *expected, "{destination} {tls} {protocols:?}");
     }
 }
@@ -121,31 +135,120 @@ fn bytes_are_waited_for_only_where_a_match_reads_them() {
 }
 
 #[test]
+fn strict_ports_are_known_as_such() {
+    let tls = |port| ChainMatch {
+        destination_port: Some(port),
+        transport_protocol: Some(TransportProtocol::Tls),
+        ..Default::default()
+    };
+    let raw = ChainMatch {
+        destination_port: Some(2),
+        ..Default::default()
+    };
+    let matcher = Matcher::new(&listener(&[("strict", tls(1)), ("tls", tls(2)), ("raw", raw)])).expect("no conflict");
+    let strict = |address: &str| matcher.is_tls_only(Some(address.parse().expect("address")));
+    assert_eq!(
+        [strict("10.0.0.1:1"), strict("10.0.0.1:2"), strict("10.0.0.1:3")],
+        [true, false, false]
+    );
+}
+
+#[test]
 fn precedence_is_envoys() {
     let net = |text: &str| -> Vec<IpNet> { vec![text.parse().expect("network")] };
     let matcher = Matcher::new(&listener(&[
-        ("exact-name", ChainMatch { server_names: words(&["a.example.com"]), ..Default::default() }),
-        ("long-wildcard", ChainMatch { server_names: words(&["*.b.example.com"]), ..Default::default() }),
-        ("short-wildcard", ChainMatch { server_names: words(&["*.example.com", "*.org"]), ..Default::default() }),
-        ("net-8", ChainMatch { prefix_ranges: net("10.0.0.0/8"), ..Default::default() }),
-        ("net-24", ChainMatch { prefix_ranges: net("10.1.2.0/24"), ..Default::default() }),
+        (
+            "exact-name",
+            ChainMatch {
+                server_names: words(&["a.example.com"]),
+                ..Default::default()
+            },
+        ),
+        (
+            "long-wildcard",
+            ChainMatch {
+                server_names: words(&["*.b.example.com"]),
+                ..Default::default()
+            },
+        ),
+        (
+            "short-wildcard",
+            ChainMatch {
+                server_names: words(&["*.example.com", "*.org"]),
+                ..Default::default()
+            },
+        ),
+        (
+            "net-8",
+            ChainMatch {
+                prefix_ranges: net("10.0.0.0/8"),
+                ..Default::default()
+            },
+        ),
+        (
+            "net-24",
+            ChainMatch {
+                prefix_ranges: net("10.1.2.0/24"),
+                ..Default::default()
+            },
+        ),
         (
             "net-24-named",
-            ChainMatch { prefix_ranges: net("10.1.3.0/24"), server_names: words(&["only.this"]), ..Default::default() },
+            ChainMatch {
+                prefix_ranges: net("10.1.3.0/24"),
+                server_names: words(&["only.this"]),
+                ..Default::default()
+            },
         ),
-        ("local", ChainMatch { source_type: SourceType::SameIpOrLoopback, ..Default::default() }),
-        ("source-net", ChainMatch { source_prefix_ranges: net("10.9.0.0/16"), ..Default::default() }),
+        (
+            "local",
+            ChainMatch {
+                source_type: SourceType::SameIpOrLoopback,
+                ..Default::default()
+            },
+        ),
+        (
+            "source-net",
+            ChainMatch {
+                source_prefix_ranges: net("10.9.0.0/16"),
+                ..Default::default()
+            },
+        ),
         (
             "source-port",
-            ChainMatch { source_prefix_ranges: net("10.9.0.0/16"), source_ports: vec![1234], ..Default::default() },
+            ChainMatch {
+                source_prefix_ranges: net("10.9.0.0/16"),
+                source_ports: vec![1234],
+                ..Default::default()
+            },
         ),
     ]))
     .expect("no conflict");
     let cases: &[(&str, &str, Option<&str>, Option<&str>)] = &[
-        ("192.168.0.1:443", "10.9.9.9:1", Some("a.example.com"), Some("exact-name")),
-        ("192.168.0.1:443", "10.9.9.9:1", Some("x.b.example.com"), Some("long-wildcard")),
-        ("192.168.0.1:443", "10.9.9.9:1", Some("x.y.b.example.com"), Some("long-wildcard")),
-        ("192.168.0.1:443", "10.9.9.9:1", Some("b.example.com"), Some("short-wildcard")),
+        (
+            "192.168.0.1:443",
+            "10.9.9.9:1",
+            Some("a.example.com"),
+            Some("exact-name"),
+        ),
+        (
+            "192.168.0.1:443",
+            "10.9.9.9:1",
+            Some("x.b.example.com"),
+            Some("long-wildcard"),
+        ),
+        (
+            "192.168.0.1:443",
+            "10.9.9.9:1",
+            Some("x.y.b.example.com"),
+            Some("long-wildcard"),
+        ),
+        (
+            "192.168.0.1:443",
+            "10.9.9.9:1",
+            Some("b.example.com"),
+            Some("short-wildcard"),
+        ),
         ("192.168.0.1:443", "10.9.9.9:1", Some("x.org"), Some("short-wildcard")),
         ("192.168.0.1:443", "10.9.9.9:1", Some(".org"), Some("source-net")),
         ("192.168.0.1:443", "10.9.9.9:1", None, Some("source-net")),
@@ -169,20 +272,39 @@ fn precedence_is_envoys() {
 #[test]
 fn a_port_of_its_own_hides_the_chains_for_all_ports_but_not_the_default() {
     let mut listener = listener(&[
-        ("tls", ChainMatch { destination_port: Some(1), transport_protocol: Some(TransportProtocol::Tls), ..Default::default() }),
+        (
+            "tls",
+            ChainMatch {
+                destination_port: Some(1),
+                transport_protocol: Some(TransportProtocol::Tls),
+                ..Default::default()
+            },
+        ),
         ("any", ChainMatch::default()),
     ]);
     listener.default_chain = Some(chain("default", ChainMatch::default()));
     let matcher = Matcher::new(&listener).expect("no conflict");
-    let chosen = |address: &str| matcher.select(&facts(address, None, false, &[])).map(|chain| chain.name.to_string());
+    let chosen = |address: &str| {
+        matcher
+            .select(&facts(address, None, false, &[]))
+            .map(|chain| chain.name.to_string())
+    };
     assert_eq!(chosen("10.0.0.1:1").as_deref(), Some("default"));
     assert_eq!(chosen("10.0.0.1:2").as_deref(), Some("any"));
 }
 
 #[test]
 fn equal_matches_are_a_conflict_with_both_names() {
-    let named = ChainMatch { server_names: words(&["a", "b"]), ..Default::default() };
-    let other = ChainMatch { server_names: words(&["b"]), ..Default::default() };
-    let conflict = Matcher::new(&listener(&[("one", named), ("two", other)])).err().expect("a conflict");
+    let named = ChainMatch {
+        server_names: words(&["a", "b"]),
+        ..Default::default()
+    };
+    let other = ChainMatch {
+        server_names: words(&["b"]),
+        ..Default::default()
+    };
+    let conflict = Matcher::new(&listener(&[("one", named), ("two", other)]))
+        .err()
+        .expect("a conflict");
     assert_eq!((&*conflict.first, &*conflict.second), ("one", "two"));
 }

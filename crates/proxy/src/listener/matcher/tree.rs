@@ -15,12 +15,16 @@ impl<T> Default for Prefixes<T> {
 impl<T: Default> Prefixes<T> {
     fn entry(&mut self, prefix: Option<IpNet>) -> &mut T {
         let prefix = prefix.map(|net| net.trunc());
-        let position = self.0.iter().position(|(known, _)| *known == prefix).unwrap_or_else(|| {
-            let length = |net: &Option<IpNet>| net.map_or(-1, |net| i16::from(net.prefix_len()));
-            let at = self.0.partition_point(|(known, _)| length(known) >= length(&prefix));
-            self.0.insert(at, (prefix, T::default()));
-            at
-        });
+        let position = self
+            .0
+            .iter()
+            .position(|(known, _)| *known == prefix)
+            .unwrap_or_else(|| {
+                let length = |net: &Option<IpNet>| net.map_or(-1, |net| i16::from(net.prefix_len()));
+                let at = self.0.partition_point(|(known, _)| length(known) >= length(&prefix));
+                self.0.insert(at, (prefix, T::default()));
+                at
+            });
         &mut self.0[position].1
     }
 
@@ -69,8 +73,14 @@ impl Names {
         each(&names, |name| match name {
             None | Some("" | "*") => self.any.get_or_insert_default().insert(matches, chain),
             Some(name) => {
-                let key = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
-                self.named.entry(key.to_ascii_lowercase().into()).or_default().insert(matches, chain)
+                let key = name
+                    .strip_prefix('*')
+                    .filter(|rest| rest.starts_with('.'))
+                    .unwrap_or(name);
+                self.named
+                    .entry(key.to_ascii_lowercase().into())
+                    .or_default()
+                    .insert(matches, chain)
             }
         })
     }
@@ -84,7 +94,10 @@ impl Names {
         if self.named.is_empty() {
             return None;
         }
-        let wildcards = name.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &name[at..]);
+        let wildcards = name
+            .match_indices('.')
+            .filter(|(at, _)| *at > 0)
+            .map(|(at, _)| &name[at..]);
         // An SNI that begins with a dot must not be taken for a wildcard entry.
         let exact = Some(name).filter(|name| !name.starts_with('.'));
         exact.into_iter().chain(wildcards).find_map(|key| self.named.get(key))
@@ -131,7 +144,10 @@ impl Protocols {
 
     /// The client's order of protocols decides, not that of the chains.
     fn select(&self, facts: &ConnectionFacts) -> Option<usize> {
-        let named = facts.application_protocols.iter().find_map(|protocol| self.named.get(protocol.as_str()));
+        let named = facts
+            .application_protocols
+            .iter()
+            .find_map(|protocol| self.named.get(protocol.as_str()));
         named.or(self.any.as_ref())?.select(facts)
     }
 }
@@ -164,7 +180,9 @@ struct Sources(Prefixes<SourcePorts>);
 
 impl Sources {
     fn insert(&mut self, matches: &ChainMatch, chain: usize) -> Result<(), usize> {
-        each(&matches.source_prefix_ranges, |net| self.0.entry(net).insert(matches, chain))
+        each(&matches.source_prefix_ranges, |net| {
+            self.0.entry(net).insert(matches, chain)
+        })
     }
 
     fn select(&self, facts: &ConnectionFacts) -> Option<usize> {
@@ -191,6 +209,9 @@ impl SourcePorts {
     }
 
     fn select(&self, facts: &ConnectionFacts) -> Option<usize> {
-        facts.source.and_then(|address| self.exact.get(&address.port()).copied()).or(self.any)
+        facts
+            .source
+            .and_then(|address| self.exact.get(&address.port()).copied())
+            .or(self.any)
     }
 }

@@ -25,7 +25,10 @@ async fn both_directions_end_one_after_the_other() {
     drop(downstream);
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.expect("read");
-    assert_eq!((question.as_slice(), answer.as_slice()), (b"question".as_slice(), b"a longer answer".as_slice()));
+    assert_eq!(
+        (question.as_slice(), answer.as_slice()),
+        (b"question".as_slice(), b"a longer answer".as_slice())
+    );
     assert!(matches!(ended, Ended::Both));
     assert_eq!(last, Moved { received: 8, sent: 15 });
 }
@@ -56,7 +59,13 @@ async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
     let ((mut client, mut downstream), (mut upstream, mut server)) = ends(64);
     let started = Instant::now();
     let buffers = Buffers::default();
-    let copy = both(&buffers, &mut downstream, &mut upstream, Some(Duration::from_secs(60)), |_| {});
+    let copy = both(
+        &buffers,
+        &mut downstream,
+        &mut upstream,
+        Some(Duration::from_secs(60)),
+        |_| {},
+    );
     let script = async {
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(50)).await;
@@ -73,7 +82,9 @@ async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
 async fn bytes_are_reported_while_the_connection_lasts() {
     let ((mut client, mut downstream), (mut upstream, mut server)) = ends(64);
     let (buffers, mut reports) = (Buffers::default(), Vec::new());
-    let copy = both(&buffers, &mut downstream, &mut upstream, None, |moved| reports.push(moved.received));
+    let copy = both(&buffers, &mut downstream, &mut upstream, None, |moved| {
+        reports.push(moved.received)
+    });
     let script = async {
         client.write_all(b"abc").await.expect("written");
         server.read_u8().await.expect("read");

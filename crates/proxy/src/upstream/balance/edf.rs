@@ -19,9 +19,15 @@ impl Edf {
     /// `weights` are positive. The first deadlines are drawn at random, so that workers do not all begin with the same endpoint.
     pub(super) fn new(weights: impl Iterator<Item = f64>) -> Self {
         let weights: Vec<f64> = weights.collect();
-        let first = |(index, weight): (usize, &f64)| Entry { due: fastrand::f64() / weight, index };
+        let first = |(index, weight): (usize, &f64)| Entry {
+            due: fastrand::f64() / weight,
+            index,
+        };
         let heap = weights.iter().enumerate().map(first).collect();
-        Edf { weights, heap: RefCell::new(heap) }
+        Edf {
+            weights,
+            heap: RefCell::new(heap),
+        }
     }
 
     /// The entry whose turn it is. `weigh` may change its weight for the next turn (it is given index and configured weight).
@@ -40,7 +46,10 @@ impl Edf {
 impl Ord for Entry {
     /// `BinaryHeap` is a max-heap: the earliest is the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.due.total_cmp(&self.due).then_with(|| other.index.cmp(&self.index))
+        other
+            .due
+            .total_cmp(&self.due)
+            .then_with(|| other.index.cmp(&self.index))
     }
 }
 

@@ -58,7 +58,10 @@ impl Levels {
         if let Some(last) = cumulative.last_mut() {
             *last = 100;
         }
-        Levels { levels: used, cumulative }
+        Levels {
+            levels: used,
+            cumulative,
+        }
     }
 
     /// A pool, by the load of its level and then by its weight. Hash-based policies keep a client on its level by using its hash.
@@ -77,7 +80,12 @@ impl Levels {
 
     /// Every endpoint that may be picked at all, beginning anywhere.
     pub(super) fn all_from(&self, start: usize) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let all: Vec<&Arc<Endpoint>> = self.levels.iter().flat_map(|level| &level.pools).flat_map(Pool::members).collect();
+        let all: Vec<&Arc<Endpoint>> = self
+            .levels
+            .iter()
+            .flat_map(|level| &level.pools)
+            .flat_map(Pool::members)
+            .collect();
         let length = all.len().max(1);
         (0..all.len()).map(move |step| all[(start % length + step) % length])
     }
@@ -85,10 +93,17 @@ impl Levels {
 
 /// Percent of the load per level: each takes what it can carry, in order; if all together cannot carry everything, in proportion.
 fn loads(health: &[f64]) -> Vec<u32> {
-    let capacity: Vec<u32> = health.iter().map(|h| ((h * OVERPROVISIONING).min(100.0)) as u32).collect();
+    let capacity: Vec<u32> = health
+        .iter()
+        .map(|h| ((h * OVERPROVISIONING).min(100.0)) as u32)
+        .collect();
     let total = capacity.iter().sum::<u32>().min(100);
     if total == 0 {
-        return health.iter().enumerate().map(|(level, _)| if level == 0 { 100 } else { 0 }).collect();
+        return health
+            .iter()
+            .enumerate()
+            .map(|(level, _)| if level == 0 { 100 } else { 0 })
+            .collect();
     }
     let mut left = 100;
     let mut loads: Vec<u32> = capacity
@@ -125,7 +140,11 @@ impl Members {
     /// Percent of healthy endpoints among those that are meant to serve.
     fn health(&self) -> f64 {
         let serving = self.healthy.len() + self.unhealthy.len();
-        if serving == 0 { 0.0 } else { self.healthy.len() as f64 * 100.0 / serving as f64 }
+        if serving == 0 {
+            0.0
+        } else {
+            self.healthy.len() as f64 * 100.0 / serving as f64
+        }
     }
 
     fn usable(mut self, panic: bool, nothing: bool) -> Vec<Arc<Endpoint>> {
@@ -144,24 +163,38 @@ impl Members {
 impl Level {
     fn new(cluster: &Cluster, usable: Vec<Arc<Endpoint>>, by_locality: bool) -> Self {
         if !by_locality {
-            return Level { pools: vec![Pool::new(cluster.lb, usable)], weights: None };
+            return Level {
+                pools: vec![Pool::new(cluster.lb, usable)],
+                weights: None,
+            };
         }
         let mut groups: Vec<(f64, Vec<Arc<Endpoint>>)> = Vec::new();
         for endpoint in usable {
-            match groups.iter_mut().find(|(_, group)| group[0].locality == endpoint.locality) {
+            match groups
+                .iter_mut()
+                .find(|(_, group)| group[0].locality == endpoint.locality)
+            {
                 Some((_, group)) => group.push(endpoint),
                 // A locality without weight gets nothing, as in Envoy.
-                None if endpoint.locality_weight > 0 => groups.push((f64::from(endpoint.locality_weight), vec![endpoint])),
+                None if endpoint.locality_weight > 0 => {
+                    groups.push((f64::from(endpoint.locality_weight), vec![endpoint]))
+                }
                 None => {}
             }
         }
         let weights = (groups.len() > 1).then(|| Edf::new(groups.iter().map(|(weight, _)| *weight)));
-        let pools = groups.into_iter().map(|(_, group)| Pool::new(cluster.lb, group)).collect();
+        let pools = groups
+            .into_iter()
+            .map(|(_, group)| Pool::new(cluster.lb, group))
+            .collect();
         Level { pools, weights }
     }
 
     fn choose(&self) -> Option<&Pool> {
-        let index = self.weights.as_ref().map_or(0, |weights| weights.next(|_, weight| weight));
+        let index = self
+            .weights
+            .as_ref()
+            .map_or(0, |weights| weights.next(|_, weight| weight));
         self.pools.get(index)
     }
 }

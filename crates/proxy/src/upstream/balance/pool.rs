@@ -17,11 +17,20 @@ enum Strategy {
     Turns(Cell<usize>),
     Weighted(Edf),
     Random,
-    LeastRequest { choices: u32 },
+    LeastRequest {
+        choices: u32,
+    },
     /// Least request with unequal weights: turns whose weight shrinks with the requests in progress.
     WeightedLeastRequest(Edf),
-    Ring { min_size: u64, max_size: u64, ring: OnceCell<Ring> },
-    Maglev { size: u64, table: OnceCell<Maglev> },
+    Ring {
+        min_size: u64,
+        max_size: u64,
+        ring: OnceCell<Ring>,
+    },
+    Maglev {
+        size: u64,
+        table: OnceCell<Maglev>,
+    },
 }
 
 impl Pool {
@@ -33,10 +42,19 @@ impl Pool {
             LbPolicy::RoundRobin if !equal => Strategy::Weighted(edf()),
             LbPolicy::RoundRobin | LbPolicy::Provided => Strategy::Turns(Cell::new(fastrand::usize(..))),
             LbPolicy::LeastRequest { .. } if !equal => Strategy::WeightedLeastRequest(edf()),
-            LbPolicy::LeastRequest { choices } => Strategy::LeastRequest { choices: choices.max(2) },
+            LbPolicy::LeastRequest { choices } => Strategy::LeastRequest {
+                choices: choices.max(2),
+            },
             LbPolicy::Random => Strategy::Random,
-            LbPolicy::RingHash { min_size, max_size } => Strategy::Ring { min_size, max_size, ring: OnceCell::new() },
-            LbPolicy::Maglev { table_size } => Strategy::Maglev { size: table_size, table: OnceCell::new() },
+            LbPolicy::RingHash { min_size, max_size } => Strategy::Ring {
+                min_size,
+                max_size,
+                ring: OnceCell::new(),
+            },
+            LbPolicy::Maglev { table_size } => Strategy::Maglev {
+                size: table_size,
+                table: OnceCell::new(),
+            },
         };
         Pool { members, strategy }
     }
@@ -57,12 +75,16 @@ impl Pool {
             Strategy::Random => fastrand::usize(..self.members.len().max(1)),
             Strategy::LeastRequest { choices } => self.least_of(*choices),
             Strategy::WeightedLeastRequest(edf) => edf.next(|index, weight| weight / (self.load(index) + 1) as f64),
-            Strategy::Ring { min_size, max_size, ring } => {
-                ring.get_or_init(|| Ring::new(&self.members, *min_size, *max_size)).get(hash, attempt)?
-            }
-            Strategy::Maglev { size, table } => {
-                table.get_or_init(|| Maglev::new(&self.members, *size)).get(hash, attempt)?
-            }
+            Strategy::Ring {
+                min_size,
+                max_size,
+                ring,
+            } => ring
+                .get_or_init(|| Ring::new(&self.members, *min_size, *max_size))
+                .get(hash, attempt)?,
+            Strategy::Maglev { size, table } => table
+                .get_or_init(|| Maglev::new(&self.members, *size))
+                .get(hash, attempt)?,
         };
         self.members.get(index)
     }
@@ -71,11 +93,17 @@ impl Pool {
         let draw = || fastrand::usize(..self.members.len().max(1));
         (1..choices).fold(draw(), |best, _| {
             let other = draw();
-            if self.load(other) < self.load(best) { other } else { best }
+            if self.load(other) < self.load(best) {
+                other
+            } else {
+                best
+            }
         })
     }
 
     fn load(&self, index: usize) -> i64 {
-        self.members.get(index).map_or(0, |member| member.stats.rq_active.get().max(0))
+        self.members
+            .get(index)
+            .map_or(0, |member| member.stats.rq_active.get().max(0))
     }
 }

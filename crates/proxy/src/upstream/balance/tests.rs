@@ -17,8 +17,16 @@ pub(in crate::upstream) fn cluster_with(lb: LbPolicy) -> Cluster {
             max_requests_per_connection: 0,
             max_concurrent_streams: 100,
         },
-        transports: Transports { matches: Vec::new(), default: Transport::Plain },
-        breakers: CircuitBreakers { max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 3 },
+        transports: Transports {
+            matches: Vec::new(),
+            default: Transport::Plain,
+        },
+        breakers: CircuitBreakers {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+        },
         outlier: None,
         panic_threshold: 50.0,
         source: None,
@@ -51,15 +59,35 @@ fn shaped(address: &str, shape: Shape) -> Arc<Endpoint> {
 }
 
 pub(in crate::upstream) fn endpoint(address: &str, weight: u32) -> Arc<Endpoint> {
-    shaped(address, Shape { weight, health: Health::Healthy, locality: "", locality_weight: 0 })
+    shaped(
+        address,
+        Shape {
+            weight,
+            health: Health::Healthy,
+            locality: "",
+            locality_weight: 0,
+        },
+    )
 }
 
 fn with_health(address: &str, health: Health) -> Arc<Endpoint> {
-    shaped(address, Shape { weight: 1, health, locality: "", locality_weight: 0 })
+    shaped(
+        address,
+        Shape {
+            weight: 1,
+            health,
+            locality: "",
+            locality_weight: 0,
+        },
+    )
 }
 
 pub(in crate::upstream) fn set_of(endpoints: Vec<Arc<Endpoint>>) -> EndpointSet {
-    EndpointSet { generation: 1, priorities: vec![endpoints], locality_weighted: false }
+    EndpointSet {
+        generation: 1,
+        priorities: vec![endpoints],
+        locality_weighted: false,
+    }
 }
 
 struct Rig {
@@ -73,17 +101,25 @@ impl Rig {
         let slot = crate::config::Slots::default().cluster("test");
         publish_membership(&cluster.stats, &set, 0);
         slot.endpoints.store(Arc::new(set));
-        Rig { cluster: Arc::new(cluster), slot, balancers: Balancers::default() }
+        Rig {
+            cluster: Arc::new(cluster),
+            slot,
+            balancers: Balancers::default(),
+        }
     }
 
     fn pick(&self, cx: &PickContext<'_>) -> Result<String, PickError> {
-        self.balancers.pick(&self.cluster, &self.slot, cx).map(|pick| pick.endpoint.address_text.to_string())
+        self.balancers
+            .pick(&self.cluster, &self.slot, cx)
+            .map(|pick| pick.endpoint.address_text.to_string())
     }
 
     fn counts(&self, picks: usize) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..picks {
-            *counts.entry(self.pick(&PickContext::default()).expect("an endpoint")).or_default() += 1;
+            *counts
+                .entry(self.pick(&PickContext::default()).expect("an endpoint"))
+                .or_default() += 1;
         }
         counts
     }
@@ -93,7 +129,10 @@ const ALL: [LbPolicy; 5] = [
     LbPolicy::RoundRobin,
     LbPolicy::LeastRequest { choices: 2 },
     LbPolicy::Random,
-    LbPolicy::RingHash { min_size: 64, max_size: 1024 },
+    LbPolicy::RingHash {
+        min_size: 64,
+        max_size: 1024,
+    },
     LbPolicy::Maglev { table_size: 251 },
 ];
 
@@ -103,14 +142,23 @@ fn addresses(n: usize) -> Vec<String> {
 
 #[test]
 fn turns_are_even_and_weights_are_respected() {
-    let equal = Rig::new(cluster_with(LbPolicy::RoundRobin), set_of(addresses(3).iter().map(|a| endpoint(a, 7)).collect()));
+    let equal = Rig::new(
+        cluster_with(LbPolicy::RoundRobin),
+        set_of(addresses(3).iter().map(|a| endpoint(a, 7)).collect()),
+    );
     assert!(equal.counts(300).values().all(|count| *count == 100));
     fastrand::seed(7);
     for _ in 0..50 {
         let weights: Vec<u32> = (0..fastrand::usize(1..8)).map(|_| fastrand::u32(1..20)).collect();
         let total: u32 = weights.iter().sum();
         let names = addresses(weights.len());
-        let set = set_of(names.iter().zip(&weights).map(|(name, weight)| endpoint(name, *weight)).collect());
+        let set = set_of(
+            names
+                .iter()
+                .zip(&weights)
+                .map(|(name, weight)| endpoint(name, *weight))
+                .collect(),
+        );
         let rig = Rig::new(cluster_with(LbPolicy::RoundRobin), set);
         let counts = rig.counts(10 * total as usize);
         for (name, weight) in names.iter().zip(&weights) {
@@ -131,7 +179,11 @@ fn no_pick_outside_the_set_and_the_avoided_are_avoided() {
             for _ in 0..100 {
                 assert!(names.contains(&rig.pick(&PickContext::default()).expect("an endpoint")));
                 let avoid: Vec<_> = members.iter().filter(|_| fastrand::bool()).cloned().collect();
-                let cx = PickContext { avoid: &avoid, avoid_attempts: 2, ..Default::default() };
+                let cx = PickContext {
+                    avoid: &avoid,
+                    avoid_attempts: 2,
+                    ..Default::default()
+                };
                 let picked = rig.pick(&cx).expect("an endpoint");
                 let avoided = avoid.iter().any(|endpoint| *endpoint.address_text == *picked);
                 assert!(!avoided || avoid.len() == n, "{policy:?}: {picked} of {n}");
@@ -142,11 +194,26 @@ fn no_pick_outside_the_set_and_the_avoided_are_avoided() {
 
 #[test]
 fn equal_hashes_meet_the_same_endpoint() {
-    for policy in [LbPolicy::RingHash { min_size: 1024, max_size: 8192 }, LbPolicy::Maglev { table_size: 65537 }] {
-        let rig = Rig::new(cluster_with(policy), set_of(addresses(5).iter().map(|a| endpoint(a, 1)).collect()));
-        let other = Rig::new(cluster_with(policy), set_of(addresses(5).iter().map(|a| endpoint(a, 1)).collect()));
+    for policy in [
+        LbPolicy::RingHash {
+            min_size: 1024,
+            max_size: 8192,
+        },
+        LbPolicy::Maglev { table_size: 65537 },
+    ] {
+        let rig = Rig::new(
+            cluster_with(policy),
+            set_of(addresses(5).iter().map(|a| endpoint(a, 1)).collect()),
+        );
+        let other = Rig::new(
+            cluster_with(policy),
+            set_of(addresses(5).iter().map(|a| endpoint(a, 1)).collect()),
+        );
         for hash in 0..50u64 {
-            let cx = PickContext { hash: Some(super::super::hash::hash_of(&hash.to_be_bytes())), ..Default::default() };
+            let cx = PickContext {
+                hash: Some(super::super::hash::hash_of(&hash.to_be_bytes())),
+                ..Default::default()
+            };
             assert_eq!(rig.pick(&cx), other.pick(&cx));
         }
     }
@@ -156,7 +223,10 @@ fn equal_hashes_meet_the_same_endpoint() {
 fn the_busy_one_of_two_is_left_alone() {
     let (busy, free) = (endpoint("10.0.0.1:80", 1), endpoint("10.0.0.2:80", 1));
     busy.stats.rq_active.set(50);
-    let rig = Rig::new(cluster_with(LbPolicy::LeastRequest { choices: 2 }), set_of(vec![busy.clone(), free]));
+    let rig = Rig::new(
+        cluster_with(LbPolicy::LeastRequest { choices: 2 }),
+        set_of(vec![busy.clone(), free]),
+    );
     let counts = rig.counts(1000);
     // Only when both draws hit the busy one.
     assert!(counts["10.0.0.1:80"] < 350, "{counts:?}");
@@ -164,8 +234,14 @@ fn the_busy_one_of_two_is_left_alone() {
 
 #[test]
 fn draining_endpoints_serve_only_when_nothing_else_is_left() {
-    let (healthy, draining) = (with_health("10.0.0.1:80", Health::Healthy), with_health("10.0.0.2:80", Health::Draining));
-    let rig = Rig::new(cluster_with(LbPolicy::RoundRobin), set_of(vec![healthy, draining.clone()]));
+    let (healthy, draining) = (
+        with_health("10.0.0.1:80", Health::Healthy),
+        with_health("10.0.0.2:80", Health::Draining),
+    );
+    let rig = Rig::new(
+        cluster_with(LbPolicy::RoundRobin),
+        set_of(vec![healthy, draining.clone()]),
+    );
     assert_eq!(rig.counts(10).len(), 1);
     let sick = with_health("10.0.0.3:80", Health::Unhealthy);
     let last = Rig::new(cluster_with(LbPolicy::RoundRobin), set_of(vec![draining, sick]));
@@ -175,17 +251,35 @@ fn draining_endpoints_serve_only_when_nothing_else_is_left() {
 #[test]
 fn below_the_panic_threshold_all_are_used() {
     let set = |healthy: usize| {
-        let health = |i| if i < healthy { Health::Healthy } else { Health::Unhealthy };
-        set_of(addresses(10).iter().enumerate().map(|(i, a)| with_health(a, health(i))).collect())
+        let health = |i| {
+            if i < healthy {
+                Health::Healthy
+            } else {
+                Health::Unhealthy
+            }
+        };
+        set_of(
+            addresses(10)
+                .iter()
+                .enumerate()
+                .map(|(i, a)| with_health(a, health(i)))
+                .collect(),
+        )
     };
     assert_eq!(Rig::new(cluster_with(LbPolicy::RoundRobin), set(6)).counts(60).len(), 6);
-    assert_eq!(Rig::new(cluster_with(LbPolicy::RoundRobin), set(4)).counts(60).len(), 10);
+    assert_eq!(
+        Rig::new(cluster_with(LbPolicy::RoundRobin), set(4)).counts(60).len(),
+        10
+    );
     let mut never = cluster_with(LbPolicy::RoundRobin);
     never.panic_threshold = 0.0;
     assert_eq!(Rig::new(never, set(4)).counts(60).len(), 4);
     let mut never = cluster_with(LbPolicy::RoundRobin);
     never.panic_threshold = 0.0;
-    assert_eq!(Rig::new(never, set(0)).pick(&PickContext::default()), Err(PickError::NoHealthy));
+    assert_eq!(
+        Rig::new(never, set(0)).pick(&PickContext::default()),
+        Err(PickError::NoHealthy)
+    );
 }
 
 #[test]
@@ -193,7 +287,11 @@ fn the_next_priority_takes_what_the_first_cannot() {
     let low = |n: usize, health| with_health(&format!("10.0.0.{n}:80"), health);
     let first = vec![low(1, Health::Healthy), low(2, Health::Unhealthy)];
     let second = vec![low(3, Health::Healthy)];
-    let set = EndpointSet { generation: 1, priorities: vec![first, second], locality_weighted: false };
+    let set = EndpointSet {
+        generation: 1,
+        priorities: vec![first, second],
+        locality_weighted: false,
+    };
     let counts = Rig::new(cluster_with(LbPolicy::RoundRobin), set).counts(2000);
     assert!((1300..1500).contains(&counts["10.0.0.1:80"]), "{counts:?}");
     assert!(!counts.contains_key("10.0.0.2:80"));
@@ -202,10 +300,22 @@ fn the_next_priority_takes_what_the_first_cannot() {
 #[test]
 fn localities_share_by_their_weight_not_by_their_size() {
     let at = |n: usize, locality, locality_weight| {
-        shaped(&format!("10.0.0.{n}:80"), Shape { weight: 1, health: Health::Healthy, locality, locality_weight })
+        shaped(
+            &format!("10.0.0.{n}:80"),
+            Shape {
+                weight: 1,
+                health: Health::Healthy,
+                locality,
+                locality_weight,
+            },
+        )
     };
     let members = vec![at(1, "a", 3), at(2, "b", 1), at(3, "b", 1), at(4, "c", 0)];
-    let set = EndpointSet { generation: 1, priorities: vec![members], locality_weighted: true };
+    let set = EndpointSet {
+        generation: 1,
+        priorities: vec![members],
+        locality_weighted: true,
+    };
     let counts = Rig::new(cluster_with(LbPolicy::RoundRobin), set).counts(400);
     assert!((298..=302).contains(&counts["10.0.0.1:80"]), "{counts:?}");
     assert!(!counts.contains_key("10.0.0.4:80"));
@@ -242,9 +352,19 @@ fn the_original_destination_is_its_own_endpoint() {
     let mut cluster = cluster_with(LbPolicy::Provided);
     cluster.discovery = Discovery::OriginalDst;
     let rig = Rig::new(cluster, EndpointSet::default());
-    let to = PickContext { original_dst: Some("10.1.1.1:5432".parse().expect("address")), ..Default::default() };
+    let to = PickContext {
+        original_dst: Some("10.1.1.1:5432".parse().expect("address")),
+        ..Default::default()
+    };
     assert_eq!(rig.pick(&to).as_deref(), Ok("10.1.1.1:5432"));
-    let (one, two) = (rig.balancers.pick(&rig.cluster, &rig.slot, &to), rig.balancers.pick(&rig.cluster, &rig.slot, &to));
-    assert!(one.ok().zip(two.ok()).is_some_and(|(one, two)| Arc::ptr_eq(&one.endpoint, &two.endpoint)));
+    let (one, two) = (
+        rig.balancers.pick(&rig.cluster, &rig.slot, &to),
+        rig.balancers.pick(&rig.cluster, &rig.slot, &to),
+    );
+    assert!(
+        one.ok()
+            .zip(two.ok())
+            .is_some_and(|(one, two)| Arc::ptr_eq(&one.endpoint, &two.endpoint))
+    );
     assert_eq!(rig.pick(&PickContext::default()), Err(PickError::NoDestination));
 }

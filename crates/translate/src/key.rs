@@ -27,9 +27,11 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
         }
         (ResourceType::Listener, ProxyKind::Sidecar) => {
             key.inbound();
+            key.http_10();
             key.source_labels();
         }
         (ResourceType::Listener, ProxyKind::Router) => {
+            key.http_10();
             key.source_labels();
             key.gateways();
         }
@@ -81,6 +83,12 @@ impl<'s, 'a> Key<'s, 'a> {
         }
         let rest = crate::authn::peer_mode(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
         self.add("rest", format_args!("{rest:?}"));
+    }
+
+    fn http_10(&mut self) {
+        if crate::listener::accepts_http_10(self.scope.proxy) {
+            self.add("http", "1.0");
+        }
     }
 
     /// The values of the labels that routing rules ask for.

@@ -38,6 +38,8 @@ mod tls;
 mod visibility;
 
 #[cfg(test)]
+mod envoy_tests;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod sharing_tests;

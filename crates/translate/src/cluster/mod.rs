@@ -6,6 +6,8 @@ mod policy;
 mod protocol;
 mod reserved;
 mod security;
+#[cfg(test)]
+mod tests;
 
 use model::mesh::{Resolution, Service};
 

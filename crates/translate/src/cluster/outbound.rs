@@ -131,18 +131,13 @@ fn discover(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Clust
     Some(())
 }
 
-/// Endpoints are names, resolved by the proxy and part of the cluster itself.
-#[expect(
-    deprecated,
-    reason = "the extension that replaces the two fields changes what users and tools see as the type"
-)]
+/// Endpoints are names, resolved by the proxy and part of the cluster itself. How often is left to the proxy: the fields that
+/// would say so (`dnsRefreshRate`) are deprecated in Envoy.
 fn dns(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, limit: usize) {
     let mut endpoints = target.endpoints(scope);
     endpoints.truncate(limit);
     cluster.load_assignment = Some(endpoint::assignment(scope.snapshot, target, &endpoints));
     cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
-    cluster.dns_refresh_rate = pb::duration(scope.snapshot.mesh.dns_refresh_rate);
-    cluster.respect_dns_ttl = true;
 }
 
 fn no_endpoint(target: &Target<'_>) -> TranslateError {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use model::kinds::mesh_config::NormalizationType;
+use model::mesh::Proxy;
 
 use crate::pb::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
@@ -24,7 +25,7 @@ const SERVER_NAME: &str = "istio-envoy";
 /// Where routes come from.
 pub(super) enum Routes {
     Named(String),
-    Inline(route::RouteConfiguration),
+    Inline(Box<route::RouteConfiguration>),
 }
 
 /// Which traffic a connection manager handles.
@@ -49,7 +50,7 @@ pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes:
                 config_source: Some(pb::ads()),
                 route_config_name: name,
             }),
-            Routes::Inline(configuration) => RouteSpecifier::RouteConfig(configuration),
+            Routes::Inline(configuration) => RouteSpecifier::RouteConfig(*configuration),
         }),
         http_filters: filters(),
         access_log: access_log::of(&scope.snapshot.mesh),
@@ -112,8 +113,13 @@ fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType) {
     manager.path_with_escaped_slashes_action = escaped.into();
 }
 
+/// The node's metadata asks for HTTP/1.0.
+pub(crate) fn accepts_http_10(proxy: &Proxy) -> bool {
+    proxy.metadata.get("HTTP10").is_some_and(|value| value == "1")
+}
+
 fn http1(manager: &mut HttpConnectionManager, scope: &Scope<'_>, side: Side) {
-    let http_10 = scope.proxy.metadata.get("HTTP10").is_some_and(|value| value == "1");
+    let http_10 = accepts_http_10(scope.proxy);
     if side == Side::HttpProxy || http_10 {
         manager.http_protocol_options = Some(core::Http1ProtocolOptions {
             allow_absolute_url: (side == Side::HttpProxy).then(|| pb::bool(true)).flatten(),

@@ -65,7 +65,7 @@ fn port_chains(scope: &Scope<'_>, inbound: &InboundPort<'_>, by_port: bool) -> V
     let entries = chains::entries(inbound.protocol, inbound.mode);
     let chain = |entry: &Entry| {
         let filter = if entry.http {
-            let routes = Routes::Inline(route::inbound::configuration(inbound));
+            let routes = Routes::Inline(Box::new(route::inbound::configuration(inbound)));
             hcm::filter(
                 scope,
                 Side::Inbound,
@@ -86,7 +86,7 @@ fn other_ports(scope: &Scope<'_>) -> Vec<listener::FilterChain> {
     let mode = peer_mode(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
     let chain = |entry: &Entry| {
         let (name, filter) = if entry.http {
-            let routes = Routes::Inline(route::inbound::passthrough());
+            let routes = Routes::Inline(Box::new(route::inbound::passthrough()));
             let filter = hcm::filter(scope, Side::Inbound, names::INBOUND_PASSTHROUGH.to_owned(), routes);
             ("virtualInbound-catchall-http", filter)
         } else {

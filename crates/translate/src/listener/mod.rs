@@ -11,6 +11,8 @@ mod hcm;
 mod inbound;
 mod outbound;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +22,7 @@ use model::mesh::{InterceptionMode, Protocol, Resolution, Service, ServicePort};
 use crate::pb::{self, core, listener};
 use crate::scope::{Scope, VisibleService};
 use crate::{Notes, Resource, TranslateError, names};
+pub(crate) use hcm::accepts_http_10;
 
 /// Where clients find the HTTP proxy when the mesh names no port.
 const HTTP_PROXY_PORT: u16 = 15002;

@@ -16,6 +16,8 @@ mod redirect;
 mod retry;
 mod rules;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use model::mesh::Host;
 

@@ -220,7 +220,7 @@ impl<'a> Owners<'a> {
     /// Every host, in a stable order.
     fn hosts(&self) -> Vec<(&Host, &'a Config<VirtualService>)> {
         let mut hosts: Vec<_> = self.exact.iter().map(|(host, object)| (host, *object)).collect();
-        hosts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        hosts.sort_by_key(|(host, _)| *host);
         hosts.extend(self.wildcard.iter().map(|(host, object)| (host, *object)));
         hosts
     }

@@ -1,6 +1,6 @@
 //! The application of the end-to-end tests: answers with what it received, or misbehaves as the path asks.
 //!
-//! `mesh-echo NAME VERSION HTTP_PORT [TCP_PORT]` binds on `MELTEMI_BIND_ADDRESS`. HTTP/1.1 and HTTP/2 without TLS on one port; gRPC is
+//! `mesh-echo NAME VERSION HTTP_PORT[,HTTP_PORT] [TCP_PORT]` binds on `MELTEMI_BIND_ADDRESS`. HTTP/1.1 and HTTP/2 without TLS; gRPC is
 //! spoken by hand, so that its frames and trailers are exactly what the tests want.
 
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ struct App {
 async fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [name, version, http, rest @ ..] = words.as_slice() else {
-        anyhow::bail!("usage: mesh-echo NAME VERSION HTTP_PORT [TCP_PORT]");
+        anyhow::bail!("usage: mesh-echo NAME VERSION HTTP_PORT[,HTTP_PORT] [TCP_PORT]");
     };
     let address = std::env::var("MELTEMI_BIND_ADDRESS").unwrap_or_else(|_| "0.0.0.0".into());
     let app = Arc::new(App { name: name.clone(), version: version.clone(), seen: Mutex::default() });
@@ -46,13 +46,28 @@ async fn main() -> anyhow::Result<()> {
         let listener = TcpListener::bind((address.as_str(), port.parse()?)).await?;
         tokio::spawn(serve_lines(listener, app.clone()));
     }
-    let listener = TcpListener::bind((address.as_str(), http.parse()?)).await?;
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for port in http.split(',') {
+        let listener = TcpListener::bind((address.as_str(), port.parse()?)).await?;
+        servers.spawn(serve_http(listener, app.clone(), stopping.clone()));
+    }
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    end.recv().await;
+    stop.send(true)?;
+    servers.join_all().await;
+    Ok(())
+}
+
+async fn serve_http(listener: TcpListener, app: Arc<App>, mut stopping: tokio::sync::watch::Receiver<bool>) {
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
-            _ = end.recv() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => continue,
+            },
+            _ = stopping.changed() => break,
         };
         let app = app.clone();
         let service = service_fn(move |request| answer(app.clone(), request));
@@ -65,7 +80,6 @@ async fn main() -> anyhow::Result<()> {
     }
     drop(listener);
     let _ = tokio::time::timeout(Duration::from_secs(10), graceful.shutdown()).await;
-    Ok(())
 }
 
 /// Answers each line with the version before it.

@@ -81,11 +81,12 @@ impl Admin {
     /// whoever watches the drain must not prolong it.
     pub async fn active_connections(&self) -> Result<Option<u64>, AdminError> {
         let stats = self.stats(r"^listener\..*\.downstream_cx_active$").await?;
+        let counts = |name: &str| name.starts_with("listener.") && name.ends_with(".downstream_cx_active");
         let traffic = stats
             .iter()
             .filter(|(name, _)| is_traffic(name))
             .map(|(_, value)| value);
-        Ok((!stats.is_empty()).then(|| traffic.sum()))
+        Ok(stats.keys().any(|name| counts(name)).then(|| traffic.sum()))
     }
 }
 

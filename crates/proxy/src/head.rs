@@ -83,7 +83,7 @@ impl Headers {
         self.get(name)?.to_str().ok()
     }
 
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Value> + use<'a, 'n> {
         self.entries.iter().filter(move |(n, _)| n.as_str() == name).map(|(_, value)| value)
     }
 

@@ -16,6 +16,7 @@ mod request_headers;
 mod retry;
 pub(crate) mod routing;
 mod serve;
+mod sniff;
 mod upgrade;
 
 pub use local_reply::LocalReply;

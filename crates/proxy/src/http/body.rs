@@ -105,10 +105,6 @@ impl RequestSource {
         self.0.counter.borrow().as_ref().map_or(0, |counter| counter.messages)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.state.get() == SourceState::Ended && self.0.bytes.get() == 0
-    }
-
     /// Whether another attempt would see the whole body: nothing was read that is not kept.
     pub(super) fn can_replay(&self) -> bool {
         self.0.state.get() != SourceState::Failed && (self.0.kept.borrow().is_some() || self.0.bytes.get() == 0)

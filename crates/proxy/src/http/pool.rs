@@ -241,7 +241,7 @@ impl Host {
         }
         let (stream, info) = self.dial(cluster).await?;
         let handshake = http1::Builder::new().max_buf_size(64 * 1024).handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|error| AcquireError::Connect(ConnectError::new(ConnectFailure::Protocol, error.to_string())))?;
+        let (sender, connection) = handshake.map_err(|error| AcquireError::Connect(ConnectError::new(ConnectFailure::Refused, error.to_string())))?;
         let open = Open::new(self, &cluster.stats.upstream_cx_http1_total);
         tokio::task::spawn_local(async move {
             let _open = open;
@@ -303,7 +303,7 @@ impl Host {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(stream))
             .await;
-        let (sender, connection) = handshake.map_err(|error| AcquireError::Connect(ConnectError::new(ConnectFailure::Protocol, error.to_string())))?;
+        let (sender, connection) = handshake.map_err(|error| AcquireError::Connect(ConnectError::new(ConnectFailure::Refused, error.to_string())))?;
         let open = Open::new(self, &cluster.stats.upstream_cx_http2_total);
         tokio::task::spawn_local(async move {
             let _open = open;

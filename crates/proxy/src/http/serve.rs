@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::body::ResponseBody;
 use super::codec::LocalExecutor;
 use super::exchange::{Connection, serve_request};
+use super::sniff::Sniffed;
 use crate::config::{Codec, HttpConnectionManager};
 use crate::connection::ConnectionInfo;
 use crate::listener::Downstream;
@@ -27,7 +28,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Streams a client may open at once, where the listener allows more: what one connection can cost is bounded.
 const MAX_STREAMS: u32 = 1000;
-const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Serves a connection until it ends: by the client, by a timeout, or by a drain.
 pub async fn serve(
@@ -40,7 +40,7 @@ pub async fn serve(
     let stats = manager.stats.clone();
     stats.downstream_cx_total.inc();
     let _open = crate::stats::Held::new(&stats.downstream_cx_active);
-    let mut stream = stream;
+    let mut stream = Sniffed::new(stream);
     let Some(http2) = speaks_http2(&manager, &info, &mut stream).await else { return };
     let connection = Rc::new(Connection { worker, manager: manager.clone(), info });
     let activity = Rc::new(Activity::default());
@@ -81,18 +81,13 @@ pub async fn serve(
 }
 
 /// Which protocol: by configuration, by ALPN, else by the first bytes. `None`: the client left before it said anything.
-async fn speaks_http2(manager: &HttpConnectionManager, info: &ConnectionInfo, stream: &mut Downstream) -> Option<bool> {
+async fn speaks_http2(manager: &HttpConnectionManager, info: &ConnectionInfo, stream: &mut Sniffed) -> Option<bool> {
     match (manager.codec, info.tls.as_ref().and_then(|tls| tls.alpn.as_deref())) {
         (Codec::Http1, _) => Some(false),
         (Codec::Http2, _) => Some(true),
         (Codec::Auto, Some(alpn)) if alpn == b"h2" || alpn == b"istio-h2" => Some(true),
         (Codec::Auto, Some(alpn)) if alpn.starts_with(b"http/1") || alpn.starts_with(b"istio-http/1") => Some(false),
-        (Codec::Auto, _) => {
-            let wait = idle_limit(manager);
-            let first = tokio::time::timeout(wait, stream.first_bytes(PREFACE.len(), |seen| !PREFACE.starts_with(seen))).await;
-            let seen = first.ok()?.ok()?;
-            (!seen.is_empty()).then(|| seen.starts_with(PREFACE))
-        }
+        (Codec::Auto, _) => tokio::time::timeout(idle_limit(manager), stream.speaks_http2()).await.ok()?.ok()?,
     }
 }
 

@@ -2,40 +2,63 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::addresses::Subnet;
 
-/// Held for as long as the mesh runs.
+/// Held for as long as the mesh runs; its file goes with it.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    path: PathBuf,
 }
 
 impl Lock {
     /// Locks `path` and leaves `text` in it; the error is the text of whoever holds it.
     fn take(path: &Path, text: &str) -> Result<Self, LockError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                return Err(LockError::Held(holder.trim().to_owned()));
+        loop {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)
+                .map_err(LockError::Io)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = file.read_to_string(&mut holder);
+                    return Err(LockError::Held(holder.trim().to_owned()));
+                }
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+            // Whoever held it before may have removed the file between our opening and our locking it.
+            let same = file
+                .metadata()
+                .ok()
+                .zip(path.metadata().ok())
+                .is_some_and(|(a, b)| a.ino() == b.ino());
+            if same {
+                file.set_len(0)
+                    .and_then(|()| file.rewind())
+                    .and_then(|()| file.write_all(text.as_bytes()))
+                    .map_err(LockError::Io)?;
+                return Ok(Lock {
+                    _file: file,
+                    path: path.to_owned(),
+                });
+            }
         }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(text.as_bytes()))
-            .map_err(LockError::Io)?;
-        Ok(Lock { _file: file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -21,12 +21,15 @@ pub(crate) struct Follower {
     read: HashMap<PathBuf, u64>,
 }
 
-/// The last lines of a log, without escape sequences.
-pub(crate) fn tail(path: &Path, lines: usize) -> Vec<String> {
-    let read = || -> io::Result<Vec<u8>> {
+/// The last lines of a log after `from`, without escape sequences. `from` moves to the log's end.
+pub(crate) fn tail(path: &Path, from: &mut u64, lines: usize) -> Vec<String> {
+    let mut read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        // A log that is shorter than it was has been begun anew.
+        let start = if *from > length { 0 } else { *from };
+        *from = length;
+        file.seek(SeekFrom::Start(start.max(length.saturating_sub(TAIL))))?;
         let mut text = Vec::new();
         file.take(TAIL).read_to_end(&mut text)?;
         Ok(text)
@@ -113,8 +116,10 @@ mod tests {
         assert_eq!(pump(), "[web-1.app] one\n[web-1.app] [31mtwo[0m\n");
         fs::write(&path, "one\n\u{1b}[31mtwo\u{1b}[0m\nthree\n").unwrap();
         assert_eq!(pump(), "[web-1.app] three\n");
-        assert_eq!(tail(&path, 2), ["[31mtwo[0m", "three"]);
-        assert!(tail(&dir.join("none.log"), 2).is_empty());
+        let mut from = 0;
+        assert_eq!(tail(&path, &mut from, 2), ["[31mtwo[0m", "three"]);
+        assert!(tail(&path, &mut from, 2).is_empty(), "nothing has come since");
+        assert!(tail(&dir.join("none.log"), &mut from, 2).is_empty());
 
         File::options()
             .write(true)

@@ -18,13 +18,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
-use crate::addresses::AddressPool;
+use crate::addresses::{AddressPool, PodAddresses};
 use crate::control::{Call, Reply, Request};
 use crate::control_plane::{self, Component};
 use crate::controller::{Action, WorkloadKey, step};
 use crate::desired::Desired;
 use crate::logs::{self, Follower};
-use crate::pod::{Event, Identity, Order, Pod, Role, What, World};
+use crate::pod::{Event, Identity, Order, Pod, Role, What, World, agent};
 use crate::source::Source;
 use crate::state::{RegistryFiles, make_dir, write_atomic};
 use crate::supervise::{State, Stop};
@@ -60,8 +60,12 @@ pub(crate) struct Mesh {
     announcement: Announcement,
     view: View,
     follower: Option<Follower>,
-    /// Messages about the directory that have been shown.
+    /// Where the logs of components stood when they last ended.
+    plane_logs: BTreeMap<Component, u64>,
+    /// Messages about the directory that have been shown and still hold.
     said: BTreeSet<String>,
+    /// Messages about pods that have been shown.
+    complaints: BTreeSet<String>,
     began: Instant,
     /// `mesh.json` as last written.
     published: String,
@@ -86,7 +90,9 @@ impl Mesh {
             plane_stop: watch::channel(Stop::Run).0,
             announcement: Announcement::default(),
             view: View::new(verbose),
+            plane_logs: BTreeMap::new(),
             said: BTreeSet::new(),
+            complaints: BTreeSet::new(),
             began,
             published: String::new(),
         }
@@ -141,14 +147,16 @@ impl Mesh {
             let wanted = self.world.desired.borrow().wanted(&self.restarts);
             let seen: Vec<_> = self.pods.iter().map(Record::seen).collect();
             let actions = step(&wanted, &seen);
-            if actions.is_empty() {
-                break;
-            }
+            let mut done = 0;
             for action in actions {
-                match action {
-                    Action::Create(key) => self.create(&key, &wanted[&key].revision),
-                    Action::Stop(uid) => self.stop(&uid),
-                }
+                done += match action {
+                    Action::Create(key) => usize::from(self.create(&key, &wanted[&key].revision)),
+                    Action::Stop(uid) => usize::from(self.stop(&uid)),
+                };
+            }
+            // What could not be done now is tried again after the next event.
+            if done == 0 {
+                break;
             }
         }
         self.publish();
@@ -186,21 +194,22 @@ impl Mesh {
         self.said = messages.into_iter().collect();
     }
 
-    fn create(&mut self, key: &WorkloadKey, revision: &str) {
+    /// False if it cannot be done.
+    fn create(&mut self, key: &WorkloadKey, revision: &str) -> bool {
         let Some(addresses) = self.pool.allot() else {
             let subnet = self.world.settings.subnet;
             self.say_once(format!(
                 "error: no address is left in {subnet} for {}; give a larger one with --subnet",
                 key.name
             ));
-            return;
+            return false;
         };
         let Some(workload) = self.world.desired.borrow().workloads.get(key).cloned() else {
-            return;
+            return false;
         };
         let role = Role::of(&workload);
         let addresses = if role == Role::Bare {
-            crate::addresses::PodAddresses {
+            PodAddresses {
                 app: addresses.pod,
                 ..addresses
             }
@@ -227,16 +236,18 @@ impl Mesh {
         self.tasks.spawn_local(pod.clone().run(receiver));
         self.tell_waiters(key, &format!("{} is starting", pod.identity.name));
         self.pods.push(Record::new(pod, orders, SystemTime::now()));
+        true
     }
 
-    fn stop(&mut self, uid: &str) {
+    fn stop(&mut self, uid: &str) -> bool {
         let Some(record) = self.pods.iter_mut().find(|record| record.uid() == uid) else {
-            return;
+            return false;
         };
         record.terminating = true;
         record.orders.send_replace(Order::Leave);
         let (key, text) = (record.key().clone(), format!("{} is draining", record.name()));
         self.tell_waiters(&key, &text);
+        true
     }
 
     fn on_pod(&mut self, event: Event) {
@@ -281,14 +292,15 @@ impl Mesh {
             State::Unhealthy(why) => self.view.say(&format!("{title}: {why}; it is restarted")),
             State::Ended { exit, restart: None } if exit.success() => {}
             State::Ended { exit, restart } => {
-                let text = announce::ended(
-                    &title,
-                    *exit,
-                    *restart,
-                    &logs::tail(&log, TAIL_LINES),
-                    &log,
-                    record.bind_hint(),
-                );
+                let mut tail = logs::tail(&log, &mut record.container(container).log_read, TAIL_LINES);
+                // The same last words again and again would only push other news away.
+                if record.container(container).last_words == tail {
+                    tail.clear();
+                } else {
+                    record.container(container).last_words.clone_from(&tail);
+                }
+                let hint = record.bind_hint().filter(|_| container != agent::NAME);
+                let text = announce::ended(&title, *exit, *restart, &tail, &log, hint);
                 self.view.say(&text);
                 self.tell_waiters(&key, &text);
             }
@@ -310,7 +322,7 @@ impl Mesh {
             control_plane::Event::Process(component, State::Ended { exit, restart }) => {
                 self.up.remove(&component);
                 let log = self.world.layout.log(component.name(), component.container());
-                let tail = logs::tail(&log, TAIL_LINES);
+                let tail = logs::tail(&log, self.plane_logs.entry(component).or_default(), TAIL_LINES);
                 self.view
                     .say(&announce::ended(component.name(), exit, restart, &tail, &log, None));
             }
@@ -382,9 +394,9 @@ impl Mesh {
     }
 
     fn say_once(&mut self, text: String) {
-        if !self.said.contains(&text) {
+        if !self.complaints.contains(&text) {
             self.view.say(&text);
-            self.said.insert(text);
+            self.complaints.insert(text);
         }
     }
 

@@ -95,7 +95,6 @@ impl Layout {
     pub(crate) fn remove(&self) {
         self.remove_secrets();
         let _ = fs::remove_dir_all(self.logs());
-        let _ = fs::remove_file(self.lock());
         let _ = fs::remove_dir(&self.root);
     }
 

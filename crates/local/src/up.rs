@@ -37,8 +37,8 @@ pub(crate) fn run(flags: Up) -> Result<(), String> {
     let settings = settings(&flags, directory)?;
     let layout = Layout::new(state_root(&flags, &settings.directory)?);
     layout.create()?;
-    let _directory = lock::take_directory(&layout.lock(), &settings.directory)?;
-    let _subnet = lock::take_subnet(&std::env::temp_dir(), settings.subnet, &settings.directory)?;
+    let directory = lock::take_directory(&layout.lock(), &settings.directory)?;
+    let subnet = lock::take_subnet(&std::env::temp_dir(), settings.subnet, &settings.directory)?;
     layout
         .prepare()
         .map_err(|error| format!("state directory {}: {error}", layout.root().display()))?;
@@ -53,6 +53,7 @@ pub(crate) fn run(flags: Up) -> Result<(), String> {
     let outcome = LocalSet::new().block_on(&runtime, serve(&flags, settings, layout.clone(), watchdog.clone()));
     // Threads that read files may be left waiting.
     runtime.shutdown_background();
+    drop((directory, subnet));
     layout.remove();
     watchdog.farewell();
     outcome

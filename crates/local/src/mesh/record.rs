@@ -31,6 +31,10 @@ pub(super) struct Container {
     pub(super) ready: bool,
     pub(super) restarts: u32,
     pub(super) status: Status,
+    /// What it last said at its end.
+    pub(super) last_words: Vec<String>,
+    /// Where its log stood then.
+    pub(super) log_read: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

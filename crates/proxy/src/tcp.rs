@@ -50,7 +50,7 @@ pub async fn proxy(
         return session.failed(Flags::NO_CLUSTER, "cluster_not_found");
     };
     session.record.upstream.cluster = Some(cluster.clone());
-    let Some((mut upstream, endpoint)) = connect(&worker, &proxy, &slot, &cluster, &mut session).await else {
+    let Some((mut upstream, endpoint)) = Box::pin(connect(&worker, &proxy, &slot, &cluster, &mut session)).await else {
         return;
     };
     let _request = Request::new(&cluster, &endpoint);

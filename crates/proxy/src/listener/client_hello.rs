@@ -52,21 +52,18 @@ pub fn peek(bytes: &[u8]) -> Peeked {
 
 /// Content type, version 3.x, length, ClientHello: `None` while the bytes agree and are too few.
 fn begins_like_tls(bytes: &[u8]) -> Option<bool> {
-    let expected = |index: usize, fits: fn(u8) -> bool| bytes.get(index).copied().map(fits);
-    let checks: [(usize, fn(u8) -> bool); 4] = [
-        (0, |b| b == CONTENT_HANDSHAKE),
-        (1, |b| b == 3),
-        (2, |b| b <= 4),
-        (RECORD_HEADER, |b| b == CLIENT_HELLO),
-    ];
-    for (index, fits) in checks {
-        match expected(index, fits) {
-            Some(true) => {}
-            Some(false) => return Some(false),
-            None => return None,
-        }
+    let fits = |index: usize, byte: u8| match index {
+        0 => byte == CONTENT_HANDSHAKE,
+        1 => byte == 3,
+        2 => byte <= 4,
+        RECORD_HEADER => byte == CLIENT_HELLO,
+        _ => true, // length
+    };
+    let mut beginning = bytes.iter().take(RECORD_HEADER + 1).enumerate();
+    if !beginning.all(|(index, byte)| fits(index, *byte)) {
+        return Some(false);
     }
-    Some(true)
+    (bytes.len() > RECORD_HEADER).then_some(true)
 }
 
 enum Handshake {

@@ -214,7 +214,8 @@ async fn serve(
     let stream = match &chain.transport {
         DownstreamTransport::Plain => Downstream::Plain(stream),
         DownstreamTransport::Tls(tls) => {
-            let Some(secured) = handshake::accept(&compiled.listener, &chain, tls, stream, ends.remote).await else {
+            let Some(secured) = Box::pin(handshake::accept(&compiled.listener, &chain, tls, stream, ends.remote)).await
+            else {
                 return;
             };
             info.tls = Some(secured.info);
@@ -223,9 +224,10 @@ async fn serve(
         }
     };
     let info = Rc::new(info);
+    // Each phase is a box of its own: the task of an idle connection must not be as large as the largest phase of any.
     match &chain.filter {
-        NetworkFilter::Http(manager) => http::serve(worker, manager.clone(), stream, info, drain).await,
-        NetworkFilter::Tcp(proxy) => tcp::proxy(worker, proxy.clone(), stream, info, drain).await,
+        NetworkFilter::Http(manager) => Box::pin(http::serve(worker, manager.clone(), stream, info, drain)).await,
+        NetworkFilter::Tcp(proxy) => Box::pin(tcp::proxy(worker, proxy.clone(), stream, info, drain)).await,
     }
 }
 

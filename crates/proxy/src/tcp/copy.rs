@@ -69,16 +69,17 @@ enum Fault {
 }
 
 /// Copies until the end. `report` gets the sums, now and then and at the end.
-pub(super) async fn both<D, U>(
+pub(super) async fn both<D, U, R>(
     buffers: &Buffers,
     downstream: &mut D,
     upstream: &mut U,
     idle: Option<Duration>,
-    mut report: impl FnMut(Moved),
+    mut report: R,
 ) -> Ended
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
+    R: FnMut(Moved),
 {
     let (mut up, mut down) = (Half::new(), Half::new());
     let mut clock = std::pin::pin!(Clock::new(idle));

@@ -10,13 +10,16 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Failures remembered per worker; beyond, the memory starts afresh.
 const MAX_REMEMBERED: usize = 1024;
 
+/// Subject and reason.
+type Key = (Arc<str>, Arc<str>);
+
 struct Entry {
     logged: Instant,
     suppressed: u64,
 }
 
 thread_local! {
-    static LOGGED: RefCell<HashMap<(Arc<str>, Arc<str>), Entry>> = RefCell::default();
+    static LOGGED: RefCell<HashMap<Key, Entry>> = RefCell::default();
 }
 
 /// Whether this `reason` about this `subject` is to be logged now: how many like it were not since the last time, or `None`.

@@ -73,8 +73,12 @@ impl Place<'_> {
             object: None,
             file: Some(self.file.to_owned()),
             line: self.lines.line(field),
-            field: field.to_owned(),
-            text: format!("MeshConfig: {text}"),
+            field: if field.is_empty() {
+                "MeshConfig".to_owned()
+            } else {
+                format!("MeshConfig.{field}")
+            },
+            text,
             way_out: way_out.to_owned(),
         }
     }
@@ -183,7 +187,7 @@ mod tests {
         assert_eq!(config.default_config.drain_duration, Duration::from_secs(5));
         assert_eq!(config.default_config.proxy_admin_port, 15000);
         assert!(config.enable_auto_mtls);
-        assert!(messages.is_empty(), "{messages:?}");
+        assert!(!messages.iter().any(Message::is_error), "{messages:?}");
         assert_eq!(read_text("").0, Some(MeshConfig::default()));
     }
 
@@ -193,11 +197,11 @@ mod tests {
             ("a: [", "mesh.yaml:1: "),
             (
                 "connectTimeout: fast\n",
-                "mesh.yaml:1: connectTimeout: MeshConfig: \"fast\" is not a duration",
+                "mesh.yaml:1: MeshConfig.connectTimeout: \"fast\" is not a duration",
             ),
             (
                 "\nproxyHttpPort: 99999\n",
-                "mesh.yaml:2: proxyHttpPort: MeshConfig: 99999 is no port number",
+                "mesh.yaml:2: MeshConfig.proxyHttpPort: 99999 is no port number",
             ),
             (
                 "accesLogFile: x\n",

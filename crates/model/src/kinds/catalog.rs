@@ -129,6 +129,10 @@ pub fn read<T: Kind>(object: &Value) -> Result<Read<T>, WrongValue> {
     let mut findings = Vec::new();
     let value = match T::shape() {
         Some(shape) => {
+            if let Some(path) = shape.misplaced_list(root, value) {
+                let message = "invalid type: sequence, expected a map".to_owned();
+                return Err(WrongValue { path, message });
+            }
             shape.inspect(root, value, &mut findings);
             shape.normalize(value)
         }
@@ -290,9 +294,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::new("DestinationRule", NETWORKING, ALL_THREE).checked(check::<DestinationRule>),
     Entry::new("Gateway", NETWORKING, ALL_THREE).checked(check::<Gateway>),
     Entry::new("ServiceEntry", NETWORKING, ALL_THREE).checked(check::<ServiceEntry>),
-    Entry::new("WorkloadEntry", NETWORKING, ALL_THREE)
-        .checked(check::<WorkloadEntry>)
-        .later(),
+    Entry::new("WorkloadEntry", NETWORKING, ALL_THREE).checked(check::<WorkloadEntry>),
     Entry::new("WorkloadGroup", NETWORKING, ALL_THREE)
         .checked(check::<WorkloadGroup>)
         .later(),

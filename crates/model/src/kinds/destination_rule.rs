@@ -84,6 +84,7 @@ pub struct LoadBalancerSettings {
     pub simple: Option<SimpleLb>,
     pub consistent_hash: Option<ConsistentHashLb>,
     pub locality_lb_setting: Option<LocalityLbSetting>,
+    pub zone_aware_lb_setting: Option<ZoneAwareLbSetting>,
     /// Deprecated form of `warmup.duration`.
     #[serde(deserialize_with = "duration::option")]
     pub warmup_duration_secs: Option<Duration>,
@@ -162,6 +163,16 @@ pub struct LocalityLbSetting {
     pub failover: Vec<LocalityFailover>,
     pub failover_priority: Vec<String>,
     pub enabled: Option<bool>,
+}
+
+/// Also in MeshConfig.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ZoneAwareLbSetting {
+    pub enabled: Option<bool>,
+    pub failover: Vec<LocalityFailover>,
+    pub failover_priority: Vec<String>,
+    pub min_cluster_size: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -21,7 +21,7 @@ pub use proxy::{
 
 use super::{
     ClientTlsSettings, H2UpgradePolicy, HttpRetry, LocalityLbSetting, OutboundTrafficPolicy, TcpKeepalive, TlsProtocol,
-    duration,
+    TrafficPolicy, ZoneAwareLbSetting, duration,
 };
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,6 +62,8 @@ pub struct MeshConfig {
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
     pub locality_lb_setting: LocalityLbSetting,
+    pub zone_aware_lb_setting: Option<ZoneAwareLbSetting>,
+    pub default_traffic_policy: Option<TrafficPolicy>,
     #[serde(deserialize_with = "duration::required")]
     pub dns_refresh_rate: Duration,
     #[serde(rename = "h2UpgradePolicy")]
@@ -73,7 +75,7 @@ pub struct MeshConfig {
     pub ca: Option<Ca>,
     pub thrift_config: Option<Value>,
     pub service_settings: Vec<ServiceSettings>,
-    pub service_scope_configs: Vec<Value>,
+    pub service_scope_configs: Vec<ServiceScopeConfigs>,
     pub enable_prometheus_merge: bool,
     pub verify_certificate_at_client: Option<bool>,
     pub extension_providers: Vec<ExtensionProvider>,
@@ -85,13 +87,19 @@ pub struct MeshConfig {
     pub mesh_mtls: TlsConfig,
     pub tls_defaults: TlsConfig,
 
-    // What only 1.1 had.
+    // What only 1.1 and its next successors had.
+    pub mixer_address: String,
     pub mixer_check_server: String,
     pub mixer_report_server: String,
     pub disable_policy_checks: bool,
     pub policy_check_fail_open: bool,
     pub sidecar_to_telemetry_session_affinity: bool,
     pub enable_client_side_policy_check: bool,
+    pub disable_mixer_http_reports: bool,
+    pub disable_report_batch: bool,
+    pub report_batch_max_entries: u32,
+    #[serde(deserialize_with = "duration::option")]
+    pub report_batch_max_time: Option<Duration>,
     pub auth_policy: MeshAuthPolicy,
     #[serde(deserialize_with = "duration::option")]
     pub rds_refresh_delay: Option<Duration>,
@@ -139,6 +147,8 @@ impl Default for MeshConfig {
                 enabled: Some(true),
                 ..LocalityLbSetting::default()
             },
+            zone_aware_lb_setting: None,
+            default_traffic_policy: None,
             dns_refresh_rate: Duration::from_secs(60),
             h2_upgrade_policy: H2UpgradePolicy::Default,
             inbound_cluster_stat_name: String::new(),
@@ -157,6 +167,11 @@ impl Default for MeshConfig {
             default_http_retry_policy: None,
             mesh_mtls: TlsConfig::default(),
             tls_defaults: TlsConfig::default(),
+            mixer_address: String::new(),
+            disable_mixer_http_reports: false,
+            disable_report_batch: false,
+            report_batch_max_entries: 0,
+            report_batch_max_time: None,
             mixer_check_server: String::new(),
             mixer_report_server: String::new(),
             disable_policy_checks: true,
@@ -250,6 +265,22 @@ pub struct ServiceSettings {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSettingsBody {
     pub cluster_local: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceScopeConfigs {
+    pub services_selector: Option<LabelSelector>,
+    pub namespace_selector: Option<LabelSelector>,
+    pub scope: ServiceScope,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceScope {
+    #[default]
+    Local,
+    Global,
 }
 
 /// Kubernetes' selector with expressions.

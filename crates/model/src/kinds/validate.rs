@@ -71,3 +71,6 @@ impl Issues {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub(super) struct Index {
     subsets: HashMap<Host, BTreeSet<String>>,
     /// `namespace/name`.
     gateways: BTreeSet<String>,
+    virtual_services: BTreeSet<String>,
 }
 
 impl Index {
@@ -33,11 +34,8 @@ impl Index {
             services: BTreeMap::new(),
             wildcards: Vec::new(),
             subsets: HashMap::new(),
-            gateways: store
-                .list("Gateway")
-                .iter()
-                .map(|o| format!("{}/{}", o.namespace, o.name))
-                .collect(),
+            gateways: names(store, "Gateway"),
+            virtual_services: names(store, "VirtualService"),
         };
         index.add_services(store);
         index.add_entries(store);
@@ -115,6 +113,10 @@ impl Index {
             .collect()
     }
 
+    pub(super) fn has_virtual_service(&self, namespace: &str, name: &str) -> bool {
+        self.virtual_services.contains(&format!("{namespace}/{name}"))
+    }
+
     /// `reference` as written in an object of that namespace.
     pub(super) fn has_gateway(&self, reference: &str, namespace: &str) -> bool {
         if let Some((in_namespace, name)) = reference.split_once('/') {
@@ -168,4 +170,12 @@ impl Index {
             None => "add the Service, or a ServiceEntry for a host outside the mesh".to_owned(),
         }
     }
+}
+
+fn names(store: &Store, kind: &str) -> BTreeSet<String> {
+    store
+        .list(kind)
+        .iter()
+        .map(|object| format!("{}/{}", object.namespace, object.name))
+        .collect()
 }

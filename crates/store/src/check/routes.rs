@@ -34,6 +34,27 @@ pub(super) fn check(index: &Index, object: &Object, service: &VirtualService, me
                 messages,
             );
         }
+        if let Some(delegate) = &rule.delegate {
+            let namespace = if delegate.namespace.is_empty() {
+                &*object.namespace
+            } else {
+                &delegate.namespace
+            };
+            if !index.has_virtual_service(namespace, &delegate.name) {
+                let text = format!(
+                    "there is no VirtualService {namespace}/{}: the rule does nothing",
+                    delegate.name
+                );
+                let way_out = "add it (without hosts), or correct the name".to_owned();
+                messages.warn(
+                    object,
+                    "missing-delegate",
+                    &format!("{path}.delegate.name"),
+                    text,
+                    way_out,
+                );
+            }
+        }
         for (m, condition) in rule.match_.iter().enumerate() {
             for (k, gateway) in condition.gateways.iter().enumerate() {
                 gateway_reference(

@@ -85,6 +85,14 @@ fn references_are_held_against_what_there_is() {
 }
 
 #[test]
+fn a_delegate_must_be_there() {
+    let root = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, namespace: shop}\nspec: {hosts: [reviews], http: [{delegate: {name: d}}]}\n";
+    let delegate = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: d, namespace: shop}\nspec: {http: [{route: [{destination: {host: reviews}}]}]}\n";
+    assert!(said(root)[0].starts_with("missing-delegate"), "{:?}", said(root));
+    assert_eq!(said(&format!("{root}{delegate}")), Vec::<String>::new());
+}
+
+#[test]
 fn the_second_virtual_service_for_a_host_is_told() {
     let mut two = route("{host: reviews}");
     two.push_str("---\n");

@@ -216,6 +216,8 @@ pub(crate) fn way_out_of(message: &str) -> &'static str {
         "write the number without quotes"
     } else if message.contains("expected a sequence") {
         "write a list: each item on a line of its own, after \"- \""
+    } else if message.contains("expected a map") {
+        "write key: value, without \"- \""
     } else if message.contains("expected a boolean") {
         "write true or false"
     } else {

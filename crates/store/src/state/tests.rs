@@ -254,8 +254,9 @@ spec:
   http:
   - route:
     - destination: {host: a.b}
-    delegate:
-      name: x
+    mirror:
+      host: a.b
+      port: {name: x, number: 80}
     timeot: 5s
 ---
 apiVersion: security.istio.io/v1
@@ -267,9 +268,9 @@ spec: {whatever: 1}
     store.apply(content(0, "a.yaml", text));
     let said: Vec<String> = store.messages().iter().map(|m| format!("{} {m}", m.code)).collect();
     for expected in [
-        "unknown-field a.yaml:13: VirtualService default/a: spec.http[0].timeot: there is no field \"timeot\"; \"timeout\" was probably meant",
-        "no-effect a.yaml:11: VirtualService default/a: spec.http[0].delegate: is not supported yet",
-        "no-effect a.yaml:16: AuthorizationPolicy default/x: kind: AuthorizationPolicy is not supported yet",
+        "unknown-field a.yaml:14: VirtualService default/a: spec.http[0].timeot: there is no field \"timeot\"; \"timeout\" was probably meant",
+        "no-effect a.yaml:13: VirtualService default/a: spec.http[0].mirror.port.name: is not supported yet",
+        "no-effect a.yaml:17: AuthorizationPolicy default/x: kind: AuthorizationPolicy is not supported yet",
     ] {
         assert!(
             said.iter().any(|m| m.starts_with(expected)),
@@ -334,7 +335,7 @@ fn mesh_config_comes_from_the_config_map_and_survives_a_mistake() {
     assert_eq!(store.mesh_config().access_log_file, "/dev/stdout");
     let said: Vec<String> = store.messages().iter().map(Message::to_string).collect();
     assert!(
-        said[0].starts_with("m.yaml:6: ConfigMap istio-system/istio: accessLogFile: MeshConfig:"),
+        said[0].starts_with("m.yaml:6: ConfigMap istio-system/istio: MeshConfig.accessLogFile:"),
         "{said:?}"
     );
     store.apply(removed(0, "m.yaml"));

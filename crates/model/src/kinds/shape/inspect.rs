@@ -55,6 +55,26 @@ impl Shape {
         }
     }
 
+    /// Path of the first list that stands where a message belongs. Typed reading would take its items for the message's fields
+    /// in turn.
+    pub fn misplaced_list(&self, path: &str, value: &Value) -> Option<String> {
+        match (self, value) {
+            (Shape::Message { .. }, Value::Array(_)) => Some(path.to_owned()),
+            (Shape::Message { fields, .. }, Value::Object(object)) => object.iter().find_map(|(key, value)| {
+                let (field, shape) = find(fields, key)?;
+                shape.misplaced_list(&child(path, field), value)
+            }),
+            (Shape::List(item), Value::Array(values)) => {
+                let mut values = values.iter().enumerate();
+                values.find_map(|(index, value)| item.misplaced_list(&format!("{path}[{index}]"), value))
+            }
+            (Shape::Map(item), Value::Object(object)) => object
+                .iter()
+                .find_map(|(key, value)| item.misplaced_list(&child(path, key), value)),
+            _ => None,
+        }
+    }
+
     /// The document as typed reading wants it: protobuf's other spelling of field names (`http_header_name`) turned into the
     /// usual one, YAML's older words for booleans (`yes`, `off`) into booleans where one is wanted, and `null` removed, since
     /// in this API it means "not given".

@@ -17,7 +17,7 @@ Every field of every API version is read. What a field does is one of:
 | Status | Meaning |
 |---|---|
 | works | has its effect with our own proxy and with Envoy |
-| Envoy only | has its effect only with Envoy as the data plane (`--data-plane envoy`) |
+| Envoy only | has its effect only with Envoy as the data plane (`--data-plane envoy`); our own proxy ignores it, or refuses the resource by name |
 | no effect | is read, checked and **reported** with its file and line, and changes nothing yet |
 
 A field that no version of the API knows is reported too, with the name that was probably meant. Field names are read in both
@@ -108,15 +108,15 @@ const DECISIONS: &[&str] = &[
     "`retries.attempts: 0` is valid and switches retries off; 1.1's validation refused it.",
     "`match.sourceLabels` counts beside `match.gateways`; 1.1 ignored it there.",
     "An EnvoyFilter applies in its own namespace, in the root namespace to all; 1.1's form applied everywhere.",
-    "A later DestinationRule for the same host adds its subsets; its top-level policy is reported as without effect.",
+    "DestinationRules for one host are merged oldest first: subsets are added, the first policy counts, also when it stands in a \
+     rule without subsets.",
     "`exportTo` takes any number of namespaces, `.`, `*` and `~`; 1.1 read the first entry only.",
     "Weights of a route may have any sum; 1.1 wanted 100.",
     "An empty Endpoints object removes its endpoints at once; 1.1 waited for the next push.",
-    "A VirtualService without hosts, a route without destination and other incomplete objects are refused whole: the last good \
-     version of the object stays in force.",
+    "An object that breaks a rule is refused whole: its last good version stays in force.",
     "Two objects of one kind and name: the first one read (by source, then by file name) counts, the other is reported.",
-    "Where two objects claim the same thing, the older wins. An object without `metadata.creationTimestamp` is as old as its place \
-     among all files: sorted by path, then by position in the file.",
+    "Where two objects claim the same thing, the older wins. Objects without `metadata.creationTimestamp` are the oldest; those of \
+     equal age are ordered by namespace and name, so that moving an object inside a file or to another changes nothing.",
 ];
 
 #[cfg(test)]

@@ -2,22 +2,11 @@
 
 use super::Message;
 
+#[rustfmt::skip] // lists of names read better in lines than in columns
 pub(super) const MESSAGES: &[Message] = &[
-    Message {
-        name: "PeerAuthentication",
-        works: &["selector", "mtls", "portLevelMtls"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "WorkloadLabelSelector",
-        works: &["matchLabels"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "MutualTls",
-        works: &["mode"],
-        ..Message::EMPTY
-    },
+    Message { name: "PeerAuthentication", works: &["selector", "mtls", "portLevelMtls"], ..Message::EMPTY },
+    Message { name: "WorkloadLabelSelector", works: &["matchLabels"], ..Message::EMPTY },
+    Message { name: "MutualTls", works: &["mode"], ..Message::EMPTY },
     // authentication.istio.io/v1alpha1
     Message {
         name: "Policy",
@@ -29,26 +18,28 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "TargetSelector",
         works: &["name", "ports"],
         unsupported: &["labels"],
-        notes: &[("labels", "never took part in the selection")],
+        notes: &[
+            ("labels", "never took part in the selection"),
+        ],
         ..Message::EMPTY
     },
-    Message {
-        name: "TargetPort",
-        works: &["number", "name"],
-        ..Message::EMPTY
-    },
+    Message { name: "TargetPort", works: &["number", "name"], ..Message::EMPTY },
     Message {
         name: "PeerAuthenticationMethod",
         works: &["mtls"],
         unsupported: &["jwt"],
-        notes: &[("mtls", "`mtls:` without a value is STRICT, as `mtls: {}` is")],
+        notes: &[
+            ("mtls", "`mtls:` without a value is STRICT, as `mtls: {}` is"),
+        ],
         ..Message::EMPTY
     },
     Message {
         name: "PolicyMutualTls",
         works: &["mode"],
         unsupported: &["allowTls"],
-        notes: &[("allowTls", "deprecated: write `mode`")],
+        notes: &[
+            ("allowTls", "deprecated: write `mode`"),
+        ],
         ..Message::EMPTY
     },
 ];

@@ -4,6 +4,7 @@ use super::Message;
 
 const DEPRECATED_HEADERS: &str = "deprecated: write it under `headers`";
 
+#[rustfmt::skip] // lists of names read better in lines than in columns
 pub(super) const MESSAGES: &[Message] = &[
     // VirtualService
     Message {
@@ -14,37 +15,15 @@ pub(super) const MESSAGES: &[Message] = &[
     Message {
         name: "HttpRoute",
         works: &[
-            "name",
-            "match",
-            "route",
-            "redirect",
-            "directResponse",
-            "rewrite",
-            "timeout",
-            "retries",
-            "fault",
-            "mirror",
-            "mirrors",
-            "mirrorPercent",
-            "mirrorPercentage",
-            "corsPolicy",
-            "headers",
-            "websocketUpgrade",
-        ],
-        unsupported: &[
-            "delegate",
-            "appendHeaders",
-            "appendRequestHeaders",
-            "removeRequestHeaders",
-            "appendResponseHeaders",
-            "removeResponseHeaders",
+            "name", "match", "route", "redirect", "directResponse", "delegate", "rewrite", "timeout", "retries",
+            "fault", "mirror", "mirrors", "mirrorPercent", "mirrorPercentage", "corsPolicy", "headers",
+            "websocketUpgrade", "appendHeaders", "appendRequestHeaders", "removeRequestHeaders",
+            "appendResponseHeaders", "removeResponseHeaders",
         ],
         notes: &[
+            ("delegate", "one level: a delegate does not delegate on"),
             ("mirrorPercent", "deprecated: write `mirrorPercentage`"),
-            (
-                "websocketUpgrade",
-                "accepted without effect: WebSocket upgrades always pass",
-            ),
+            ("websocketUpgrade", "accepted without effect: WebSocket upgrades always pass"),
             ("appendHeaders", DEPRECATED_HEADERS),
             ("appendRequestHeaders", DEPRECATED_HEADERS),
             ("removeRequestHeaders", DEPRECATED_HEADERS),
@@ -53,51 +32,32 @@ pub(super) const MESSAGES: &[Message] = &[
         ],
         ..Message::EMPTY
     },
+    Message { name: "Delegate", works: &["name", "namespace"], ..Message::EMPTY },
     Message {
         name: "HttpMatchRequest",
         works: &[
-            "name",
-            "uri",
-            "scheme",
-            "method",
-            "authority",
-            "headers",
-            "port",
-            "sourceLabels",
-            "gateways",
-            "queryParams",
-            "ignoreUriCase",
-            "withoutHeaders",
-            "sourceNamespace",
+            "name", "uri", "scheme", "method", "authority", "headers", "port", "sourceLabels", "gateways",
+            "queryParams", "ignoreUriCase", "withoutHeaders", "sourceNamespace",
         ],
-        unsupported: &["statPrefix"],
+        envoy_only: &["statPrefix"],
         ..Message::EMPTY
     },
-    Message {
-        name: "StringMatch",
-        works: &["exact", "prefix", "regex"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "Destination",
-        works: &["host", "subset", "port"],
-        ..Message::EMPTY
-    },
+    Message { name: "StringMatch", works: &["exact", "prefix", "regex"], ..Message::EMPTY },
+    Message { name: "Destination", works: &["host", "subset", "port"], ..Message::EMPTY },
     Message {
         name: "PortSelector",
         works: &["number"],
         unsupported: &["name"],
-        notes: &[("name", "never selected anything: write `number`")],
+        notes: &[
+            ("name", "never selected anything: write `number`"),
+        ],
         ..Message::EMPTY
     },
     Message {
         name: "HttpRouteDestination",
-        works: &["destination", "weight", "headers"],
-        unsupported: &[
-            "appendRequestHeaders",
-            "removeRequestHeaders",
-            "appendResponseHeaders",
-            "removeResponseHeaders",
+        works: &[
+            "destination", "weight", "headers", "appendRequestHeaders", "removeRequestHeaders",
+            "appendResponseHeaders", "removeResponseHeaders",
         ],
         notes: &[
             ("appendRequestHeaders", DEPRECATED_HEADERS),
@@ -107,68 +67,38 @@ pub(super) const MESSAGES: &[Message] = &[
         ],
         ..Message::EMPTY
     },
-    Message {
-        name: "Headers",
-        works: &["request", "response"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "HeaderOperations",
-        works: &["set", "add", "remove"],
-        ..Message::EMPTY
-    },
+    Message { name: "Headers", works: &["request", "response"], ..Message::EMPTY },
+    Message { name: "HeaderOperations", works: &["set", "add", "remove"], ..Message::EMPTY },
     Message {
         name: "HttpRedirect",
         works: &["uri", "authority", "port", "derivePort", "scheme", "redirectCode"],
         ..Message::EMPTY
     },
-    Message {
-        name: "HttpDirectResponse",
-        works: &["status", "body"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "HttpBody",
-        works: &["string", "bytes"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "HttpRewrite",
-        works: &["uri", "authority", "uriRegexRewrite"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "RegexRewrite",
-        works: &["match", "rewrite"],
-        ..Message::EMPTY
-    },
+    Message { name: "HttpDirectResponse", works: &["status", "body"], ..Message::EMPTY },
+    Message { name: "HttpBody", works: &["string", "bytes"], ..Message::EMPTY },
+    Message { name: "HttpRewrite", works: &["uri", "authority", "uriRegexRewrite"], ..Message::EMPTY },
+    Message { name: "RegexRewrite", works: &["match", "rewrite"], ..Message::EMPTY },
     Message {
         name: "HttpRetry",
-        works: &["attempts", "perTryTimeout", "retryOn"],
-        unsupported: &["retryRemoteLocalities", "retryIgnorePreviousHosts", "backoff"],
-        notes: &[("attempts", "0 switches retries off")],
+        works: &["attempts", "perTryTimeout", "retryOn", "retryIgnorePreviousHosts", "backoff"],
+        envoy_only: &["retryRemoteLocalities"],
+        notes: &[
+            ("attempts", "0 switches retries off"),
+        ],
         ..Message::EMPTY
     },
     Message {
         name: "CorsPolicy",
         works: &[
-            "allowOrigin",
-            "allowOrigins",
-            "allowMethods",
-            "allowHeaders",
-            "exposeHeaders",
-            "maxAge",
-            "allowCredentials",
+            "allowOrigin", "allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge",
+            "allowCredentials", "unmatchedPreflights",
         ],
-        unsupported: &["unmatchedPreflights"],
-        notes: &[("allowOrigin", "deprecated: write `allowOrigins`")],
+        notes: &[
+            ("allowOrigin", "deprecated: write `allowOrigins`"),
+        ],
         ..Message::EMPTY
     },
-    Message {
-        name: "HttpFaultInjection",
-        works: &["delay", "abort"],
-        ..Message::EMPTY
-    },
+    Message { name: "HttpFaultInjection", works: &["delay", "abort"], ..Message::EMPTY },
     Message {
         name: "Delay",
         works: &["fixedDelay", "percentage", "percent"],
@@ -181,78 +111,52 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "Abort",
-        works: &["httpStatus", "percentage", "percent"],
-        unsupported: &["grpcStatus", "http2Error"],
+        works: &["httpStatus", "grpcStatus", "percentage", "percent"],
+        unsupported: &["http2Error"],
         notes: &[
             ("percent", "deprecated: write `percentage`"),
             ("http2Error", "never had an effect anywhere"),
         ],
         ..Message::EMPTY
     },
-    Message {
-        name: "Percent",
-        works: &["value"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "HttpMirrorPolicy",
-        works: &["destination", "percentage"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "TlsRoute",
-        works: &["match", "route"],
-        ..Message::EMPTY
-    },
+    Message { name: "Percent", works: &["value"], ..Message::EMPTY },
+    Message { name: "HttpMirrorPolicy", works: &["destination", "percentage"], ..Message::EMPTY },
+    Message { name: "TlsRoute", works: &["match", "route"], ..Message::EMPTY },
     Message {
         name: "TlsMatchAttributes",
-        works: &["sniHosts", "port", "sourceLabels", "gateways"],
-        unsupported: &["destinationSubnets", "sourceSubnet", "sourceNamespace"],
+        works: &["sniHosts", "destinationSubnets", "port", "sourceLabels", "gateways", "sourceNamespace"],
+        unsupported: &["sourceSubnet"],
+        notes: &[
+            ("sourceSubnet", "never had an effect anywhere"),
+        ],
         ..Message::EMPTY
     },
-    Message {
-        name: "TcpRoute",
-        works: &["match", "route"],
-        ..Message::EMPTY
-    },
+    Message { name: "TcpRoute", works: &["match", "route"], ..Message::EMPTY },
     Message {
         name: "L4MatchAttributes",
-        works: &["port", "sourceLabels", "gateways"],
-        unsupported: &["destinationSubnets", "sourceSubnet", "sourceNamespace"],
+        works: &["destinationSubnets", "port", "sourceLabels", "gateways", "sourceNamespace"],
+        unsupported: &["sourceSubnet"],
+        notes: &[
+            ("sourceSubnet", "never had an effect anywhere"),
+        ],
         ..Message::EMPTY
     },
-    Message {
-        name: "RouteDestination",
-        works: &["destination", "weight"],
-        ..Message::EMPTY
-    },
+    Message { name: "RouteDestination", works: &["destination", "weight"], ..Message::EMPTY },
     // DestinationRule
     Message {
         name: "DestinationRule",
-        works: &["host", "trafficPolicy", "subsets", "exportTo"],
-        unsupported: &["workloadSelector"],
+        works: &["host", "trafficPolicy", "subsets", "exportTo", "workloadSelector"],
         ..Message::EMPTY
     },
-    Message {
-        name: "Subset",
-        works: &["name", "labels", "trafficPolicy"],
-        ..Message::EMPTY
-    },
+    Message { name: "Subset", works: &["name", "labels", "trafficPolicy"], ..Message::EMPTY },
     Message {
         name: "TrafficPolicy",
-        works: &[
-            "loadBalancer",
-            "connectionPool",
-            "outlierDetection",
-            "tls",
-            "portLevelSettings",
+        works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings"],
+        envoy_only: &["retryBudget"],
+        unsupported: &["tunnel", "proxyProtocol"],
+        notes: &[
+            ("portLevelSettings", "replaces all other settings for its port; nothing is merged"),
         ],
-        unsupported: &["tunnel", "proxyProtocol", "retryBudget"],
-        notes: &[(
-            "portLevelSettings",
-            "replaces all other settings for its port; nothing is merged",
-        )],
-        ..Message::EMPTY
     },
     Message {
         name: "PortTrafficPolicy",
@@ -261,116 +165,75 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "LoadBalancerSettings",
-        works: &["simple"],
-        envoy_only: &["consistentHash"],
-        unsupported: &["localityLbSetting", "warmupDurationSecs", "warmup"],
-        notes: &[("simple", "default LEAST_REQUEST")],
+        works: &["simple", "consistentHash"],
+        envoy_only: &["warmupDurationSecs", "warmup"],
+        unsupported: &["localityLbSetting", "zoneAwareLbSetting"],
+        notes: &[
+            ("simple", "default LEAST_REQUEST"),
+            ("warmupDurationSecs", "deprecated: write `warmup.duration`"),
+        ],
     },
     Message {
         name: "ConsistentHashLb",
-        envoy_only: &[
-            "httpHeaderName",
-            "httpCookie",
-            "useSourceIp",
-            "httpQueryParameterName",
-            "ringHash",
-            "maglev",
+        works: &[
+            "httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName", "ringHash", "maglev",
             "minimumRingSize",
         ],
-        notes: &[("minimumRingSize", "deprecated: write `ringHash.minimumRingSize`")],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "HttpCookie",
-        envoy_only: &["name", "path", "ttl"],
-        unsupported: &["attributes"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "RingHash",
-        envoy_only: &["minimumRingSize"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "Maglev",
-        envoy_only: &["tableSize"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "ConnectionPoolSettings",
-        works: &["tcp", "http"],
-        ..Message::EMPTY
-    },
-    Message {
-        name: "TcpSettings",
-        works: &[
-            "maxConnections",
-            "connectTimeout",
-            "tcpKeepalive",
-            "maxConnectionDuration",
-            "idleTimeout",
+        notes: &[
+            ("minimumRingSize", "deprecated: write `ringHash.minimumRingSize`"),
         ],
         ..Message::EMPTY
     },
+    Message { name: "HttpCookie", works: &["name", "path", "ttl", "attributes"], ..Message::EMPTY },
+    Message { name: "CookieAttribute", works: &["name", "value"], ..Message::EMPTY },
+    Message { name: "RingHash", works: &["minimumRingSize"], ..Message::EMPTY },
+    Message { name: "Maglev", works: &["tableSize"], ..Message::EMPTY },
     Message {
-        name: "TcpKeepalive",
-        works: &["probes", "time", "interval"],
+        name: "WarmupConfiguration",
+        envoy_only: &["duration", "minimumPercent", "aggression"],
         ..Message::EMPTY
     },
+    Message { name: "RetryBudget", envoy_only: &["percent", "minRetryConcurrency"], ..Message::EMPTY },
+    Message { name: "ConnectionPoolSettings", works: &["tcp", "http"], ..Message::EMPTY },
+    Message {
+        name: "TcpSettings",
+        works: &["maxConnections", "connectTimeout", "tcpKeepalive", "idleTimeout"],
+        envoy_only: &["maxConnectionDuration"],
+        ..Message::EMPTY
+    },
+    Message { name: "TcpKeepalive", works: &["probes", "time", "interval"], ..Message::EMPTY },
     Message {
         name: "HttpSettings",
         works: &[
-            "http1MaxPendingRequests",
-            "http2MaxRequests",
-            "maxRequestsPerConnection",
-            "maxRetries",
-            "idleTimeout",
-            "h2UpgradePolicy",
-            "useClientProtocol",
-            "maxConcurrentStreams",
+            "http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries", "idleTimeout",
+            "h2UpgradePolicy", "useClientProtocol", "maxConcurrentStreams",
         ],
         unsupported: &["http2KeepAlive"],
         ..Message::EMPTY
     },
     Message {
         name: "OutlierDetection",
-        envoy_only: &[
-            "consecutiveErrors",
-            "splitExternalLocalOriginErrors",
-            "consecutiveLocalOriginFailures",
-            "consecutiveGatewayErrors",
-            "consecutive5xxErrors",
-            "interval",
-            "baseEjectionTime",
-            "maxEjectionPercent",
+        works: &[
+            "consecutiveErrors", "splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures",
+            "consecutiveGatewayErrors", "consecutive5xxErrors", "interval", "baseEjectionTime", "maxEjectionPercent",
             "minHealthPercent",
         ],
-        notes: &[(
-            "consecutiveErrors",
-            "deprecated: write `consecutiveGatewayErrors` or `consecutive5xxErrors`",
-        )],
+        notes: &[
+            ("consecutiveErrors", "deprecated: write `consecutiveGatewayErrors` or `consecutive5xxErrors`"),
+        ],
         ..Message::EMPTY
     },
     Message {
         name: "ClientTlsSettings",
         works: &[
-            "mode",
-            "clientCertificate",
-            "privateKey",
-            "caCertificates",
-            "subjectAltNames",
-            "sni",
+            "mode", "clientCertificate", "privateKey", "caCertificates", "subjectAltNames", "sni",
             "insecureSkipVerify",
         ],
         unsupported: &["credentialName", "caCrl"],
         ..Message::EMPTY
     },
     // Gateway
-    Message {
-        name: "Gateway",
-        works: &["servers", "selector"],
-        ..Message::EMPTY
-    },
+    Message { name: "Gateway", works: &["servers", "selector"], ..Message::EMPTY },
     Message {
         name: "Server",
         works: &["port", "bind", "hosts", "tls", "name"],
@@ -381,30 +244,33 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "Port",
         works: &["number", "protocol", "name"],
         unsupported: &["targetPort"],
-        notes: &[("targetPort", "deprecated, never had an effect")],
+        notes: &[
+            ("targetPort", "deprecated, never had an effect"),
+        ],
         ..Message::EMPTY
     },
     Message {
         name: "ServerTlsSettings",
         works: &[
-            "httpsRedirect",
-            "mode",
-            "serverCertificate",
-            "privateKey",
-            "caCertificates",
-            "subjectAltNames",
-            "minProtocolVersion",
-            "maxProtocolVersion",
-            "cipherSuites",
+            "httpsRedirect", "mode", "serverCertificate", "privateKey", "caCertificates", "tlsCertificates",
+            "subjectAltNames", "minProtocolVersion",
         ],
+        envoy_only: &["maxProtocolVersion", "cipherSuites"],
         unsupported: &[
-            "caCrl",
-            "credentialName",
-            "credentialNames",
-            "caCertCredentialName",
-            "tlsCertificates",
-            "verifyCertificateSpki",
+            "caCrl", "credentialName", "credentialNames", "caCertCredentialName", "verifyCertificateSpki",
             "verifyCertificateHash",
+        ],
+        notes: &[
+            ("minProtocolVersion", "our own proxy speaks TLS 1.2 and 1.3 only"),
+            ("maxProtocolVersion", "our own proxy refuses a limit below TLS 1.3"),
+        ],
+    },
+    Message {
+        name: "TlsCertificate",
+        works: &["serverCertificate", "privateKey"],
+        unsupported: &["caCertificates"],
+        notes: &[
+            ("caCertificates", "the server's own `caCertificates` are used"),
         ],
         ..Message::EMPTY
     },
@@ -412,34 +278,15 @@ pub(super) const MESSAGES: &[Message] = &[
     Message {
         name: "ServiceEntry",
         works: &[
-            "hosts",
-            "addresses",
-            "ports",
-            "location",
-            "resolution",
-            "endpoints",
-            "exportTo",
+            "hosts", "addresses", "ports", "location", "resolution", "endpoints", "workloadSelector", "exportTo",
             "subjectAltNames",
         ],
-        unsupported: &["workloadSelector"],
         ..Message::EMPTY
     },
-    Message {
-        name: "ServicePort",
-        works: &["number", "protocol", "name", "targetPort"],
-        ..Message::EMPTY
-    },
+    Message { name: "ServicePort", works: &["number", "protocol", "name", "targetPort"], ..Message::EMPTY },
     Message {
         name: "WorkloadEntry",
-        works: &[
-            "address",
-            "ports",
-            "labels",
-            "network",
-            "locality",
-            "weight",
-            "serviceAccount",
-        ],
+        works: &["address", "ports", "labels", "network", "locality", "weight", "serviceAccount"],
         ..Message::EMPTY
     },
     // Sidecar
@@ -449,21 +296,25 @@ pub(super) const MESSAGES: &[Message] = &[
         unsupported: &["ingress", "inboundConnectionPool"],
         ..Message::EMPTY
     },
-    Message {
-        name: "WorkloadSelector",
-        works: &["labels"],
-        ..Message::EMPTY
-    },
+    Message { name: "WorkloadSelector", works: &["labels"], ..Message::EMPTY },
     Message {
         name: "IstioEgressListener",
-        works: &["hosts"],
-        unsupported: &["port", "bind", "captureMode"],
+        works: &["port", "hosts"],
+        unsupported: &["bind", "captureMode"],
+        notes: &[
+            ("port", "limits the imported services to this port; it makes no listener of its own"),
+        ],
         ..Message::EMPTY
     },
     Message {
-        name: "OutboundTrafficPolicy",
-        works: &["mode"],
-        unsupported: &["egressProxy"],
+        name: "SidecarPort",
+        works: &["number"],
+        unsupported: &["protocol", "name", "targetPort"],
+        notes: &[
+            ("protocol", "the imported service's port says it"),
+            ("name", "names nothing"),
+        ],
         ..Message::EMPTY
     },
+    Message { name: "OutboundTrafficPolicy", works: &["mode"], unsupported: &["egressProxy"], ..Message::EMPTY },
 ];

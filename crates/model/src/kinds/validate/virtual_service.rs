@@ -43,11 +43,12 @@ impl Validate for VirtualService {
 }
 
 fn hosts(service: &VirtualService, issues: &mut Issues) {
-    if service.hosts.is_empty() {
-        issues.warn(
-            "spec.hosts",
-            "a VirtualService without hosts only serves as a delegate, and delegation has no effect yet",
-            "name the hosts whose traffic it routes",
+    if service.hosts.is_empty() && !service.gateways.is_empty() {
+        // Without hosts it serves as a delegate of others, which say where it applies.
+        issues.error(
+            "spec.gateways",
+            "a VirtualService without hosts has no gateways",
+            "name its hosts, or remove the gateways",
         );
     }
     let on_mesh = service.gateways.is_empty() || service.gateways.iter().any(|gateway| gateway == "mesh");

@@ -1,0 +1,580 @@
+//! The rules as tables: a spec, and the paths of what breaks a rule in it.
+
+use serde_json::{Value, json};
+
+use super::Severity;
+use crate::kinds::catalog::{self, Kind, check};
+use crate::kinds::k8s::{Deployment, Service};
+use crate::kinds::{
+    DestinationRule, Gateway, MeshConfig, PeerAuthentication, Policy, ServiceEntry, Sidecar, VirtualService,
+};
+
+/// Paths with an error, in order; a warning's path begins with `~`.
+fn broken<T: Kind>(object: &Value) -> Vec<String> {
+    let report = check::<T>(object);
+    assert_eq!(report.wrong, None, "{object}");
+    let mark = |severity| if severity == Severity::Warning { "~" } else { "" };
+    report
+        .issues
+        .iter()
+        .map(|issue| format!("{}{}", mark(issue.severity), issue.path))
+        .collect()
+}
+
+fn holds<T: Kind>(cases: &[(Value, &[&str])]) {
+    for (spec, expected) in cases {
+        assert_eq!(broken::<T>(&json!({ "spec": spec })), *expected, "{spec}");
+    }
+}
+
+/// A VirtualService with one HTTP rule.
+fn rule(rule: Value) -> Value {
+    json!({"hosts": ["reviews"], "http": [rule]})
+}
+
+/// The same, routing to reviews, with something more.
+fn routed(mut more: Value) -> Value {
+    more["route"] = json!([{"destination": {"host": "reviews"}}]);
+    rule(more)
+}
+
+#[test]
+fn virtual_services() {
+    holds::<VirtualService>(&[
+        (routed(json!({})), &[]),
+        (json!({}), &["spec"]),
+        (
+            json!({"hosts": ["*"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.hosts[0]"],
+        ),
+        (
+            json!({"hosts": ["*"], "gateways": ["g"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &[],
+        ),
+        (
+            json!({"hosts": ["*"], "gateways": ["g", "mesh"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.hosts[0]"],
+        ),
+        (
+            json!({"hosts": ["a", "A"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.hosts[1]"],
+        ),
+        (
+            json!({"hosts": ["a_b c"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.hosts[0]"],
+        ),
+        (
+            json!({"hosts": ["a"], "gateways": ["n/g", "./g", "g.n", "a/b/c"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.gateways[3]"],
+        ),
+        (json!({"http": [{"route": [{"destination": {"host": "a"}}]}]}), &[]),
+        (
+            json!({"gateways": ["g"], "http": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.gateways"],
+        ),
+        (
+            json!({"hosts": ["a"], "exportTo": [".", "*", "~", "ns", "a b"], "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.exportTo[4]"],
+        ),
+        (json!({"hosts": ["a"], "tcp": [{}]}), &["spec.tcp[0]"]),
+        (
+            json!({"hosts": ["*.b"], "tls": [{"match": [{"sniHosts": ["a.b"]}], "route": [{"destination": {"host": "a"}}]}]}),
+            &[],
+        ),
+        (
+            json!({"hosts": ["a.b"], "tls": [{"match": [{"sniHosts": ["*.b"]}], "route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.tls[0].match[0].sniHosts[0]"],
+        ),
+        (
+            json!({"hosts": ["a.b"], "tls": [{"route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.tls[0]"],
+        ),
+        (
+            json!({"hosts": ["a.b"], "tls": [{"match": [{}], "route": [{"destination": {"host": "a"}}]}]}),
+            &["spec.tls[0].match[0].sniHosts"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_an_http_rule_does() {
+    holds::<VirtualService>(&[
+        (rule(json!({})), &["spec.http[0]"]),
+        (rule(json!({"redirect": {"uri": "/x"}})), &[]),
+        (rule(json!({"delegate": {"name": "x"}})), &[]),
+        (routed(json!({"redirect": {"uri": "/x"}})), &["spec.http[0]"]),
+        (rule(json!({"redirect": {"redirectCode": 308}})), &[]),
+        (
+            rule(json!({"redirect": {"redirectCode": 304}})),
+            &["spec.http[0].redirect.redirectCode"],
+        ),
+        (
+            rule(json!({"redirect": {"port": 80, "derivePort": "FROM_REQUEST_PORT"}})),
+            &["spec.http[0].redirect"],
+        ),
+        (
+            rule(json!({"redirect": {"scheme": "ftp"}})),
+            &["spec.http[0].redirect.scheme"],
+        ),
+        (
+            rule(json!({"redirect": {}, "rewrite": {"uri": "/"}})),
+            &["spec.http[0].rewrite"],
+        ),
+        (
+            rule(json!({"directResponse": {"status": 503, "body": {"string": "x"}}})),
+            &[],
+        ),
+        (
+            rule(json!({"directResponse": {"status": 99}})),
+            &["spec.http[0].directResponse.status"],
+        ),
+        (
+            rule(json!({"directResponse": {"status": 200, "body": {}}})),
+            &["spec.http[0].directResponse.body"],
+        ),
+        (routed(json!({"rewrite": {}})), &["spec.http[0].rewrite"]),
+        (
+            routed(json!({"rewrite": {"uri": "/", "uriRegexRewrite": {"match": "a", "rewrite": "b"}}})),
+            &["spec.http[0].rewrite"],
+        ),
+        (
+            routed(json!({"rewrite": {"uriRegexRewrite": {"match": "(", "rewrite": "b"}}})),
+            &["spec.http[0].rewrite.uriRegexRewrite.match"],
+        ),
+    ]);
+}
+
+#[test]
+fn where_an_http_rule_sends() {
+    let to = |destination: Value| rule(json!({"route": [{"destination": destination}]}));
+    let weights = |a: u32, b: u32| {
+        let one = |weight| json!({"destination": {"host": "a"}, "weight": weight});
+        rule(json!({"route": [one(a), one(b)]}))
+    };
+    holds::<VirtualService>(&[
+        (to(json!({})), &["spec.http[0].route[0].destination.host"]),
+        (to(json!({"host": "*.a"})), &["spec.http[0].route[0].destination.host"]),
+        (to(json!({"host": "a", "port": {"number": 80}})), &[]),
+        (
+            to(json!({"host": "a", "port": {"number": 0}})),
+            &["spec.http[0].route[0].destination.port.number"],
+        ),
+        (
+            to(json!({"host": "a", "port": {"name": "http"}})),
+            &["spec.http[0].route[0].destination.port.name"],
+        ),
+        (weights(90, 10), &[]),
+        (weights(1, 1), &[]),
+        (weights(0, 100), &[]),
+        (weights(0, 0), &["spec.http[0].route"]),
+        (
+            routed(json!({"mirror": {"host": "b"}, "mirrorPercentage": {"value": 0.5}})),
+            &[],
+        ),
+        (
+            routed(json!({"mirror": {"host": "b"}, "mirrors": [{"destination": {"host": "c"}}]})),
+            &["spec.http[0].mirrors"],
+        ),
+        (
+            routed(json!({"mirror": {"host": "b"}, "mirrorPercent": 101})),
+            &["spec.http[0].mirrorPercent"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_an_http_rule_matches() {
+    let matching = |condition: Value| routed(json!({"match": [condition]}));
+    holds::<VirtualService>(&[
+        (
+            matching(json!({"uri": {"regex": "/a.*"}, "headers": {"x-a": {}, "cookie": {"prefix": "a"}}})),
+            &[],
+        ),
+        (matching(json!({"uri": {}})), &["spec.http[0].match[0].uri"]),
+        (
+            matching(json!({"uri": {"regex": "a(b"}})),
+            &["spec.http[0].match[0].uri.regex"],
+        ),
+        (
+            matching(json!({"headers": {"a b": {"exact": "x"}}})),
+            &["spec.http[0].match[0].headers.a b"],
+        ),
+        (matching(json!({"queryParams": {"a": {"exact": "x"}, "b": {}}})), &[]),
+        (
+            matching(json!({"queryParams": {"a": {"prefix": "x"}}})),
+            &["spec.http[0].match[0].queryParams.a"],
+        ),
+        (matching(json!({"port": 70000})), &["spec.http[0].match[0].port"]),
+        (
+            matching(json!({"sourceLabels": {"app": "*"}})),
+            &["spec.http[0].match[0].sourceLabels.app"],
+        ),
+    ]);
+}
+
+#[test]
+fn times_retries_and_faults() {
+    holds::<VirtualService>(&[
+        (routed(json!({"timeout": "0s"})), &[]),
+        (routed(json!({"timeout": "100us"})), &["spec.http[0].timeout"]),
+        (routed(json!({"retries": {"attempts": 0}})), &[]),
+        (
+            routed(json!({"retries": {"attempts": 0, "retryOn": "5xx"}})),
+            &["~spec.http[0].retries"],
+        ),
+        (
+            routed(json!({"retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "5xx, 503,connect-failure"}})),
+            &[],
+        ),
+        (
+            routed(json!({"retries": {"attempts": 3, "retryOn": "5x"}})),
+            &["spec.http[0].retries.retryOn"],
+        ),
+        (routed(json!({"fault": {}})), &["spec.http[0].fault"]),
+        (
+            routed(json!({"fault": {"delay": {"fixedDelay": "2s", "percentage": {"value": 0.1}}}})),
+            &[],
+        ),
+        (
+            routed(json!({"fault": {"delay": {"percent": 10}}})),
+            &["spec.http[0].fault.delay"],
+        ),
+        (
+            routed(json!({"fault": {"delay": {"fixedDelay": "2s", "percent": 110}}})),
+            &["spec.http[0].fault.delay.percent"],
+        ),
+        (routed(json!({"fault": {"abort": {"httpStatus": 500}}})), &[]),
+        (routed(json!({"fault": {"abort": {}}})), &["spec.http[0].fault.abort"]),
+        (
+            routed(json!({"fault": {"abort": {"httpStatus": 100}}})),
+            &["spec.http[0].fault.abort.httpStatus"],
+        ),
+        (
+            routed(json!({"fault": {"abort": {"httpStatus": 500, "percentage": {"value": -1}}}})),
+            &["spec.http[0].fault.abort.percentage.value"],
+        ),
+        (
+            routed(json!({"corsPolicy": {"allowOrigins": [{"exact": "*"}], "allowMethods": ["GET"], "maxAge": "24h"}})),
+            &[],
+        ),
+        (
+            routed(json!({"corsPolicy": {"maxAge": "1500ms", "allowMethods": ["get"]}})),
+            &[
+                "spec.http[0].corsPolicy.allowMethods[0]",
+                "spec.http[0].corsPolicy.maxAge",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn destination_rules() {
+    let policy = |policy: Value| json!({"host": "a", "trafficPolicy": policy});
+    holds::<DestinationRule>(&[
+        (json!({"host": "a"}), &[]),
+        (json!({"host": "*.a.b"}), &[]),
+        (json!({}), &["spec.host"]),
+        (
+            json!({"host": "a", "subsets": [{"name": "v1"}, {"name": "v1"}]}),
+            &["spec.subsets[1].name"],
+        ),
+        (
+            json!({"host": "a", "subsets": [{"name": ""}]}),
+            &["spec.subsets[0].name"],
+        ),
+        (policy(json!({"loadBalancer": {"simple": "LEAST_CONN"}})), &[]),
+        (
+            policy(json!({"loadBalancer": {"simple": "RANDOM", "consistentHash": {"useSourceIp": true}}})),
+            &["spec.trafficPolicy.loadBalancer"],
+        ),
+        (
+            policy(json!({"loadBalancer": {"consistentHash": {}}})),
+            &["spec.trafficPolicy.loadBalancer.consistentHash"],
+        ),
+        (
+            policy(
+                json!({"loadBalancer": {"localityLbSetting": {"distribute": [{"from": "a", "to": {"a": 80, "b": 10}}]}}}),
+            ),
+            &["spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to"],
+        ),
+        (
+            policy(
+                json!({"loadBalancer": {"localityLbSetting": {"distribute": [{"to": {"a": 100}}], "failover": [{"from": "a", "to": "b"}]}}}),
+            ),
+            &["spec.trafficPolicy.loadBalancer.localityLbSetting"],
+        ),
+        (
+            policy(json!({"connectionPool": {"tcp": {"connectTimeout": "1500us"}}})),
+            &["spec.trafficPolicy.connectionPool.tcp.connectTimeout"],
+        ),
+        (
+            policy(json!({"outlierDetection": {"maxEjectionPercent": 200}})),
+            &["spec.trafficPolicy.outlierDetection.maxEjectionPercent"],
+        ),
+        (policy(json!({"tls": {"mode": "ISTIO_MUTUAL"}})), &[]),
+        (
+            policy(json!({"tls": {"mode": "ISTIO_MUTUAL", "privateKey": "/k"}})),
+            &["spec.trafficPolicy.tls"],
+        ),
+        (
+            policy(json!({"tls": {"mode": "MUTUAL"}})),
+            &[
+                "spec.trafficPolicy.tls.clientCertificate",
+                "spec.trafficPolicy.tls.privateKey",
+            ],
+        ),
+        (
+            policy(json!({"portLevelSettings": [{}]})),
+            &["spec.trafficPolicy.portLevelSettings[0].port"],
+        ),
+    ]);
+}
+
+#[test]
+fn gateways() {
+    let server = |server: Value| json!({"servers": [server]});
+    let tls = |tls: Value| json!({"servers": [{"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"], "tls": tls}]});
+    let http = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+    holds::<Gateway>(&[
+        (json!({}), &["spec.servers"]),
+        (
+            server(json!({"port": http, "hosts": ["*", "ns/a.b", "./*", "*/*.c"]})),
+            &[],
+        ),
+        (server(json!({"port": http, "hosts": []})), &["spec.servers[0].hosts"]),
+        (
+            server(json!({"port": {"number": 80, "protocol": "HTP"}, "hosts": ["*"]})),
+            &["spec.servers[0].port.protocol", "spec.servers[0].port.name"],
+        ),
+        (
+            server(json!({"port": http, "hosts": ["*"], "tls": {"httpsRedirect": true}})),
+            &[],
+        ),
+        (
+            server(json!({"port": http, "hosts": ["*"], "tls": {"mode": "SIMPLE"}})),
+            &["spec.servers[0].tls"],
+        ),
+        (
+            server(json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"]})),
+            &["spec.servers[0].tls"],
+        ),
+        (
+            tls(json!({"mode": "SIMPLE"})),
+            &[
+                "spec.servers[0].tls.serverCertificate",
+                "spec.servers[0].tls.privateKey",
+            ],
+        ),
+        (tls(json!({"mode": "SIMPLE", "credentialName": "c"})), &[]),
+        (
+            tls(json!({"mode": "MUTUAL", "serverCertificate": "/c", "privateKey": "/k"})),
+            &["spec.servers[0].tls.caCertificates"],
+        ),
+        (
+            tls(json!({"minProtocolVersion": "TLSV1_3", "maxProtocolVersion": "TLSV1_2"})),
+            &["spec.servers[0].tls.minProtocolVersion"],
+        ),
+        (
+            json!({"servers": [{"port": http, "hosts": ["a"]}, {"port": http, "hosts": ["b"]}]}),
+            &["spec.servers[1].port.name"],
+        ),
+    ]);
+}
+
+#[test]
+fn service_entries() {
+    let entry = |more: Value| {
+        let mut entry = json!({"hosts": ["a.b"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]});
+        entry
+            .as_object_mut()
+            .expect("a map")
+            .extend(more.as_object().cloned().unwrap_or_default());
+        entry
+    };
+    holds::<ServiceEntry>(&[
+        (entry(json!({})), &[]),
+        (entry(json!({"hosts": []})), &["spec.hosts"]),
+        (entry(json!({"hosts": ["*"]})), &["spec.hosts[0]"]),
+        (entry(json!({"ports": []})), &["spec.ports"]),
+        (entry(json!({"ports": [{"number": 80}]})), &["spec.ports[0].name"]),
+        (
+            entry(json!({"ports": [{"number": 80, "name": "a"}, {"number": 80, "name": "a"}]})),
+            &["spec.ports[1].number", "spec.ports[1].name"],
+        ),
+        (entry(json!({"addresses": ["10.0.0.0/8", "10.1.1.1/32"]})), &[]),
+        (
+            entry(json!({"addresses": ["10.0.0.0/8"], "resolution": "DNS"})),
+            &["spec.addresses[0]"],
+        ),
+        (entry(json!({"addresses": ["ten"]})), &["spec.addresses[0]"]),
+        (
+            entry(json!({"endpoints": [{"address": "1.2.3.4"}]})),
+            &["spec.endpoints"],
+        ),
+        (entry(json!({"resolution": "STATIC"})), &["spec.endpoints"]),
+        (
+            entry(json!({"resolution": "STATIC", "workloadSelector": {"labels": {"a": "b"}}})),
+            &[],
+        ),
+        (
+            entry(json!({"resolution": "STATIC", "endpoints": [{"address": "x.y"}]})),
+            &["spec.endpoints[0].address"],
+        ),
+        (
+            entry(json!({"resolution": "STATIC", "endpoints": [{"address": "unix:///a"}]})),
+            &[],
+        ),
+        (
+            entry(json!({"resolution": "DNS", "endpoints": [{"address": "x.y", "ports": {"http": 8080, "b": 1}}]})),
+            &["spec.endpoints[0].ports.b"],
+        ),
+        (
+            entry(json!({"resolution": "DNS", "hosts": ["*.b"]})),
+            &["spec.hosts[0]"],
+        ),
+        (
+            entry(json!({"hosts": ["a.b", "c.d"], "ports": [{"number": 1, "name": "t", "protocol": "TCP"}]})),
+            &["~spec.hosts"],
+        ),
+    ]);
+}
+
+#[test]
+fn sidecars_and_peer_authentications() {
+    holds::<Sidecar>(&[
+        (json!({"egress": [{"hosts": ["./*", "ns/a.b", "~/*", "*/*"]}]}), &[]),
+        (json!({"egress": [{"hosts": ["a.b"]}]}), &["spec.egress[0].hosts[0]"]),
+        (json!({"egress": [{}]}), &["spec.egress[0].hosts"]),
+        (
+            json!({"egress": [{"hosts": ["./*"]}, {"port": {"number": 80}, "hosts": ["./*"]}]}),
+            &["spec.egress[0]"],
+        ),
+    ]);
+    holds::<PeerAuthentication>(&[
+        (json!({"mtls": {"mode": "STRICT"}}), &[]),
+        (
+            json!({"portLevelMtls": {"80": {"mode": "DISABLE"}}}),
+            &["~spec.portLevelMtls"],
+        ),
+        (
+            json!({"selector": {"matchLabels": {"a": "b"}}, "portLevelMtls": {"80": {"mode": "DISABLE"}}}),
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn policies_and_their_names() {
+    let cases = [
+        ("Policy", "default", json!({"peers": [{"mtls": null}]}), vec![]),
+        (
+            "Policy",
+            "default",
+            json!({"targets": [{"name": "a"}]}),
+            vec!["spec.targets"],
+        ),
+        ("Policy", "x", json!({"peers": [{"mtls": {}}]}), vec!["metadata.name"]),
+        (
+            "Policy",
+            "x",
+            json!({"targets": [{"name": "a", "ports": [{"number": 80}, {"name": "b"}]}]}),
+            vec![],
+        ),
+        (
+            "Policy",
+            "x",
+            json!({"targets": [{"name": "a.b"}]}),
+            vec!["spec.targets[0].name"],
+        ),
+        (
+            "Policy",
+            "x",
+            json!({"targets": [{"name": "a"}], "peers": [{}]}),
+            vec!["spec.peers[0]"],
+        ),
+        (
+            "Policy",
+            "x",
+            json!({"targets": [{"name": "a"}], "origins": [{"jwt": {}}]}),
+            vec!["spec.origins[0].jwt.issuer"],
+        ),
+        ("MeshPolicy", "default", json!({"peers": [{"mtls": {}}]}), vec![]),
+        ("MeshPolicy", "x", json!({}), vec!["metadata.name"]),
+    ];
+    for (kind, name, spec, expected) in cases {
+        let object = json!({"kind": kind, "metadata": {"name": name}, "spec": spec});
+        assert_eq!(broken::<Policy>(&object), expected, "{object}");
+    }
+    let strict = catalog::read::<Policy>(&json!({"spec": {"peers": [{"mtls": null}]}})).expect("valid");
+    assert!(strict.value.mtls().is_some());
+}
+
+#[test]
+fn kubernetes_kinds() {
+    let pod = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a"}]}});
+    holds::<Service>(&[
+        (json!({"ports": [{"port": 80}]}), &[]),
+        (json!({"clusterIP": "None"}), &[]),
+        (json!({"type": "ExternalName"}), &["spec.externalName"]),
+        (json!({}), &["spec.ports"]),
+        (
+            json!({"ports": [{"port": 80}, {"port": 81, "name": "b"}]}),
+            &["spec.ports[0].name"],
+        ),
+        (
+            json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]}),
+            &["spec.ports[1].port"],
+        ),
+        (
+            json!({"ports": [{"port": 53, "name": "a"}, {"port": 53, "name": "b", "protocol": "UDP"}]}),
+            &[],
+        ),
+    ]);
+    holds::<Deployment>(&[
+        (json!({"selector": {"matchLabels": {"app": "a"}}, "template": pod}), &[]),
+        (
+            json!({"selector": {"matchLabels": {"app": "b"}}, "template": pod}),
+            &["spec.selector.matchLabels.app"],
+        ),
+        (json!({"template": {}}), &["spec.template.spec.containers"]),
+    ]);
+}
+
+#[test]
+fn mesh_config() {
+    assert_eq!(broken::<MeshConfig>(&json!({})), Vec::<String>::new());
+    assert_eq!(
+        broken::<MeshConfig>(&json!({"proxyHttpPort": 70000, "connectTimeout": "0s"})),
+        ["proxyHttpPort", "connectTimeout"]
+    );
+}
+
+#[test]
+fn wrong_types_name_their_path() {
+    let cases = [
+        (json!({"hosts": "a"}), "spec.hosts"),
+        (json!({"http": [{"timeout": 5}]}), "spec.http[0].timeout"),
+        (
+            json!({"http": [{"route": [{"weight": "x"}]}]}),
+            "spec.http[0].route[0].weight",
+        ),
+        (
+            json!({"http": [{"route": [{"weight": -1}]}]}),
+            "spec.http[0].route[0].weight",
+        ),
+        (
+            json!({"http": [{"match": [{"uri": {"exact": "a", "prefix": "b"}}]}]}),
+            "spec.http[0].match[0].uri",
+        ),
+        (
+            json!({"http": [{"corsPolicy": {"unmatchedPreflights": "MAYBE"}}]}),
+            "spec.http[0].corsPolicy.unmatchedPreflights",
+        ),
+        (json!([]), "spec"),
+        (json!({"http": [{"fault": ["x"]}]}), "spec.http[0].fault"),
+    ];
+    for (spec, path) in cases {
+        let wrong = check::<VirtualService>(&json!({ "spec": spec })).wrong.expect("wrong");
+        assert_eq!(wrong.path, path, "{wrong}");
+    }
+}

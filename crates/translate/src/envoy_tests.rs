@@ -273,13 +273,14 @@ fn a_real_envoy_takes_all_of_it() {
     let mesh = broad_mesh();
     let folder = std::env::temp_dir().join(format!("translate-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
-    for (name, proxy) in [
+    for (name, mut proxy) in [
         ("captured", reviews()),
         ("captured-client", productpage()),
         ("local", local(reviews())),
         ("local-client", local(productpage())),
         ("router", router()),
     ] {
+        proxy.native = false;
         let file = folder.join(format!("{name}.pb"));
         std::fs::write(&file, bootstrap(&mesh, &proxy).encode_to_vec()).expect("written");
         let run = Command::new(&envoy)

@@ -52,6 +52,7 @@ impl<'s, 'a> Key<'s, 'a> {
             scope,
             text: format!("{ty:?}/{:?}/{:?}", proxy.kind, proxy.interception),
         };
+        key.add("native", proxy.native);
         key.add("namespace", &proxy.namespace);
         if let Some(sidecar) = scope.sidecar {
             key.add("sidecar", format_args!("{}/{}", sidecar.namespace(), sidecar.name()));

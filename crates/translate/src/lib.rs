@@ -30,6 +30,7 @@ mod inbound;
 mod key;
 mod listener;
 mod names;
+mod native;
 mod pb;
 mod route;
 mod scope;

@@ -36,7 +36,7 @@ fn mesh() -> Mesh {
         .apply("DestinationRule", "default", "for-some", json!({
             "host": "details",
             "workloadSelector": { "matchLabels": { "version": "v1" } },
-            "trafficPolicy": { "loadBalancer": { "simple": "RANDOM" } },
+            "trafficPolicy": { "loadBalancer": { "simple": "RANDOM" }, "retryBudget": {} },
         }))
         .apply("DestinationRule", "other", "private", json!({
             "host": "ratings.default.svc.cluster.local", "exportTo": ["."],
@@ -63,6 +63,7 @@ prop_compose! {
         gateway in any::<bool>(),
         domain in prop::sample::select(vec!["default.svc.cluster.local", "other.svc.cluster.local"]),
         http_10 in any::<bool>(),
+        native in any::<bool>(),
     ) -> Proxy {
         let mut proxy = sidecar(namespace, &format!("pod-{pod}"), &[("app", app), ("version", version)]);
         if router {
@@ -74,6 +75,7 @@ prop_compose! {
         proxy.interception = mode;
         proxy.app_address = own_app.map(|n| IpAddr::from([127, 64, 0, n]));
         proxy.bind_address = bind;
+        proxy.native = native;
         proxy.dns_domain = domain.to_owned();
         if http_10 {
             proxy.metadata.insert("HTTP10".to_owned(), "1".to_owned());

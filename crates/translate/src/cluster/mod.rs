@@ -12,7 +12,7 @@ mod tests;
 use model::mesh::{Resolution, Service};
 
 use crate::scope::Scope;
-use crate::{Notes, Resource, names, pb};
+use crate::{Notes, Resource, names, native, pb};
 
 pub(crate) use outbound::Target;
 pub(crate) use policy::{consistent_hash, wants_original_destination};
@@ -51,13 +51,16 @@ pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
 
 pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
     let mut notes = Notes::default();
-    let cluster = match names::parse_inbound(name) {
+    let mut cluster = match names::parse_inbound(name) {
         Some(port) => inbound::build(scope, port, &mut notes)?,
         None => match Target::find(scope, name) {
             Some(target) => outbound::build(scope, &target, &mut notes)?,
             None => reserved::build(scope, name)?,
         },
     };
+    if scope.proxy.native {
+        native::cluster(&mut cluster);
+    }
     Some(Resource::new(name, &cluster, notes))
 }
 

@@ -98,7 +98,7 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
         reserved::original_destination(&mut cluster);
     }
     let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
-    protocol::apply(&mut cluster, spoken, policy.connection_pool);
+    protocol::apply(scope.proxy, &mut cluster, spoken, policy.connection_pool);
     security::apply(scope, target, &policy, spoken, &mut cluster, notes);
     cluster.metadata = metadata(target);
     Some(cluster)

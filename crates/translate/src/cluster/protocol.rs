@@ -1,9 +1,10 @@
 //! Which HTTP a cluster speaks, and the options that go with it.
 
 use model::kinds::{ConnectionPoolSettings, H2UpgradePolicy, HttpSettings};
-use model::mesh::{Protocol, Snapshot};
+use model::mesh::{Protocol, Proxy, Snapshot};
 
 use crate::destination::Policy;
+use crate::native;
 use crate::pb::core::{Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings};
 use crate::pb::upstream_http::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config::ProtocolConfig,
@@ -79,12 +80,17 @@ fn upgrades(snapshot: &Snapshot, http: Option<&HttpSettings>) -> bool {
     policy == H2UpgradePolicy::Upgrade
 }
 
-pub(super) fn follow_client(cluster: &mut cluster::Cluster) {
-    apply(cluster, Spoken::Follow, None);
+pub(super) fn follow_client(proxy: &Proxy, cluster: &mut cluster::Cluster) {
+    apply(proxy, cluster, Spoken::Follow, None);
 }
 
 /// Sets the protocol options; a plain HTTP/1.1 or TCP cluster without limits needs none.
-pub(super) fn apply(cluster: &mut cluster::Cluster, spoken: Spoken, pool: Option<&ConnectionPoolSettings>) {
+pub(super) fn apply(
+    proxy: &Proxy,
+    cluster: &mut cluster::Cluster,
+    spoken: Spoken,
+    pool: Option<&ConnectionPoolSettings>,
+) {
     let common = pool
         .map(common)
         .filter(|common| *common != HttpProtocolOptions::default());
@@ -106,11 +112,14 @@ pub(super) fn apply(cluster: &mut cluster::Cluster, spoken: Spoken, pool: Option
         Spoken::Http1 | Spoken::Tcp if common.is_none() => return,
         Spoken::Http1 | Spoken::Tcp => explicit(ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())),
     };
-    let options = upstream_http::HttpProtocolOptions {
+    let mut options = upstream_http::HttpProtocolOptions {
         common_http_protocol_options: common,
         upstream_protocol_options: Some(version),
         ..Default::default()
     };
+    if proxy.native {
+        native::http_options(&mut options);
+    }
     cluster
         .typed_extension_protocol_options
         .insert(OPTIONS.to_owned(), pb::any(&options));

@@ -389,6 +389,31 @@ fn the_workload_is_reached_where_it_listens() {
     );
 }
 
+#[test]
+fn our_own_proxy_is_spared_what_it_would_refuse() {
+    let spec = json!({ "host": "reviews", "trafficPolicy": {
+        "loadBalancer": { "simple": "ROUND_ROBIN", "warmup": { "duration": "30s" } },
+        "connectionPool": { "tcp": { "maxConnectionDuration": "1h" } },
+        "retryBudget": { "percent": 25 },
+    } });
+    let mesh = Mesh::bookinfo().apply("DestinationRule", "default", "r", spec);
+    let mut proxy = productpage();
+    for native in [false, true] {
+        proxy.native = native;
+        let made = cluster(&mesh, &proxy, REVIEWS);
+        let warms =
+            matches!(&made.lb_config, Some(LbConfig::RoundRobinLbConfig(ring)) if ring.slow_start_config.is_some());
+        let budget = made.circuit_breakers.as_ref().expect("limits").thresholds[0]
+            .retry_budget
+            .is_some();
+        let options = made.typed_extension_protocol_options.values().next().expect("options");
+        let options = pb::upstream_http::HttpProtocolOptions::decode(options.value.as_slice()).expect("valid");
+        let common = options.common_http_protocol_options;
+        let ages = common.is_some_and(|common| common.max_connection_duration.is_some());
+        assert_eq!((warms, budget, ages), (!native, !native, !native));
+    }
+}
+
 // === endpoints ===
 
 fn addresses(made: &pb::endpoint::ClusterLoadAssignment) -> Vec<(String, HealthStatus)> {

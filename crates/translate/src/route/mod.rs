@@ -23,7 +23,7 @@ use model::mesh::Host;
 
 use crate::pb::{self, route};
 use crate::scope::Scope;
-use crate::{Notes, Resource};
+use crate::{Notes, Resource, native};
 
 pub(crate) use action::port as destination_port;
 pub(crate) use gateway::bound as bound_to_gateway;
@@ -34,11 +34,17 @@ const MAX_DIRECT_BODY: u32 = 1 << 20;
 
 pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
     let mut notes = Notes::default();
-    let virtual_hosts = if scope.is_gateway() {
+    let mut virtual_hosts = if scope.is_gateway() {
         gateway::virtual_hosts(scope, name, &mut notes)?
     } else {
         sidecar::virtual_hosts(scope, name, &mut notes)?
     };
+    if scope.proxy.native {
+        virtual_hosts
+            .iter_mut()
+            .flat_map(|host| &mut host.routes)
+            .for_each(native::route);
+    }
     Some(Resource::new(name, &configuration(name, virtual_hosts), notes))
 }
 

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Registry, Settings};
 use crate::report::Reports;
 use crate::web::Web;
+use crate::web::render::Renderer;
 use update::Updater;
 
 /// Threads for network and translation. What is slow is shared by all proxies, so that more would mostly wait.
@@ -37,7 +38,10 @@ pub(crate) fn main(flags: Flags, ignored: &[&str]) -> ExitCode {
         }
         return ExitCode::from(crate::USAGE);
     }
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build();
     let result = built.context("cannot start threads").and_then(|threads| {
         let result = threads.block_on(run(&flags));
         threads.shutdown_background();
@@ -57,8 +61,15 @@ fn check(flags: &Flags) -> Result<(), Vec<String>> {
     let missing = flags.config_dirs.iter().filter(|dir| !dir.is_dir());
     let faults: Vec<String> = missing
         .map(|dir| {
-            let what = if dir.exists() { "is no directory" } else { "does not exist" };
-            format!("--configDir {}: {what}; name a directory with the YAML files to serve", dir.display())
+            let what = if dir.exists() {
+                "is no directory"
+            } else {
+                "does not exist"
+            };
+            format!(
+                "--configDir {}: {what}; name a directory with the YAML files to serve",
+                dir.display()
+            )
         })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(faults) }
@@ -95,7 +106,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
         reports: reports.clone(),
         leaving: leaving.clone(),
     };
-    let web = Web::new(discovery, reports, store, readiness);
+    let web = Web::new(discovery, reports, store, readiness, Renderer::new(true));
     let mut servers = serve::start(flags, sockets, ads, web, leaving, metrics, &mut tasks);
     tracing::info!(
         http = %flags.http,
@@ -123,7 +134,10 @@ fn sockets(flags: &Flags) -> anyhow::Result<Sockets> {
     let http = bind("httpAddr", flags.http);
     let monitoring = bind("monitoringAddr", flags.monitoring);
     let grpc = bind("grpcAddr", flags.grpc);
-    let secure = flags.secure_address().map(|address| bind("secureGrpcAddr", address)).transpose();
+    let secure = flags
+        .secure_address()
+        .map(|address| bind("secureGrpcAddr", address))
+        .transpose();
     match (http, monitoring, grpc, secure) {
         (Ok(http), Ok(monitoring), Ok(grpc), Ok(secure)) => Ok(Sockets {
             http,

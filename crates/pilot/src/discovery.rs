@@ -65,7 +65,9 @@ impl Discovery {
     pub(crate) fn publish(&self, state: State) {
         self.cache.forget_unused();
         self.metrics.services.set(state.snapshot.services.len() as i64);
-        self.metrics.virtual_services.set(state.snapshot.virtual_services.len() as i64);
+        self.metrics
+            .virtual_services
+            .set(state.snapshot.virtual_services.len() as i64);
         self.states.send_replace(Arc::new(state));
     }
 }

@@ -23,6 +23,9 @@ pub(crate) enum Command {
     Request(RequestFlags),
     /// Print the version.
     Version,
+    /// Messages as JSON, for the parent.
+    #[command(hide = true)]
+    Render,
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +75,12 @@ pub(crate) struct Flags {
     pub(crate) monitoring: SocketAddr,
     /// Directory with cert-chain.pem, key.pem and root-cert.pem of this pilot, for secureGrpcAddr. Waited for at the start and
     /// read again when they change.
-    #[arg(long = "certDir", env = "PILOT_CERT_DIR", default_value = "/etc/certs", value_name = "DIR")]
+    #[arg(
+        long = "certDir",
+        env = "PILOT_CERT_DIR",
+        default_value = "/etc/certs",
+        value_name = "DIR"
+    )]
     pub(crate) cert_dir: PathBuf,
 
     /// Time without traffic after which a client is asked whether it is still there.
@@ -149,13 +157,22 @@ ignored! {
 /// The flags given that have no effect here.
 pub(crate) fn without_effect(matches: &ArgMatches) -> Vec<&'static str> {
     let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    IGNORED.iter().filter(|(id, _)| given(id)).map(|(_, long)| *long).collect()
+    IGNORED
+        .iter()
+        .filter(|(id, _)| given(id))
+        .map(|(_, long)| *long)
+        .collect()
 }
 
 /// `host:port`; without a host every address of this machine.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.replace("localhost:", "127.0.0.1:") };
-    full.parse().map_err(|_| format!("`{text}` is no address; write IP:PORT, as 127.0.0.1:8080, or :PORT"))
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.replace("localhost:", "127.0.0.1:")
+    };
+    full.parse()
+        .map_err(|_| format!("`{text}` is no address; write IP:PORT, as 127.0.0.1:8080, or :PORT"))
 }
 
 fn optional_address(text: &str) -> Result<SocketAddr, String> {
@@ -179,7 +196,9 @@ mod tests {
     use clap::{CommandFactory, FromArgMatches};
 
     fn parse(args: &str) -> Result<(Flags, Vec<&'static str>), clap::Error> {
-        let words = ["pilot-discovery", "discovery"].into_iter().chain(args.split_whitespace());
+        let words = ["pilot-discovery", "discovery"]
+            .into_iter()
+            .chain(args.split_whitespace());
         let words = words.map(|word| if word == "''" { "" } else { word });
         let matches = Cli::command().try_get_matches_from(words)?;
         let Command::Discovery(flags) = Cli::from_arg_matches(&matches)?.command else {
@@ -205,7 +224,11 @@ mod tests {
 
     #[test]
     fn faults_are_explained() {
-        for (args, word) in [("", "configDir"), ("--configDir a --httpAddr x", "no address"), ("--configDir a --nope", "nope")] {
+        for (args, word) in [
+            ("", "configDir"),
+            ("--configDir a --httpAddr x", "no address"),
+            ("--configDir a --nope", "nope"),
+        ] {
             let error = parse(args).unwrap_err().to_string();
             assert!(error.contains(word), "{args}: {error}");
         }

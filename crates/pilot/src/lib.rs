@@ -31,6 +31,9 @@ use clap::{CommandFactory, FromArgMatches};
 
 use flags::{Cli, Command};
 
+/// The name by which both executables know this command.
+const NAME: &str = "pilot-discovery";
+
 /// Wrong usage, as in sysexits.h.
 const USAGE: u8 = 64;
 
@@ -45,7 +48,11 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Err(error) => {
             // Nothing is left to be done if even this cannot be written.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match cli.command {
@@ -54,6 +61,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             app::main(*flags, &ignored.unwrap_or_default())
         }
         Command::Request(flags) => request::main(&flags),
+        Command::Render => web::render::main(),
         Command::Version => {
             #[allow(clippy::print_stdout)] // the output of this command
             {

@@ -32,7 +32,9 @@ fn reason(error: &io::Error, address: SocketAddr) -> String {
             address.port()
         ),
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need rights that this process lacks; choose a higher one".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need rights that this process lacks; choose a higher one".to_owned()
+        }
         _ => "cannot listen there".to_owned(),
     };
     format!("{way_out} ({error})")
@@ -40,7 +42,11 @@ fn reason(error: &io::Error, address: SocketAddr) -> String {
 
 pub(crate) fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)

@@ -29,8 +29,8 @@ use model::mesh::{Endpoint, Host, Service, Snapshot};
 pub(crate) use impact::Impact;
 use local_ports::LocalPorts;
 use locality::Localities;
-use typed::Typed;
 pub(crate) use typed::Objects;
+use typed::Typed;
 use workloads::{Workload, Workloads};
 
 /// What the command line decides.
@@ -180,7 +180,8 @@ impl Found {
 
     /// What equals what was there before is what was there before.
     fn share_with(mut self, last: &Snapshot) -> (Vec<Arc<Service>>, HashMap<Host, Arc<Vec<Endpoint>>>) {
-        self.services.sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
+        self.services
+            .sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
         let known: HashMap<_, _> = last.services.iter().map(|s| ((&s.origin, &s.hostname), s)).collect();
         let share = |service: Service| match known.get(&(&service.origin, &service.hostname)) {
             Some(old) if ***old == service => (*old).clone(),

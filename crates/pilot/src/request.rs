@@ -13,7 +13,11 @@ pub(crate) fn main(flags: &RequestFlags) -> ExitCode {
     match ask(flags) {
         Ok((true, body)) => {
             let written = io::stdout().write_all(body.as_bytes());
-            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if written.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Ok((false, answer)) => {
             eprintln!("{answer}");

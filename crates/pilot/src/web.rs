@@ -4,7 +4,7 @@ mod configuration;
 mod dump;
 mod index;
 mod mesh;
-mod render;
+pub(crate) mod render;
 mod rest;
 mod sync;
 
@@ -17,10 +17,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use runtime::readiness::Readiness;
 use store::StoreHandle;
-use tokio::sync::Semaphore;
 
 use crate::discovery::{Connection, Discovery, ProxyView};
 use crate::report::Reports;
+use render::Renderer;
 
 /// What handlers read.
 #[derive(Clone)]
@@ -29,20 +29,25 @@ pub(crate) struct Web {
     reports: Arc<Reports>,
     store: StoreHandle,
     readiness: Readiness,
-    /// Rendering messages as JSON takes much memory: one at a time.
-    renderer: Arc<Semaphore>,
+    renderer: Renderer,
 }
 
 // === impl Web ===
 
 impl Web {
-    pub(crate) fn new(discovery: Arc<Discovery>, reports: Arc<Reports>, store: StoreHandle, readiness: Readiness) -> Self {
+    pub(crate) fn new(
+        discovery: Arc<Discovery>,
+        reports: Arc<Reports>,
+        store: StoreHandle,
+        readiness: Readiness,
+        renderer: Renderer,
+    ) -> Self {
         Web {
             discovery,
             reports,
             store,
             readiness,
-            renderer: Arc::new(Semaphore::new(1)),
+            renderer,
         }
     }
 
@@ -55,7 +60,10 @@ impl Web {
 pub(crate) fn router(web: Web) -> Router {
     Router::new()
         .route("/ready", get(ready))
-        .route("/version", get(async || format!("{}\n", runtime::version::istio_style())))
+        .route(
+            "/version",
+            get(async || format!("{}\n", runtime::version::istio_style())),
+        )
         .route("/metrics", get(metrics))
         .route("/v1/registration", get(mesh::registration))
         .route("/debug", get(index::page))

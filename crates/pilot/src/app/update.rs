@@ -49,13 +49,20 @@ impl Updater {
         };
         let state = self.discovery.state();
         let first = state.generation == 0;
-        let places = if state.places.version() == places.version() { state.places.clone() } else { Arc::new(places) };
+        let places = if state.places.version() == places.version() {
+            state.places.clone()
+        } else {
+            Arc::new(places)
+        };
         if !first && impact.is_nothing() && Arc::ptr_eq(&places, &state.places) {
             return;
         }
         let impact = if first { Impact::everything() } else { impact };
         self.discovery.metrics.triggered(impact.describe());
-        self.discovery.metrics.endpoint_no_pod.set(self.registry.endpoints_without_pod as i64);
+        self.discovery
+            .metrics
+            .endpoint_no_pod
+            .set(self.registry.endpoints_without_pod as i64);
         let next = state.next(snapshot, &impact, places, since);
         tracing::debug!(generation = next.generation, ?impact, elapsed = ?since.elapsed(), "new state");
         self.discovery.publish(next);

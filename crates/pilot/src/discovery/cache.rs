@@ -17,7 +17,10 @@ pub(crate) struct Cache {
 impl Cache {
     pub(super) fn class(&self, ty: ResourceType, key: String) -> Arc<Class> {
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
-        classes.entry((ty, key)).or_insert_with(|| Arc::new(Class::new(ty))).clone()
+        classes
+            .entry((ty, key))
+            .or_insert_with(|| Arc::new(Class::new(ty)))
+            .clone()
     }
 
     /// Drops the classes that no connected proxy belongs to.

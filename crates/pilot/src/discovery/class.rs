@@ -85,7 +85,8 @@ impl Built {
         };
         let names = guarded(|| scope.names(ty)).unwrap_or_else(|panic| {
             tracing::error!(?ty, panic, "translation failed; the last good configuration stays");
-            old.map(|old| old.made.keys().map(|name| name.to_string()).collect()).unwrap_or_default()
+            old.map(|old| old.made.keys().map(|name| name.to_string()).collect())
+                .unwrap_or_default()
         });
         for name in names {
             built.make(ty, scope, &name, old.and_then(|old| old.made.get(name.as_str())));
@@ -158,7 +159,9 @@ impl Built {
     }
 
     pub(crate) fn faults(&self) -> impl Iterator<Item = (&Arc<str>, &Fault)> {
-        self.made.iter().filter_map(|(name, made)| Some((name, made.fault.as_ref()?)))
+        self.made
+            .iter()
+            .filter_map(|(name, made)| Some((name, made.fault.as_ref()?)))
     }
 
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Encoded> {
@@ -197,5 +200,6 @@ pub(super) fn guarded<T>(make: impl FnOnce() -> T) -> Result<T, String> {
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic".to_owned())
 }

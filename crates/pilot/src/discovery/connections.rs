@@ -102,7 +102,10 @@ impl Connections {
     }
 
     pub(crate) fn find(&self, proxy_id: &str) -> Option<Arc<Connection>> {
-        self.all().into_iter().rev().find(|c| c.proxy_id() == proxy_id || c.proxy.id == proxy_id)
+        self.all()
+            .into_iter()
+            .rev()
+            .find(|c| c.proxy_id() == proxy_id || c.proxy.id == proxy_id)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {

@@ -46,7 +46,13 @@ pub(crate) fn proxy_of(node: Node) -> Result<Proxy, NodeError> {
     let configured = [metadata.take("NAMESPACE"), metadata.take("CONFIG_NAMESPACE")];
     let of_domain = domain.split('.').next().unwrap_or_default();
     let named = configured.into_iter().flatten().find(|name| !name.is_empty());
-    let namespace = named.unwrap_or_else(|| [namespace, of_domain].into_iter().find(|n| !n.is_empty()).unwrap_or("default").to_owned());
+    let namespace = named.unwrap_or_else(|| {
+        [namespace, of_domain]
+            .into_iter()
+            .find(|n| !n.is_empty())
+            .unwrap_or("default")
+            .to_owned()
+    });
     let interception = match metadata.take("INTERCEPTION_MODE").as_deref() {
         Some("TPROXY") => InterceptionMode::Tproxy,
         Some("NONE") => InterceptionMode::None,
@@ -107,13 +113,21 @@ impl Metadata {
 
     fn take_map(&mut self, name: &str) -> BTreeMap<String, String> {
         match self.0.fields.remove(name).and_then(|value| value.kind) {
-            Some(Kind::StructValue(map)) => map.fields.into_iter().filter_map(|(k, v)| Some((k, text(v)?))).collect(),
+            Some(Kind::StructValue(map)) => map
+                .fields
+                .into_iter()
+                .filter_map(|(k, v)| Some((k, text(v)?)))
+                .collect(),
             _ => BTreeMap::new(),
         }
     }
 
     fn rest(self) -> BTreeMap<String, String> {
-        self.0.fields.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect()
+        self.0
+            .fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, text(value)?)))
+            .collect()
     }
 }
 
@@ -149,11 +163,19 @@ mod tests {
     fn a_node_says_who_it_is() {
         let node = node(
             "sidecar~10.0.0.1~web-1.0-abc.shop~shop.svc.cluster.local",
-            &[("INSTANCE_IPS", "10.0.0.2,fd00::2"), ("INTERCEPTION_MODE", "NONE"), ("APP_ADDRESS", "127.96.0.1"), ("X", "y")],
+            &[
+                ("INSTANCE_IPS", "10.0.0.2,fd00::2"),
+                ("INTERCEPTION_MODE", "NONE"),
+                ("APP_ADDRESS", "127.96.0.1"),
+                ("X", "y"),
+            ],
         );
         let proxy = proxy_of(node).unwrap();
         assert_eq!((proxy.pod.as_str(), proxy.namespace.as_str()), ("web-1.0-abc", "shop"));
-        assert_eq!(proxy.ips.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2", "fd00::2", "10.0.0.1"]);
+        assert_eq!(
+            proxy.ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.2", "fd00::2", "10.0.0.1"]
+        );
         assert_eq!(proxy.interception, InterceptionMode::None);
         assert_eq!(proxy.app_address, Some("127.96.0.1".parse().unwrap()));
         assert_eq!(proxy.metadata, BTreeMap::from([("X".to_owned(), "y".to_owned())]));
@@ -163,7 +185,11 @@ mod tests {
     fn the_namespace_is_what_it_says_or_what_its_names_say() {
         let cases = [
             ("sidecar~1.1.1.1~a.b~c.svc.cluster.local", vec![("NAMESPACE", "n")], "n"),
-            ("sidecar~1.1.1.1~a.b~c.svc.cluster.local", vec![("CONFIG_NAMESPACE", "n")], "n"),
+            (
+                "sidecar~1.1.1.1~a.b~c.svc.cluster.local",
+                vec![("CONFIG_NAMESPACE", "n")],
+                "n",
+            ),
             ("sidecar~1.1.1.1~a.b~c.svc.cluster.local", vec![], "b"),
             ("sidecar~1.1.1.1~a~c.svc.cluster.local", vec![], "c"),
         ];
@@ -175,7 +201,14 @@ mod tests {
     #[test]
     fn others_are_refused_by_name() {
         let long = format!("sidecar~{}", "x".repeat(2000));
-        for id in ["", "sidecar~1.1.1.1~a.b", "ztunnel~1.1.1.1~a.b~c", "sidecar~nonsense~a.b~c", "a~b~c~d~e", &long] {
+        for id in [
+            "",
+            "sidecar~1.1.1.1~a.b",
+            "ztunnel~1.1.1.1~a.b~c",
+            "sidecar~nonsense~a.b~c",
+            "a~b~c~d~e",
+            &long,
+        ] {
             assert!(proxy_of(node(id, &[])).is_err(), "{id}");
         }
     }

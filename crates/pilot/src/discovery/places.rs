@@ -47,7 +47,12 @@ pub(crate) struct Places {
 impl Places {
     pub(crate) fn new(objects: &dyn Objects) -> Self {
         let place = |object: &Object| Place {
-            file: object.origin.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+            file: object
+                .origin
+                .file
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
             line: object.origin.line,
             generation: object.generation,
         };

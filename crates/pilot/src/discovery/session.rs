@@ -48,7 +48,11 @@ impl Source for Ads {
         }
         let connection = self.discovery.connections.add(Arc::new(proxy), peer, SystemTime::now());
         self.discovery.metrics.xds.inc();
-        tracing::info!(proxy = connection.proxy_id(), number = connection.number, "proxy connected");
+        tracing::info!(
+            proxy = connection.proxy_id(),
+            number = connection.number,
+            "proxy connected"
+        );
         let mut states = self.discovery.subscribe();
         states.mark_changed();
         Ok(ProxySession {
@@ -79,13 +83,21 @@ impl ProxySession {
         let Some(view) = &self.view else { return };
         let proxy = self.connection.proxy_id();
         if resources.is_empty() {
-            tracing::info!(proxy, kind = kind.short(), reason, "a response was refused; the resource at fault is being sought");
+            tracing::info!(
+                proxy,
+                kind = kind.short(),
+                reason,
+                "a response was refused; the resource at fault is being sought"
+            );
             return;
         }
         for (name, _) in resources {
             let made = resource_type(kind).and_then(|ty| view.built(ty).made(name).cloned());
             let objects = made.map(|made| made.origins).unwrap_or_default();
-            let objects: Vec<String> = objects.iter().map(|object| view.state.places.describe(object)).collect();
+            let objects: Vec<String> = objects
+                .iter()
+                .map(|object| view.state.places.describe(object))
+                .collect();
             tracing::warn!(
                 proxy,
                 kind = kind.short(),
@@ -95,7 +107,10 @@ impl ProxySession {
                 "a proxy refused a resource; its last good one stays in force"
             );
         }
-        self.ads.discovery.metrics.rejected(kind, &self.connection.proxy.id, reason);
+        self.ads
+            .discovery
+            .metrics
+            .rejected(kind, &self.connection.proxy.id, reason);
     }
 }
 
@@ -107,7 +122,8 @@ impl Session for ProxySession {
         let proxy = self.connection.proxy.clone();
         let view = ProxyView::new(&self.ads.discovery, self.ads.reports.clone(), state, proxy);
         let view = Arc::new(view);
-        self.connection.change(|progress| progress.generation = view.state.generation);
+        self.connection
+            .change(|progress| progress.generation = view.state.generation);
         self.view = Some(view.clone());
         view
     }
@@ -127,7 +143,14 @@ impl Session for ProxySession {
         let metrics = &self.ads.discovery.metrics;
         for event in events {
             match event {
-                Event::Sent { kind, bytes, .. } => {
+                Event::Sent {
+                    kind,
+                    resources,
+                    removed,
+                    bytes,
+                } => {
+                    let (kind_name, proxy) = (kind.short(), self.connection.proxy_id());
+                    tracing::debug!(proxy, kind = kind_name, resources, removed, bytes, "pushed");
                     metrics.pushed(*kind, *bytes);
                     if let Some(change) = self.change.take() {
                         metrics.convergence.observe(change.elapsed().as_secs_f64());
@@ -155,6 +178,10 @@ impl Drop for ProxySession {
         self.ads.discovery.connections.remove(self.connection.number);
         self.ads.discovery.metrics.xds.dec();
         self.ads.discovery.metrics.forget(&self.connection.proxy.id);
-        tracing::info!(proxy = self.connection.proxy_id(), number = self.connection.number, "proxy disconnected");
+        tracing::info!(
+            proxy = self.connection.proxy_id(),
+            number = self.connection.number,
+            "proxy disconnected"
+        );
     }
 }

@@ -70,7 +70,8 @@ impl Epochs {
         if impact.types.contains(&ResourceType::Endpoint) {
             next.hosts.clear();
         } else if !impact.hosts.is_empty() {
-            next.hosts.extend(impact.hosts.iter().map(|host| (host.clone(), generation)));
+            next.hosts
+                .extend(impact.hosts.iter().map(|host| (host.clone(), generation)));
             next.endpoints = generation;
         }
         next
@@ -79,7 +80,11 @@ impl Epochs {
     /// What a class of this type must be as new as.
     pub(crate) fn of(&self, ty: ResourceType) -> u64 {
         let all = self.types[ty as usize];
-        if ty == ResourceType::Endpoint { all.max(self.endpoints) } else { all }
+        if ty == ResourceType::Endpoint {
+            all.max(self.endpoints)
+        } else {
+            all
+        }
     }
 
     /// Since when every resource of the type has to be made anew.

@@ -31,7 +31,12 @@ impl ProxyView {
         let scope = Scope::new(&state.snapshot, &proxy);
         let parts = ResourceType::ALL.map(|ty| {
             let key = guarded(|| scope.key(ty)).unwrap_or_else(|panic| {
-                tracing::error!(?ty, proxy = proxy.id, panic, "a defect of ours: this proxy shares nothing");
+                tracing::error!(
+                    ?ty,
+                    proxy = proxy.id,
+                    panic,
+                    "a defect of ours: this proxy shares nothing"
+                );
                 proxy.id.clone()
             });
             Part {
@@ -71,7 +76,15 @@ impl View for ProxyView {
     fn all(&self, kind: Kind) -> Arc<Vec<Lookup>> {
         match resource_type(kind) {
             Some(ty) => self.built(ty).list.clone(),
-            None => Arc::new(self.state.places.encoded().cloned().map(Lookup::Found).into_iter().collect()),
+            None => Arc::new(
+                self.state
+                    .places
+                    .encoded()
+                    .cloned()
+                    .map(Lookup::Found)
+                    .into_iter()
+                    .collect(),
+            ),
         }
     }
 

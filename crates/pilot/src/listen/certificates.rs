@@ -70,7 +70,11 @@ fn load([chain, key, roots]: &Contents) -> Result<(Arc<ServerConfig>, String), S
     let identity = Identity::from_pem(chain, key).map_err(|error| error.to_string())?;
     let roots = Roots::from_pem(roots).map_err(|error| format!("root-cert.pem: {error}"))?;
     let auth = ClientAuth::Require(roots);
-    let config = server_config(&identity, auth, &[], &[b"h2"], TlsOptions::default()).map_err(|error| error.to_string())?;
+    let config =
+        server_config(&identity, auth, &[], &[b"h2"], TlsOptions::default()).map_err(|error| error.to_string())?;
     let certificate = identity.certificate();
-    Ok((config, certificate.uri_sans.first().unwrap_or(&certificate.subject).clone()))
+    Ok((
+        config,
+        certificate.uri_sans.first().unwrap_or(&certificate.subject).clone(),
+    ))
 }

@@ -41,8 +41,12 @@ pub(crate) fn secure(
         }
         loop {
             let (stream, address) = accept(&listener).await;
-            let Some(config) = configs.borrow().clone() else { continue };
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Some(config) = configs.borrow().clone() else {
+                continue;
+            };
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
             while handshakes.try_join_next().is_some() {}
             let (ready, metrics) = (ready.clone(), metrics.clone());
             handshakes.spawn(async move {

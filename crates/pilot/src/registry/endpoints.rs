@@ -67,7 +67,9 @@ pub(super) fn of_service(
             *without_pod += 1;
             return;
         };
-        let ports = ports.iter().filter_map(|port| Some((service_port(service, port)?, port.port)));
+        let ports = ports
+            .iter()
+            .filter_map(|port| Some((service_port(service, port)?, port.port)));
         list.extend(ports.map(|(number, port)| address.endpoint(service, number, port, health, located)));
     };
     match (sources.slices.get(&key), sources.endpoints.get(&key)) {
@@ -82,7 +84,9 @@ pub(super) fn of_service(
             for subset in &endpoints.spec.subsets {
                 let ready = subset.addresses.iter().map(|address| (address, true));
                 let not_ready = subset.not_ready_addresses.iter().map(|address| (address, false));
-                ready.chain(not_ready).for_each(|(address, ready)| add(of_subset(address, ready), &subset.ports));
+                ready
+                    .chain(not_ready)
+                    .for_each(|(address, ready)| add(of_subset(address, ready), &subset.ports));
             }
         }
         (None, None) => {}
@@ -94,7 +98,9 @@ pub(super) fn of_service(
 pub(super) fn external(object: &Config<KubeService>, service: &Service) -> Vec<Endpoint> {
     let name = object.spec.spec.external_name.as_str();
     let ports = service.ports.iter().filter(|_| !name.is_empty());
-    ports.map(|port| plain(service, name, port.number, port.number)).collect()
+    ports
+        .map(|port| plain(service, name, port.number, port.number))
+        .collect()
 }
 
 /// An address that nothing more is known of.
@@ -125,7 +131,12 @@ pub(super) fn of_workload(located: &Located, endpoint: &mut Endpoint) {
     endpoint.workload = pod.spec.name.clone();
     endpoint.service_account = pod.spec.service_account.clone();
     endpoint.locality = located.locality.clone();
-    endpoint.network = pod.spec.labels.get("topology.istio.io/network").cloned().unwrap_or_default();
+    endpoint.network = pod
+        .spec
+        .labels
+        .get("topology.istio.io/network")
+        .cloned()
+        .unwrap_or_default();
     endpoint.tls_mode = pod.spec.tls_mode;
     if pod.spec.terminating && endpoint.health == Health::Healthy {
         endpoint.health = Health::Draining;
@@ -181,7 +192,11 @@ impl Address<'_> {
         match self.target.filter(|target| target.kind == "Pod") {
             None => Ok(workloads.at(self.address)),
             Some(target) => {
-                let namespace = if target.namespace.is_empty() { &service.namespace } else { &target.namespace };
+                let namespace = if target.namespace.is_empty() {
+                    &service.namespace
+                } else {
+                    &target.namespace
+                };
                 workloads.named(namespace, &target.name).map(Some).ok_or(())
             }
         }

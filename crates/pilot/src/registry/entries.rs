@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::kinds::{Location, MeshConfig, Resolution as Declared, ServiceEntry, ServicePort as EntryPort, WorkloadEntry};
+use model::kinds::{
+    Location, MeshConfig, Resolution as Declared, ServiceEntry, ServicePort as EntryPort, WorkloadEntry,
+};
 use model::mesh::{Config, Endpoint, Health, Host, Protocol, Resolution, Service, ServicePort, TlsMode};
 
 use super::endpoints::{of_workload, plain};
@@ -29,7 +31,11 @@ pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<
         },
         mesh_external: spec.location == Location::MeshExternal,
         export_to: visibility(&spec.export_to, &mesh.default_service_export_to, object.namespace()),
-        selector: spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+        selector: spec
+            .workload_selector
+            .as_ref()
+            .map(|s| s.labels.clone())
+            .unwrap_or_default(),
         labels: object.labels.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
         created: object.created,
@@ -56,7 +62,10 @@ fn service_port(port: &EntryPort) -> Option<ServicePort> {
         number,
         protocol: declared.unwrap_or_else(|| Protocol::of_port("TCP", None, &port.name)),
         local_port: None,
-        target_port: u16::try_from(port.target_port).ok().filter(|target| *target != 0).or(Some(number)),
+        target_port: u16::try_from(port.target_port)
+            .ok()
+            .filter(|target| *target != 0)
+            .or(Some(number)),
     })
 }
 
@@ -77,7 +86,12 @@ pub(super) fn endpoints(
     } else if spec.endpoints.is_empty() && is_dns(service.resolution) && !service.hostname.is_wildcard() {
         let target = |port: &ServicePort| port.target_port.unwrap_or(port.number);
         let host = service.hostname.as_str();
-        list.extend(service.ports.iter().map(|port| plain(service, host, port.number, target(port))));
+        list.extend(
+            service
+                .ports
+                .iter()
+                .map(|port| plain(service, host, port.number, target(port))),
+        );
     }
     list
 }
@@ -90,26 +104,37 @@ fn is_dns(resolution: Resolution) -> bool {
 pub(super) fn selected_by_service(service: &Service, entries: &[Arc<Config<WorkloadEntry>>]) -> Vec<Endpoint> {
     let own = entries.iter().filter(|entry| entry.namespace() == service.namespace);
     let selected = own.filter(|entry| selects(&service.selector, &labels(entry)));
-    selected.flat_map(|entry| of_entry(service, &entry.spec, entry.name(), entry.namespace())).collect()
+    selected
+        .flat_map(|entry| of_entry(service, &entry.spec, entry.name(), entry.namespace()))
+        .collect()
 }
 
 /// Labels of the object and of its spec: either may be selected by.
 fn labels(entry: &Config<WorkloadEntry>) -> BTreeMap<String, String> {
     let mut labels = entry.labels.clone();
-    labels.extend(entry.spec.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+    labels.extend(
+        entry
+            .spec
+            .labels
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     labels
 }
 
 fn selected_pods<'a>(service: &'a Service, workloads: &'a Workloads) -> impl Iterator<Item = Endpoint> + 'a {
-    let pods = workloads.selected(&service.namespace, &service.selector).filter(|located| located.pod.spec.ready);
-    pods.filter_map(|located| Some((located, located.pod.spec.ips.first()?))).flat_map(move |(located, ip)| {
-        service.ports.iter().map(move |port| {
-            let target = port.target_port.unwrap_or(port.number);
-            let mut endpoint = plain(service, ip, port.number, target);
-            of_workload(located, &mut endpoint);
-            endpoint
+    let pods = workloads
+        .selected(&service.namespace, &service.selector)
+        .filter(|located| located.pod.spec.ready);
+    pods.filter_map(|located| Some((located, located.pod.spec.ips.first()?)))
+        .flat_map(move |(located, ip)| {
+            service.ports.iter().map(move |port| {
+                let target = port.target_port.unwrap_or(port.number);
+                let mut endpoint = plain(service, ip, port.number, target);
+                of_workload(located, &mut endpoint);
+                endpoint
+            })
         })
-    })
 }
 
 fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &str) -> Vec<Endpoint> {
@@ -117,7 +142,10 @@ fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &st
     let canonical = entry.labels.get("service.istio.io/canonical-name");
     let one = |port: &ServicePort| {
         let unix = entry.address.starts_with("unix://");
-        let given = entry.ports.get(&port.name).and_then(|number| u16::try_from(*number).ok());
+        let given = entry
+            .ports
+            .get(&port.name)
+            .and_then(|number| u16::try_from(*number).ok());
         let number = given.or(port.target_port).unwrap_or(port.number);
         Endpoint {
             labels: labels.clone(),
@@ -136,5 +164,10 @@ fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &st
             ..plain(service, &entry.address, port.number, if unix { 0 } else { number })
         }
     };
-    service.ports.iter().filter(|_| !entry.address.is_empty()).map(one).collect()
+    service
+        .ports
+        .iter()
+        .filter(|_| !entry.address.is_empty())
+        .map(one)
+        .collect()
 }

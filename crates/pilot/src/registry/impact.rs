@@ -78,7 +78,12 @@ impl Impact {
 fn identities(endpoints: &[Endpoint]) -> BTreeSet<(u16, &str, &str, bool)> {
     let identity = |e| -> (u16, &str, &str, bool) {
         let e: &Endpoint = e;
-        (e.service_port, &e.namespace, &e.service_account, e.tls_mode == TlsMode::Istio)
+        (
+            e.service_port,
+            &e.namespace,
+            &e.service_account,
+            e.tls_mode == TlsMode::Istio,
+        )
     };
     endpoints.iter().map(identity).collect()
 }

@@ -21,9 +21,18 @@ impl Localities {
 }
 
 fn of_node(labels: &BTreeMap<String, String>) -> Locality {
-    let first = |names: [&str; 2]| names.iter().find_map(|name| labels.get(*name)).cloned().unwrap_or_default();
+    let first = |names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| labels.get(*name))
+            .cloned()
+            .unwrap_or_default()
+    };
     Locality {
-        region: first(["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"]),
+        region: first([
+            "topology.kubernetes.io/region",
+            "failure-domain.beta.kubernetes.io/region",
+        ]),
         zone: first(["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"]),
         subzone: first(["topology.istio.io/subzone", "topology.istio.io/subzone"]),
     }

@@ -26,14 +26,22 @@ pub(super) fn service(
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         address: spec.cluster_ip.parse::<IpAddr>().ok().filter(|_| !external),
-        ports: spec.ports.iter().map(|port| service_port(port, local_ports, namespace, name)).collect(),
+        ports: spec
+            .ports
+            .iter()
+            .map(|port| service_port(port, local_ports, namespace, name))
+            .collect(),
         resolution: match (external, headless) {
             (true, _) => Resolution::Dns,
             (false, true) => Resolution::Passthrough,
             (false, false) => Resolution::Endpoints,
         },
         mesh_external: external,
-        export_to: visibility(exported.as_deref().unwrap_or_default(), &mesh.default_service_export_to, namespace),
+        export_to: visibility(
+            exported.as_deref().unwrap_or_default(),
+            &mesh.default_service_export_to,
+            namespace,
+        ),
         selector: spec.selector.clone(),
         labels: object.labels.clone(),
         subject_alt_names: accounts(&object.annotations, namespace, &trust_domain(mesh, settings)),
@@ -50,7 +58,11 @@ fn trust_domain(mesh: &MeshConfig, settings: &Settings) -> String {
 }
 
 fn service_port(port: &KubePort, local_ports: &LocalPorts, namespace: &str, service: &str) -> ServicePort {
-    let transport = if port.protocol.is_empty() { "TCP" } else { &port.protocol };
+    let transport = if port.protocol.is_empty() {
+        "TCP"
+    } else {
+        &port.protocol
+    };
     ServicePort {
         name: port.name.clone(),
         number: port.port,
@@ -71,7 +83,13 @@ pub(super) fn visibility(own: &[String], default: &[String], namespace: &str) ->
         return Visibility::Public;
     }
     let names = list.iter().filter(|word| *word != "~" && !word.is_empty());
-    let name = |word: &String| if word == "." { namespace.to_owned() } else { word.clone() };
+    let name = |word: &String| {
+        if word == "." {
+            namespace.to_owned()
+        } else {
+            word.clone()
+        }
+    };
     Visibility::Namespaces(names.map(name).collect())
 }
 
@@ -83,5 +101,7 @@ fn accounts(annotations: &BTreeMap<String, String>, namespace: &str, trust_domai
     };
     let spiffe = |account: String| format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}");
     let verbatim = list("alpha.istio.io/canonical-serviceaccounts");
-    verbatim.chain(list("alpha.istio.io/kubernetes-serviceaccounts").map(spiffe)).collect()
+    verbatim
+        .chain(list("alpha.istio.io/kubernetes-serviceaccounts").map(spiffe))
+        .collect()
 }

@@ -49,11 +49,18 @@ pub(super) fn read(object: &Object) -> Option<Workload> {
         ips.insert(0, pod.status.pod_ip);
     }
     let account = [pod.spec.service_account_name, pod.spec.service_account];
-    let ready = pod.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let ready = pod
+        .status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True");
     Some(Workload {
         ips,
         node: pod.spec.node_name,
-        service_account: account.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
+        service_account: account
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".into()),
         name: workload_name(object),
         tls_mode: tls_mode(object),
         ready,
@@ -65,7 +72,10 @@ pub(super) fn read(object: &Object) -> Option<Workload> {
 /// The controller's name; a ReplicaSet's is its Deployment's with a hash behind it.
 fn workload_name(object: &Object) -> String {
     let owners = object.value["metadata"]["ownerReferences"].as_array();
-    let owner = owners.into_iter().flatten().find(|owner| owner["controller"] != serde_json::Value::Bool(false));
+    let owner = owners
+        .into_iter()
+        .flatten()
+        .find(|owner| owner["controller"] != serde_json::Value::Bool(false));
     if let Some(owner) = owner
         && let Some(name) = owner["name"].as_str()
     {
@@ -93,7 +103,9 @@ impl Workloads {
         let mut workloads = Workloads::default();
         for (index, pod) in pods.iter().enumerate() {
             let reference = &pod.reference;
-            workloads.by_name.insert((reference.namespace.clone(), reference.name.clone()), index);
+            workloads
+                .by_name
+                .insert((reference.namespace.clone(), reference.name.clone()), index);
             for ip in &pod.spec.ips {
                 workloads.by_ip.insert(ip.clone(), index);
             }
@@ -108,7 +120,9 @@ impl Workloads {
     }
 
     pub(super) fn named(&self, namespace: &str, name: &str) -> Option<&Located> {
-        self.by_name.get(&(namespace.into(), name.into())).map(|index| &self.all[*index])
+        self.by_name
+            .get(&(namespace.into(), name.into()))
+            .map(|index| &self.all[*index])
     }
 
     pub(super) fn at(&self, ip: &str) -> Option<&Located> {
@@ -120,7 +134,10 @@ impl Workloads {
         namespace: &'a str,
         selector: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = &'a Located> {
-        let in_namespace = self.all.iter().filter(move |located| &*located.pod.reference.namespace == namespace);
+        let in_namespace = self
+            .all
+            .iter()
+            .filter(move |located| &*located.pod.reference.namespace == namespace);
         in_namespace.filter(move |located| selects(selector, &located.pod.spec.labels))
     }
 }

@@ -16,11 +16,25 @@ use super::{Web, refuse};
 type Filter = HashMap<String, String>;
 
 /// Kinds that `/debug/configz` leaves out unless asked for: they are the cluster's, and many.
-const QUIET: &[&str] = &["Pod", "EndpointSlice", "Endpoints", "Secret", "Node", "ServiceAccount", "ConfigMap"];
+const QUIET: &[&str] = &[
+    "Pod",
+    "EndpointSlice",
+    "Endpoints",
+    "Secret",
+    "Node",
+    "ServiceAccount",
+    "ConfigMap",
+];
 
 fn matches(filter: &Filter, kind: &str, namespace: &str, name: &str) -> bool {
-    let is = |key: &str, value: &str| filter.get(key).is_none_or(|wanted| wanted.is_empty() || wanted == value);
-    let is_kind = filter.get("kind").is_none_or(|wanted| wanted.is_empty() || wanted.eq_ignore_ascii_case(kind));
+    let is = |key: &str, value: &str| {
+        filter
+            .get(key)
+            .is_none_or(|wanted| wanted.is_empty() || wanted == value)
+    };
+    let is_kind = filter
+        .get("kind")
+        .is_none_or(|wanted| wanted.is_empty() || wanted.eq_ignore_ascii_case(kind));
     is_kind && is("namespace", namespace) && is("name", name)
 }
 
@@ -28,7 +42,10 @@ fn matches(filter: &Filter, kind: &str, namespace: &str, name: &str) -> bool {
 pub(super) async fn configz(Shared(web): Shared<Web>, Query(filter): Query<Filter>) -> Json<Value> {
     let asked = filter.get("kind").is_some_and(|kind| !kind.is_empty());
     let objects = web.store.read(|store| {
-        let kinds = store.kinds().into_iter().filter(|kind| asked || !QUIET.contains(&&**kind));
+        let kinds = store
+            .kinds()
+            .into_iter()
+            .filter(|kind| asked || !QUIET.contains(&&**kind));
         let objects = kinds.flat_map(|kind| store.list(&kind));
         let wanted = objects.filter(|o| matches(&filter, &o.kind, &o.namespace, &o.name));
         wanted.map(|object| object_json(&object)).collect::<Vec<_>>()
@@ -63,7 +80,9 @@ pub(super) async fn origin(Shared(web): Shared<Web>, Query(filter): Query<Filter
         .filter(|object| matches(&filter, &object.kind, &object.namespace, &object.name))
         .map(|object| origin_json(object, &state.places))
         .collect();
-    let exact = ["kind", "name"].iter().all(|key| filter.get(*key).is_some_and(|value| !value.is_empty()));
+    let exact = ["kind", "name"]
+        .iter()
+        .all(|key| filter.get(*key).is_some_and(|value| !value.is_empty()));
     match found.as_slice() {
         [] if exact => refuse(StatusCode::NOT_FOUND, "there is no such object in force"),
         [one] if exact => Json(one.clone()).into_response(),
@@ -76,17 +95,24 @@ pub(super) async fn status(Shared(web): Shared<Web>, Query(filter): Query<Filter
     let state = web.discovery.state();
     let mut issues = web.reports.issues(&state);
     let (statuses, messages) = web.store.read(|store| (store.statuses(), store.messages()));
-    let wanted = statuses.iter().filter(|s| matches(&filter, &s.object.kind, &s.object.namespace, &s.object.name));
+    let wanted = statuses
+        .iter()
+        .filter(|s| matches(&filter, &s.object.kind, &s.object.namespace, &s.object.name));
     let objects: Vec<Value> = wanted
         .map(|status| {
             let mut entry = status_json(status);
             let ineffective = issues.remove(&status.object).unwrap_or_default();
-            let ineffective = ineffective.iter().map(|issue| json!({"rule": issue.rule, "wayOut": issue.way_out}));
+            let ineffective = ineffective
+                .iter()
+                .map(|issue| json!({"rule": issue.rule, "wayOut": issue.way_out}));
             entry["ineffective"] = ineffective.collect();
             entry
         })
         .collect();
-    let of_files = messages.iter().filter(|message| message.object.is_none()).map(message_json);
+    let of_files = messages
+        .iter()
+        .filter(|message| message.object.is_none())
+        .map(message_json);
     Json(json!({"objects": objects, "messages": of_files.collect::<Vec<_>>()}))
 }
 
@@ -131,10 +157,18 @@ pub(super) async fn push_status(Shared(web): Shared<Web>) -> Json<Value> {
     let state = web.discovery.state();
     let issues = web.reports.issues(&state);
     let problems = issues.iter().map(|(object, issues)| {
-        let rules: Vec<Value> = issues.iter().map(|i| json!({"rule": i.rule, "wayOut": i.way_out})).collect();
+        let rules: Vec<Value> = issues
+            .iter()
+            .map(|i| json!({"rule": i.rule, "wayOut": i.way_out}))
+            .collect();
         json!({"object": origin_json(object, &state.places), "issues": rules})
     });
-    let classes = web.discovery.cache.sizes().into_iter().map(|(ty, n)| (format!("{ty:?}"), Value::from(n)));
+    let classes = web
+        .discovery
+        .cache
+        .sizes()
+        .into_iter()
+        .map(|(ty, n)| (format!("{ty:?}"), Value::from(n)));
     Json(json!({
         "generation": state.generation,
         "snapshotGeneration": state.snapshot.generation,

@@ -14,7 +14,7 @@ use proto::envoy::google::protobuf::Any;
 use translate::ResourceType;
 use xds::server::{Encoded, Frame};
 
-use super::render::{Rendering, answer};
+use super::render::Rendering;
 use super::{Web, refuse};
 use crate::discovery::ProxyView;
 
@@ -24,7 +24,10 @@ pub(super) async fn config_dump(Shared(web): Shared<Web>, Query(query): Query<Ha
         return refuse(StatusCode::BAD_REQUEST, "name a proxy: ?proxyID=POD.NAMESPACE");
     };
     let Some(connection) = web.discovery.connections.find(id) else {
-        return refuse(StatusCode::NOT_FOUND, format!("no proxy {id} is connected; /debug/syncz lists those that are"));
+        return refuse(
+            StatusCode::NOT_FOUND,
+            format!("no proxy {id} is connected; /debug/syncz lists those that are"),
+        );
     };
     let dump = dump(&web.view(&connection));
     let rendering = Rendering {
@@ -32,7 +35,7 @@ pub(super) async fn config_dump(Shared(web): Shared<Web>, Query(query): Query<Ha
         encoded: vec![dump.encode_to_vec()],
         list: false,
     };
-    answer(&web, rendering).await
+    web.renderer.answer(rendering).await
 }
 
 fn dump(view: &ProxyView) -> ConfigDump {
@@ -54,7 +57,9 @@ fn dump(view: &ProxyView) -> ConfigDump {
 fn each<T>(view: &ProxyView, ty: ResourceType, make: impl Fn(&Encoded, Any, String) -> T) -> Vec<T> {
     let any = |resource: &Encoded| Any::decode(resource.bytes.clone()).unwrap_or_default();
     let resources = view.built(ty).resources();
-    resources.map(|resource| make(resource, any(resource), Frame::version_text(resource.version))).collect()
+    resources
+        .map(|resource| make(resource, any(resource), Frame::version_text(resource.version)))
+        .collect()
 }
 
 fn clusters(view: &ProxyView) -> ClustersConfigDump {
@@ -116,13 +121,15 @@ fn routes(view: &ProxyView) -> RoutesConfigDump {
 /// The clusters of every proxy: `[{"node": …, "clusters": […]}]` would not be a message, so each is a dump of its own.
 pub(super) async fn cdsz(Shared(web): Shared<Web>) -> Response {
     let connections = web.discovery.connections.newest();
-    let dumps = connections.iter().map(|connection| clusters(&web.view(connection)).encode_to_vec());
+    let dumps = connections
+        .iter()
+        .map(|connection| clusters(&web.view(connection)).encode_to_vec());
     let rendering = Rendering {
         message: "envoy.admin.v3.ClustersConfigDump",
         encoded: dumps.collect(),
         list: true,
     };
-    answer(&web, rendering).await
+    web.renderer.answer(rendering).await
 }
 
 /// Every load assignment that some proxy is given, each once.
@@ -136,12 +143,15 @@ pub(super) async fn edsz(Shared(web): Shared<Web>) -> Response {
         }
     }
     if found.is_empty() {
-        return refuse(StatusCode::NOT_FOUND, "no proxy is connected, so that none is given endpoints");
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "no proxy is connected, so that none is given endpoints",
+        );
     }
     let rendering = Rendering {
         message: "envoy.config.endpoint.v3.ClusterLoadAssignment",
         encoded: found.into_values().collect(),
         list: true,
     };
-    answer(&web, rendering).await
+    web.renderer.answer(rendering).await
 }

@@ -14,12 +14,22 @@ const PAGES: &[(&str, &str)] = &[
     ("workloadz", "workloads by address"),
     ("configz", "configuration objects, with their file and line"),
     ("origin?kind=&namespace=&name=", "where an object was written"),
-    ("status", "whether objects are valid, and what is wrong with those that are not"),
-    ("push_status", "the last change, and what of the configuration has no effect"),
+    (
+        "status",
+        "whether objects are valid, and what is wrong with those that are not",
+    ),
+    (
+        "push_status",
+        "the last change, and what of the configuration has no effect",
+    ),
 ];
 
 pub(super) async fn page() -> Html<String> {
-    let items = PAGES.iter().map(|(path, text)| format!("<li><a href=\"/debug/{path}\">{path}</a>: {text}</li>\n"));
+    let items = PAGES
+        .iter()
+        .map(|(path, text)| format!("<li><a href=\"/debug/{path}\">{path}</a>: {text}</li>\n"));
     let list: String = items.collect();
-    Html(format!("<!doctype html><title>pilot</title><h1>pilot</h1>\n<ul>\n{list}</ul>\n"))
+    Html(format!(
+        "<!doctype html><title>pilot</title><h1>pilot</h1>\n<ul>\n{list}</ul>\n"
+    ))
 }

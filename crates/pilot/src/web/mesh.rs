@@ -6,7 +6,9 @@ use std::fmt::Write;
 use axum::Json;
 use axum::extract::{Query, State as Shared};
 use axum::response::{IntoResponse, Response};
-use model::mesh::{Endpoint, Health, Locality, Protocol, Resolution, Service, ServicePort, Snapshot, TlsMode, Visibility};
+use model::mesh::{
+    Endpoint, Health, Locality, Protocol, Resolution, Service, ServicePort, Snapshot, TlsMode, Visibility,
+};
 use serde_json::{Value, json};
 
 use super::Web;
@@ -20,30 +22,49 @@ pub(super) async fn registration(Shared(web): Shared<Web>) -> Json<Value> {
         for port in &service.ports {
             let endpoints = endpoints(&snapshot, service).filter(|e| e.service_port == port.number);
             let hosts = endpoints.map(|e| json!({"ip_address": e.address, "port": e.port}));
-            keys.entry(format!("{}|{}", service.hostname, port.name)).or_default().extend(hosts);
+            keys.entry(format!("{}|{}", service.hostname, port.name))
+                .or_default()
+                .extend(hosts);
         }
     }
-    Json(keys.into_iter().map(|(key, hosts)| json!({"service-key": key, "hosts": hosts})).collect())
+    Json(
+        keys.into_iter()
+            .map(|(key, hosts)| json!({"service-key": key, "hosts": hosts}))
+            .collect(),
+    )
 }
 
 pub(super) async fn registryz(Shared(web): Shared<Web>) -> Json<Value> {
     let state = web.discovery.state();
-    Json(state.snapshot.services.iter().map(|service| service_json(service, &state)).collect())
+    Json(
+        state
+            .snapshot
+            .services
+            .iter()
+            .map(|service| service_json(service, &state))
+            .collect(),
+    )
 }
 
-pub(super) async fn endpointz(
-    Shared(web): Shared<Web>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
+pub(super) async fn endpointz(Shared(web): Shared<Web>, Query(query): Query<HashMap<String, String>>) -> Response {
     let state = web.discovery.state();
     let snapshot = &state.snapshot;
     if query.contains_key("brief") {
         let mut text = String::new();
         for service in &snapshot.services {
             for endpoint in endpoints(snapshot, service) {
-                let Endpoint { address, port, service_port, .. } = endpoint;
+                let Endpoint {
+                    address,
+                    port,
+                    service_port,
+                    ..
+                } = endpoint;
                 // Writing into a String cannot fail.
-                let _ = writeln!(text, "{}:{service_port} {address}:{port} {:?}", service.hostname, endpoint.health);
+                let _ = writeln!(
+                    text,
+                    "{}:{service_port} {address}:{port} {:?}",
+                    service.hostname, endpoint.health
+                );
             }
         }
         return text.into_response();
@@ -53,7 +74,9 @@ pub(super) async fn endpointz(
         for port in &service.ports {
             let endpoints = endpoints(snapshot, service).filter(|endpoint| endpoint.service_port == port.number);
             let endpoints: Vec<Value> = endpoints.map(endpoint_json).collect();
-            list.push(json!({"svc": format!("{}:{}", service.hostname, port.name), "port": port.number, "ep": endpoints}));
+            list.push(
+                json!({"svc": format!("{}:{}", service.hostname, port.name), "port": port.number, "ep": endpoints}),
+            );
         }
     }
     Json(list).into_response()
@@ -90,7 +113,11 @@ pub(super) async fn workloadz(Shared(web): Shared<Web>) -> Json<Value> {
 }
 
 fn endpoints<'a>(snapshot: &'a Snapshot, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
-    snapshot.endpoints.get(&service.hostname).into_iter().flat_map(|list| list.iter())
+    snapshot
+        .endpoints
+        .get(&service.hostname)
+        .into_iter()
+        .flat_map(|list| list.iter())
 }
 
 fn service_json(service: &Service, state: &State) -> Value {

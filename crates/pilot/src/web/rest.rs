@@ -12,7 +12,7 @@ use serde_json::Value;
 use xds::server::{Dialect, Encoded, Frame, Kind, Lookup, View};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::render::{Rendering, answer};
+use super::render::Rendering;
 use super::{Web, refuse};
 use crate::discovery::{ProxyView, proxy_of};
 
@@ -67,7 +67,7 @@ async fn discover(Shared(web): Shared<Web>, request: &Value, kind: Kind) -> Resp
         encoded: vec![encoded],
         list: false,
     };
-    answer(&web, rendering).await
+    web.renderer.answer(rendering).await
 }
 
 fn found(lookup: &Lookup) -> Option<Encoded> {
@@ -92,7 +92,10 @@ fn field<'a>(object: &'a Value, snake: &str, camel: &str) -> Option<&'a Value> {
 }
 
 fn text(object: &Value, snake: &str, camel: &str) -> String {
-    field(object, snake, camel).and_then(Value::as_str).unwrap_or_default().to_owned()
+    field(object, snake, camel)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn node(node: &Value) -> Node {

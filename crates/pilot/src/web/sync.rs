@@ -9,15 +9,24 @@ use super::Web;
 use crate::discovery::{Connection, ProxyView};
 
 /// The prefix of a type's fields.
-const FIELDS: [(Kind, &str); 4] =
-    [(Kind::Cluster, "cluster"), (Kind::Listener, "listener"), (Kind::Route, "route"), (Kind::Endpoint, "endpoint")];
+const FIELDS: [(Kind, &str); 4] = [
+    (Kind::Cluster, "cluster"),
+    (Kind::Listener, "listener"),
+    (Kind::Route, "route"),
+    (Kind::Endpoint, "endpoint"),
+];
 
 /// One entry per proxy, in today's form: nonces sent and acknowledged, absent where nothing was. Ours are `generation` (of the
 /// state that was compared last), `synced`, and `rejected`.
 pub(super) async fn syncz(Shared(web): Shared<Web>) -> Json<Value> {
     let generation = web.discovery.state().generation;
     let connections = web.discovery.connections.newest();
-    Json(connections.iter().map(|connection| sync_status(&web, connection, generation)).collect())
+    Json(
+        connections
+            .iter()
+            .map(|connection| sync_status(&web, connection, generation))
+            .collect(),
+    )
 }
 
 fn sync_status(web: &Web, connection: &Connection, generation: u64) -> Value {
@@ -81,14 +90,20 @@ fn objects(view: &ProxyView, kind: Kind, name: &str) -> Vec<String> {
     let ty = crate::discovery::resource_type(kind);
     let made = ty.and_then(|ty| view.built(ty).made(name).cloned());
     let objects = made.map(|made| made.origins).unwrap_or_default();
-    objects.iter().map(|object| view.state.places.describe(object)).collect()
+    objects
+        .iter()
+        .map(|object| view.state.places.describe(object))
+        .collect()
 }
 
 /// Every stream, in full.
 pub(super) async fn adsz(Shared(web): Shared<Web>) -> Json<Value> {
     let generation = web.discovery.state().generation;
     let connections = web.discovery.connections.all();
-    let clients: Vec<Value> = connections.iter().map(|connection| ads_status(&web, connection, generation)).collect();
+    let clients: Vec<Value> = connections
+        .iter()
+        .map(|connection| ads_status(&web, connection, generation))
+        .collect();
     Json(json!({"generation": generation, "totalClients": clients.len(), "clients": clients}))
 }
 
@@ -97,7 +112,8 @@ fn ads_status(web: &Web, connection: &Connection, generation: u64) -> Value {
     let view = web.view(connection);
     let resources = |kind: Kind| -> Vec<String> {
         let ty = crate::discovery::resource_type(kind);
-        ty.map(|ty| view.built(ty).resources().map(|r| r.name.to_string()).collect()).unwrap_or_default()
+        ty.map(|ty| view.built(ty).resources().map(|r| r.name.to_string()).collect())
+            .unwrap_or_default()
     };
     let watches = progress.statuses.values().map(|status| {
         let about = json!({

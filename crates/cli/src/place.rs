@@ -60,7 +60,7 @@ impl Mesh {
         Path::new("/proc").join(self.pid.to_string()).exists()
     }
 
-    /// The pod of this name, `pod.namespace`, or the only pod of the workload of this name.
+    /// The pod of this name, `pod.namespace`, or the only pod of the workload of this name, or whose name begins so.
     pub(crate) fn pod(&self, text: &str, namespace: Option<&str>) -> Result<&Pod, String> {
         // Pods' names may contain dots, namespaces do not: try the whole text first.
         let (name, dotted) = text.rsplit_once('.').unwrap_or((text, ""));
@@ -70,6 +70,11 @@ impl Mesh {
         let mut found: Vec<&Pod> = self.pods.iter().filter(|pod| fits(pod, text, namespace)).collect();
         if found.is_empty() && !dotted.is_empty() {
             found = self.pods.iter().filter(|pod| fits(pod, name, Some(dotted))).collect();
+        }
+        if found.is_empty() {
+            let begins =
+                |pod: &&Pod| pod.name.starts_with(text) && namespace.is_none_or(|namespace| pod.namespace == namespace);
+            found = self.pods.iter().filter(begins).collect();
         }
         match found[..] {
             [pod] => Ok(pod),
@@ -147,6 +152,8 @@ mod tests {
             ("web.default", None, Ok("web-aaaaa")),
             ("db", None, Ok("db-ccccc")),
             ("v1.0-ddddd", None, Ok("v1.0-ddddd")),
+            ("d", None, Ok("db-ccccc")),
+            ("we", None, Err("means several pods")),
             ("web", None, Err("means several pods")),
             ("web-aaaaa", Some("shop"), Err("there is no pod")),
             ("nobody", None, Err("web-aaaaa.default")),

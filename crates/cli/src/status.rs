@@ -30,7 +30,7 @@ pub(crate) async fn run(flags: ProxyStatus) -> Result<String, String> {
         ));
     }
     Ok(match flags.output {
-        StatusFormat::Table => table(&rows),
+        StatusFormat::Table => table(&rows, &pilot),
         StatusFormat::Json => output::json(&list(&rows)),
         StatusFormat::Yaml => output::yaml(&list(&rows)),
     })
@@ -47,27 +47,26 @@ fn wanted(row: &Value, flags: &ProxyStatus) -> bool {
     asked && flags.mesh.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
 }
 
-fn table(rows: &[&Value]) -> String {
-    let mut cells: Vec<[String; 8]> = rows.iter().map(|row| cells(row)).collect();
+fn table(rows: &[&Value], pilot: &str) -> String {
+    let mut cells: Vec<[String; 8]> = rows.iter().map(|row| cells(row, pilot)).collect();
     cells.sort();
     let reasons: Vec<String> = rows.iter().flat_map(|row| refusals(row)).collect();
     output::table(HEADER, &cells) + &reasons.concat()
 }
 
-fn cells(row: &Value) -> [String; 8] {
+fn cells(row: &Value, pilot: &str) -> [String; 8] {
     let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-    let state = |kind: &str| state(row, kind);
     let version = [text("istio_version"), text("proxy_version")]
         .into_iter()
         .find(|version| !version.is_empty());
     [
         name(row).to_owned(),
         text("cluster_id"),
-        state("cluster"),
-        state("listener"),
-        state("endpoint"),
-        state("route"),
-        text("pilot"),
+        state(row, "cluster", "CDS"),
+        state(row, "listener", "LDS"),
+        state(row, "endpoint", "EDS"),
+        state(row, "route", "RDS"),
+        pilot.to_owned(),
         version.unwrap_or_default(),
     ]
 }
@@ -77,31 +76,53 @@ fn name(row: &Value) -> &str {
 }
 
 /// `sent` and `acked` are the nonces of the last push and of the last answer that accepted it.
-fn state(row: &Value, kind: &str) -> String {
+fn state(row: &Value, kind: &str, short: &str) -> String {
     let text = |suffix: &str| row[format!("{kind}_{suffix}")].as_str().unwrap_or_default();
-    match (text("error"), text("sent"), text("acked")) {
-        ("", "", _) => "NOT SENT",
-        ("", sent, acked) if sent == acked => "SYNCED",
-        ("", _, "") => "STALE (Never Acknowledged)",
-        ("", ..) => "STALE",
-        _ => "ERROR",
+    if rejected(row).any(|refusal| refusal["type"] == *short) {
+        return "ERROR".into();
+    }
+    match (text("sent"), text("acked")) {
+        ("", _) => "NOT SENT",
+        (sent, acked) if sent == acked => "SYNCED",
+        (_, "") => "STALE (Never Acknowledged)",
+        _ => "STALE",
     }
     .to_owned()
 }
 
-/// Below the table: what was refused, and why.
+fn rejected(row: &Value) -> impl Iterator<Item = &Value> {
+    row["rejected"].as_array().into_iter().flatten()
+}
+
+/// Below the table: what was refused, why, and the objects to look at.
 fn refusals(row: &Value) -> Vec<String> {
-    let kinds = [
-        ("cluster", "CDS"),
-        ("listener", "LDS"),
-        ("endpoint", "EDS"),
-        ("route", "RDS"),
-    ];
-    let refusal = |(kind, short): (&str, &str)| {
-        let why = row[format!("{kind}_error")].as_str().filter(|why| !why.is_empty())?;
-        Some(format!("{}: {short} refused: {why}\n", name(row)))
+    let line = |refusal: &Value| {
+        let text = |field: &str| refusal[field].as_str().unwrap_or_default();
+        let objects: Vec<&str> = refusal["objects"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let from = if objects.is_empty() {
+            String::new()
+        } else {
+            format!("\n  made from {}", objects.join(", "))
+        };
+        let resource = text("resource");
+        let resource = if resource.is_empty() {
+            String::new()
+        } else {
+            format!(" `{resource}`")
+        };
+        format!(
+            "{}: {}{resource} refused: {}{from}\n",
+            name(row),
+            text("type"),
+            text("reason")
+        )
     };
-    kinds.into_iter().filter_map(refusal).collect()
+    rejected(row).map(line).collect()
 }
 
 #[cfg(test)]
@@ -112,29 +133,28 @@ mod tests {
     #[test]
     fn each_type_has_its_state() {
         let row = json!({
-            "proxy": "web-1.default", "cluster_id": "Kubernetes", "istio_version": "0.1.0", "pilot": "istio-pilot",
+            "proxy": "web-1.default", "cluster_id": "Kubernetes", "istio_version": "0.1.0",
             "cluster_sent": "n1", "cluster_acked": "n1",
             "listener_sent": "n2", "listener_acked": "n1",
             "endpoint_sent": "n3",
-            "route_sent": "n4", "route_acked": "n3", "route_error": "route 80: no cluster x",
+            "route_sent": "n4", "route_acked": "n4",
+            "rejected": [{"type": "RDS", "resource": "80", "reason": "no cluster x", "objects": ["VirtualService default/a (a.yaml:3)"]}],
         });
-        assert_eq!(
-            cells(&row),
-            [
-                "web-1.default",
-                "Kubernetes",
-                "SYNCED",
-                "STALE",
-                "STALE (Never Acknowledged)",
-                "ERROR",
-                "istio-pilot",
-                "0.1.0"
-            ]
-            .map(str::to_owned)
-        );
-        assert_eq!(state(&json!({}), "cluster"), "NOT SENT");
-        assert_eq!(refusals(&row), ["web-1.default: RDS refused: route 80: no cluster x\n"]);
-        assert!(table(&[&row]).ends_with("RDS refused: route 80: no cluster x\n"));
+        let expected = [
+            "web-1.default",
+            "Kubernetes",
+            "SYNCED",
+            "STALE",
+            "STALE (Never Acknowledged)",
+            "ERROR",
+            "p:8080",
+            "0.1.0",
+        ];
+        assert_eq!(cells(&row, "p:8080"), expected.map(str::to_owned));
+        assert_eq!(state(&json!({}), "cluster", "CDS"), "NOT SENT");
+        let text = "web-1.default: RDS `80` refused: no cluster x\n  made from VirtualService default/a (a.yaml:3)\n";
+        assert_eq!(refusals(&row), [text]);
+        assert!(table(&[&row], "p").ends_with(text));
     }
 
     #[test]

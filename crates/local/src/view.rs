@@ -99,7 +99,11 @@ fn render(rows: &[Row]) -> String {
         ];
         table.add_row(cells.map(|text| Cell::new(text)));
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    // The first column has nothing to keep its distance from.
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .collect();
     lines.join("\n") + "\n"
 }
 

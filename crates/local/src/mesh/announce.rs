@@ -207,7 +207,10 @@ fn parse_sync(body: &str) -> BTreeMap<String, String> {
 
 fn sync_word(row: &serde_json::Value) -> String {
     let text = |key: String| row[key].as_str().unwrap_or_default().to_owned();
-    let mut word = "SYNCED";
+    if row["rejected"].as_array().is_some_and(|list| !list.is_empty()) {
+        return "ERROR".into();
+    }
+    let mut word = if row["synced"] == false { "STALE" } else { "SYNCED" };
     for kind in ["cluster", "listener", "route", "endpoint"] {
         let (sent, acked) = (text(format!("{kind}_sent")), text(format!("{kind}_acked")));
         if !sent.is_empty() && sent != acked {
@@ -286,7 +289,8 @@ mod tests {
         let body = r#"[
             {"proxy": "a.default", "cluster_sent": "1", "cluster_acked": "1", "listener_sent": "2", "listener_acked": "2"},
             {"proxy": "b.default", "cluster_sent": "1", "cluster_acked": "", "listener_sent": "2", "listener_acked": "2"},
-            {"proxy": "c.default"}]"#;
+            {"proxy": "c.default"},
+            {"proxy": "d.default", "rejected": [{"type": "RDS"}]}]"#;
         let words: Vec<(String, String)> = parse_sync(body).into_iter().collect();
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(
@@ -294,7 +298,8 @@ mod tests {
             [
                 pair("a.default", "SYNCED"),
                 pair("b.default", "STALE"),
-                pair("c.default", "CONNECTED")
+                pair("c.default", "CONNECTED"),
+                pair("d.default", "ERROR")
             ]
         );
     }

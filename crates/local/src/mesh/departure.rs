@@ -11,7 +11,7 @@ use crate::supervise::Stop;
 /// The gateway may take this long: when it has drained, no request is left inside.
 const FRONT_DOOR: Duration = Duration::from_millis(2000);
 /// Pods and control plane after it, before everything is ended.
-const REST: Duration = Duration::from_millis(1800);
+const REST: Duration = Duration::from_millis(1000);
 /// What is killed is gone at once; this is for the kernel.
 const KILLED: Duration = Duration::from_millis(700);
 

@@ -124,15 +124,15 @@ async fn connect(
                 return Some((stream, endpoint));
             }
             Err(error) => {
-                let last = error.kind == ConnectFailure::Overflow || attempt >= proxy.max_connect_attempts;
                 not_connected(cluster, &endpoint, session, &error);
-                if last {
+                if error.kind == ConnectFailure::Overflow {
                     return None;
                 }
                 tried.push(endpoint);
             }
         }
     }
+    session.record.flags.add(Flags::UPSTREAM_RETRY_LIMIT);
     None
 }
 

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use crate::config::{DownstreamTls, FilterChain, Listener};
 use crate::connection::DownstreamTlsInfo;
 use crate::stats::ListenerStats;
-use crate::upstream::{cipher_text, peer_certificate, tls_reason, version_text};
+use crate::upstream::{cipher_text, expired, peer_certificate, tls_reason, version_text};
 use crate::worker::quiet;
 
 /// A finished handshake.
@@ -60,6 +60,12 @@ pub(super) async fn accept(
         cipher: cipher_text(connection),
     };
     let server_name = connection.server_name().map(str::to_owned);
+    if let Some(reason) = expired(info.peer.as_deref()) {
+        stats.ssl_connection_error.inc();
+        stats.ssl_fail_verify_error.inc();
+        refuse(listener, chain, remote, reason.into());
+        return None;
+    }
     Some(Secured {
         stream,
         info,

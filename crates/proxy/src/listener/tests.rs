@@ -315,11 +315,16 @@ impl Mesh {
     }
 
     fn identity(&self, name: &str) -> Identity {
+        self.identity_of(name, SystemTime::now())
+    }
+
+    /// Valid for an hour from then.
+    fn identity_of(&self, name: &str, then: SystemTime) -> Identity {
         let key = pki::csr::generate();
         let names = [San::Uri(name.to_owned())];
         let signed = self
             .0
-            .sign_key(&key, &names, Duration::from_secs(3600), SystemTime::now())
+            .sign_key(&key, &names, Duration::from_secs(3600), then)
             .expect("signed");
         Identity::from_pem(signed.chain_pem.as_bytes(), key.to_pem().as_bytes()).expect("an identity")
     }
@@ -402,6 +407,11 @@ async fn strict_admits_the_mesh_and_refuses_the_rest() {
     );
     until("another root", || stats.ssl_fail_verify_error.get() == 1).await;
 
+    let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
+    let late = mesh.identity_of("spiffe://cluster.local/ns/default/sa/productpage", yesterday);
+    assert!(exchange(address, mesh.client(Some(&late), NAME, &[])).await.is_err());
+    until("an expired certificate", || stats.ssl_fail_verify_error.get() == 2).await;
+
     let mut plain = TcpStream::connect(address).await.expect("connected");
     plain
         .write_all(b"GET / HTTP/1.1\r\nhost: reviews\r\n\r\n")
@@ -409,7 +419,7 @@ async fn strict_admits_the_mesh_and_refuses_the_rest() {
         .expect("written");
     let answer = read_to_end(&mut plain).await.unwrap_or_default();
     assert!(!answer.starts_with(b"hi"), "plaintext reached the application");
-    until("plaintext is counted", || stats.ssl_connection_error.get() == 3).await;
+    until("plaintext is counted", || stats.ssl_connection_error.get() == 4).await;
 }
 
 #[tokio::test]
@@ -477,4 +487,28 @@ async fn two_proxies_speak_mutual_tls_and_check_the_servers_name() {
     }
     let wrong = client.shared.slots.cluster("wrong").cluster.load_full().expect("there");
     assert!(wrong.stats.ssl_fail_verify_san.get() >= 1);
+}
+
+#[tokio::test]
+async fn passthrough_finds_its_cluster_by_the_name_asked_for() {
+    let mesh = Mesh::new();
+    let mut server = Proxy::new(Duration::from_secs(5));
+    server.cluster("app", &[echo("hi ").await], |_| {});
+    let tls = Arc::new(mesh.server(&[b"istio"]));
+    let chain = server.chain("app", 1, |chain| chain.transport = DownstreamTransport::Tls(tls));
+    let inner = server.listen(1, vec![chain]);
+
+    let mut gateway = Proxy::new(Duration::from_secs(5));
+    gateway.cluster("reviews.default", &[inner], |_| {});
+    let chain = gateway.chain("unused", 1, |chain| {
+        if let NetworkFilter::Tcp(proxy) = &mut chain.filter {
+            Arc::get_mut(proxy).expect("ours alone").cluster_from_sni = true;
+        }
+    });
+    let address = gateway.listen(1, vec![chain]);
+    let client = mesh.client(Some(&mesh.identity(NAME)), NAME, &[b"istio"]);
+    assert_eq!(exchange(address, client).await.expect("end to end"), "hi there");
+    let mut plain = TcpStream::connect(address).await.expect("connected");
+    plain.write_all(b"no name").await.expect("written");
+    assert!(read_to_end(&mut plain).await.unwrap_or_default().is_empty());
 }

@@ -91,6 +91,9 @@ async fn establish(
             let (_, connection) = stream.get_ref();
             info.alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
             info.peer = tls::peer_certificate(connection);
+            if let Some(reason) = tls::expired(info.peer.as_deref()) {
+                return Err(ConnectError::new(ConnectFailure::Tls, format!("TLS_error: {reason}")));
+            }
             info.tls_version = Some(tls::version_text(connection));
             Ok((Stream::tls(stream, counted), info))
         }

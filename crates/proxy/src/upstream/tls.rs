@@ -98,10 +98,22 @@ pub(crate) fn version_text(state: &CommonState) -> &'static str {
     }
 }
 
-/// The cipher suite by its IANA name.
+/// The cipher suite by its IANA name (rustls has names of its own for those of TLS 1.3).
 pub(crate) fn cipher_text(state: &CommonState) -> &'static str {
-    state
-        .negotiated_cipher_suite()
-        .and_then(|suite| suite.suite().as_str())
-        .unwrap_or_default()
+    match state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()) {
+        Some("TLS13_AES_256_GCM_SHA384") => "TLS_AES_256_GCM_SHA384",
+        Some("TLS13_AES_128_GCM_SHA256") => "TLS_AES_128_GCM_SHA256",
+        Some("TLS13_CHACHA20_POLY1305_SHA256") => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.unwrap_or_default(),
+    }
+}
+
+/// A resumed session is not verified again, so a certificate could outlive itself by the life of a ticket. It must not.
+pub(crate) fn expired(peer: Option<&PeerCertificate>) -> Option<String> {
+    let peer = peer.filter(|peer| peer.not_after <= std::time::SystemTime::now())?;
+    let names = peer.principal().unwrap_or("nobody");
+    Some(format!(
+        "the certificate of `{names}` expired at {} (the session was resumed)",
+        pki::tls::time_text(peer.not_after)
+    ))
 }

@@ -18,6 +18,16 @@ use crate::object::Object;
 use crate::state::Store;
 use index::Index;
 
+/// The kinds that are looked at; no other can change what is found.
+pub(crate) const KINDS: &[&str] = &[
+    "VirtualService",
+    "DestinationRule",
+    "Gateway",
+    "Policy",
+    "Service",
+    "ServiceEntry",
+];
+
 /// Holds every object in force against the others.
 pub fn all(store: &Store) -> Vec<Message> {
     let index = Index::new(store);

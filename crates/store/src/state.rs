@@ -150,6 +150,8 @@ pub struct Store {
     history: VecDeque<(u64, Change)>,
     /// Computed when first asked for.
     statuses: OnceLock<Arc<Vec<Status>>>,
+    /// What [`crate::check`] found; it outlives changes of kinds that it does not look at.
+    cross: OnceLock<Vec<Message>>,
 }
 
 /// An object that is not in force as it stands.
@@ -175,6 +177,7 @@ impl Store {
             revision: 0,
             history: VecDeque::new(),
             statuses: OnceLock::new(),
+            cross: OnceLock::new(),
         }
     }
 
@@ -238,6 +241,11 @@ impl Store {
     pub fn origin(&self, reference: &ConfigRef) -> Option<(Origin, u64)> {
         let object = self.get(&reference.kind, &reference.namespace, &reference.name)?;
         Some((object.origin.clone(), object.generation))
+    }
+
+    /// What is wrong between objects.
+    fn cross_messages(&self) -> &[Message] {
+        self.cross.get_or_init(|| crate::check::all(self))
     }
 
     /// Every object in the files, in force or not, by kind, namespace and name.

@@ -75,12 +75,13 @@ struct Follower {
 
 impl Follower {
     fn apply(&mut self, batch: Batch) -> Applied {
-        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        let before = store.revision();
-        let applied = store.apply(batch);
+        let (before, applied) = {
+            let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+            (store.revision(), store.apply(batch))
+        };
         if applied.revision != before {
-            let now = store.message_set();
-            drop(store);
+            // Held for reading only: what there is to say may take longer to find than the change itself.
+            let now = self.store.read().unwrap_or_else(PoisonError::into_inner).message_set();
             self.log(&applied, now);
         }
         applied

@@ -7,6 +7,7 @@ use model::mesh::ConfigRef;
 
 use super::select::{Selection, select};
 use super::{Applied, Batch, Change, FileChange, HISTORY, Kind, Store, What};
+use crate::check;
 use crate::message::Message;
 use crate::object::Object;
 
@@ -92,6 +93,23 @@ impl Store {
         }
         self.held = selection.held;
         self.duplicates = selection.duplicates;
+        self.share();
+        if !check::KINDS
+            .iter()
+            .all(|kind| same_objects(before.get(*kind), self.live.get(*kind)))
+        {
+            self.cross.take();
+        }
+    }
+
+    /// Lets files hold the very objects that are in force, so that each is in memory once.
+    fn share(&mut self) {
+        for object in self.files.values_mut().flat_map(|file| &mut file.objects) {
+            let Some(live) = find(&self.live, object) else { continue };
+            if live.origin == object.origin && !self.held.contains_key(&object.reference()) {
+                *object = Arc::clone(live);
+            }
+        }
     }
 
     fn finish(&mut self, changes: Vec<Change>) -> Applied {
@@ -124,6 +142,17 @@ impl Store {
             .map(|message| (message.to_string(), message))
             .collect()
     }
+}
+
+/// Whether these are the same objects, at the same places.
+fn same_objects(a: Option<&Kind>, b: Option<&Kind>) -> bool {
+    let all = |kind: Option<&Kind>| {
+        kind.into_iter()
+            .flat_map(|kind| kind.values().cloned())
+            .collect::<Vec<_>>()
+    };
+    let (a, b) = (all(a), all(b));
+    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// The differences in content, by kind, namespace and name.

@@ -83,7 +83,7 @@ pub(super) fn is_valid(object: &Object) -> bool {
             .all(|issue| issue.severity != Severity::Error)
 }
 
-/// The new object, with the old generation where only its place, its comments or its API version differ.
+/// The new object (generation 0 until it is installed), with the old generation where only its place, its comments or its API version differ.
 fn keep_if_equal(object: &Arc<Object>, before: Option<Arc<Object>>) -> Arc<Object> {
     match before {
         Some(before) if Arc::ptr_eq(&before, object) => before,
@@ -96,6 +96,11 @@ fn keep_if_equal(object: &Arc<Object>, before: Option<Arc<Object>>) -> Arc<Objec
                 ..Object::clone(object)
             })
         }
+        // It was in force once, lost to another, and is new again.
+        _ if object.generation != 0 => Arc::new(Object {
+            generation: 0,
+            ..Object::clone(object)
+        }),
         _ => Arc::clone(object),
     }
 }

@@ -10,16 +10,15 @@ use model::mesh::ConfigRef;
 
 use super::select::is_valid;
 use super::{InForce, Status, Store};
-use crate::check;
 use crate::message::{Message, reference_text};
 use crate::object::{Object, Origin, unknown_field};
 
 /// Every object, by kind, namespace and name; a duplicate right after the one that counts.
 pub(super) fn all(store: &Store) -> Vec<Status> {
     let mut cross: BTreeMap<ConfigRef, Vec<Message>> = BTreeMap::new();
-    for message in check::all(store) {
+    for message in store.cross_messages() {
         if let Some(object) = &message.object {
-            cross.entry(object.clone()).or_default().push(message);
+            cross.entry(object.clone()).or_default().push(message.clone());
         }
     }
     let mut statuses = Vec::new();

@@ -238,8 +238,13 @@ fn the_first_of_two_counts_and_the_other_is_told_with_both_places() {
             .starts_with("1.yaml:3: Service default/a: metadata.name: there is another Service default/a at z.yaml:2"),
         "{said:?}"
     );
+    let before = store.generation();
     store.apply(removed(0, "z.yaml"));
     assert_eq!(port(&store), Some(1.into()));
+    assert_eq!(
+        store.get("Service", "default", "a").map(|o| o.generation),
+        Some(before + 1)
+    );
 }
 
 #[test]

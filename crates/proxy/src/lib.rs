@@ -40,6 +40,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
+use admin::LogLevels;
 use bootstrap::Bootstrap;
 use control::Options;
 use flags::Flags;
@@ -53,8 +54,8 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
 /// `proxy`: `args[0]` is the name it is called by.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    if args.get(1).is_some_and(|word| word == admin::RENDER_CONFIG_DUMP) {
-        return admin::render_main();
+    if args.get(1).is_some_and(|word| word == admin::render::COMMAND[1]) {
+        return admin::render::main(args);
     }
     let flags = match Flags::try_parse_from(&args) {
         Ok(flags) => flags,
@@ -117,7 +118,7 @@ fn serve(flags: &Flags, bootstrap: Bootstrap, log: runtime::logging::Levels) -> 
         drain_time: flags.drain_time(),
         concurrency,
         config_path: flags.config_path.as_deref().unwrap_or(Path::new("")).display().to_string(),
-        log,
+        log: LogLevels::new(&log.current(), move |level| log.set(level)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control loop")?;
     let exit = runtime.block_on(control::run(shared, bootstrap, workers.clone(), options))?;

@@ -3,6 +3,9 @@
 mod serve;
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +25,7 @@ use crate::registry::{Registry, Settings};
 use crate::report::Reports;
 use crate::web::Web;
 use crate::web::render::Renderer;
+use serve::Servers;
 use update::Updater;
 
 /// Threads for network and translation. What is slow is shared by all proxies, so that more would mostly wait.
@@ -83,12 +87,42 @@ pub(crate) struct Sockets {
     secure: Option<TcpListener>,
 }
 
+/// What has been started.
+struct Running {
+    /// They run until they are told to leave.
+    servers: Servers,
+    /// They run for ever.
+    tasks: JoinSet<()>,
+    leave: watch::Sender<bool>,
+}
+
 async fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut signals = runtime::signal::Termination::new().context("cannot catch SIGTERM")?;
-    let sockets = sockets(flags)?;
+    let mut running = start(flags, sockets(flags)?, Renderer::new(true))?;
+    tracing::info!(
+        http = %flags.http,
+        grpc = %flags.grpc,
+        secure = ?flags.secure_address(),
+        monitoring = %flags.monitoring,
+        "pilot serves"
+    );
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, "leaving"),
+        Some(ended) = running.servers.join_next() => anyhow::bail!("a server ended: {ended:?}"),
+        Some(ended) = running.tasks.join_next() => anyhow::bail!("a task ended: {ended:?}"),
+    }
+    running.leave.send_replace(true);
+    let all = async { while running.servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(flags.shutdown, all).await.is_err() {
+        tracing::warn!("some clients did not leave in time");
+    }
+    Ok(())
+}
+
+/// Reads the configuration, then serves it: no client sees half of it.
+fn start(flags: &Flags, sockets: Sockets, renderer: Renderer) -> anyhow::Result<Running> {
     let readiness = Readiness::new();
     let reading = readiness.guard("configuration");
-
     let metrics = Arc::new(Metrics::new(SystemTime::now()));
     let reports = Arc::new(Reports::new(metrics.clone()));
     let discovery = Arc::new(Discovery::new(metrics.clone()));
@@ -106,27 +140,9 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
         reports: reports.clone(),
         leaving: leaving.clone(),
     };
-    let web = Web::new(discovery, reports, store, readiness, Renderer::new(true));
-    let mut servers = serve::start(flags, sockets, ads, web, leaving, metrics, &mut tasks);
-    tracing::info!(
-        http = %flags.http,
-        grpc = %flags.grpc,
-        secure = ?flags.secure_address(),
-        monitoring = %flags.monitoring,
-        "pilot serves"
-    );
-
-    tokio::select! {
-        signal = signals.next() => tracing::info!(signal, "leaving"),
-        Some(ended) = servers.join_next() => anyhow::bail!("a server ended: {ended:?}"),
-        Some(ended) = tasks.join_next() => anyhow::bail!("a task ended: {ended:?}"),
-    }
-    leave.send_replace(true);
-    let all = async { while servers.join_next().await.is_some() {} };
-    if tokio::time::timeout(flags.shutdown, all).await.is_err() {
-        tracing::warn!("some clients did not leave in time");
-    }
-    Ok(())
+    let web = Web::new(discovery, reports, store, readiness, renderer);
+    let servers = serve::start(flags, sockets, ads, web, leaving, metrics, &mut tasks);
+    Ok(Running { servers, tasks, leave })
 }
 
 /// All sockets, or all reasons why not.

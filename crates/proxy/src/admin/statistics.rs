@@ -1,0 +1,106 @@
+//! Every number of the process under Envoy's name, taken apart so that both pages can print it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::shared::Shared;
+
+/// One number.
+pub(super) struct Statistic {
+    pub(super) family: Family,
+    /// Cluster, listener, connection manager or TCP proxy.
+    pub(super) instance: Option<Arc<str>>,
+    pub(super) name: &'static str,
+    pub(super) value: i64,
+    pub(super) is_counter: bool,
+}
+
+/// The first part of a name, and the label that Prometheus gets for the second.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Family {
+    pub(super) prefix: &'static str,
+    pub(super) label: &'static str,
+}
+
+pub(super) const CLUSTER: Family = Family { prefix: "cluster", label: "cluster_name" };
+const LISTENER: Family = Family { prefix: "listener", label: "listener_address" };
+const HTTP: Family = Family { prefix: "http", label: "http_conn_manager_prefix" };
+const TCP: Family = Family { prefix: "tcp", label: "tcp_prefix" };
+
+const fn plain(prefix: &'static str) -> Family {
+    Family { prefix, label: "" }
+}
+
+// === impl Statistic ===
+
+impl Statistic {
+    /// `cluster.xds-grpc.upstream_rq_total`
+    pub(super) fn dotted(&self) -> String {
+        let mut text = self.family.prefix.to_owned();
+        if let Some(instance) = &self.instance {
+            let _ = write!(text, ".{instance}");
+        }
+        let _ = write!(text, ".{}", self.name);
+        text
+    }
+}
+
+/// All of them, family by family.
+pub(super) fn all(shared: &Shared) -> Vec<Statistic> {
+    let mut all = server(shared);
+    macro_rules! groups {
+        ($family:expr, $registry:expr) => {
+            for (instance, group) in $registry.all() {
+                let of = |(name, value), is_counter| Statistic { family: $family, instance: Some(instance.clone()), name, value, is_counter };
+                all.extend(group.counters().map(|(name, value)| of((name, clamp(value)), true)));
+                all.extend(group.gauges().map(|gauge| of(gauge, false)));
+            }
+        };
+    }
+    groups!(CLUSTER, shared.stats.clusters);
+    groups!(HTTP, shared.stats.http);
+    groups!(LISTENER, shared.stats.listeners);
+    groups!(TCP, shared.stats.tcp);
+    all
+}
+
+fn server(shared: &Shared) -> Vec<Statistic> {
+    let of = |(name, value), is_counter| {
+        let (prefix, name) = place(name);
+        Statistic { family: plain(prefix), instance: None, name, value, is_counter }
+    };
+    let counters = shared.stats.server.counters().map(|(name, value)| of((name, clamp(value)), true));
+    let gauges = shared.stats.server.gauges().map(|(name, value)| match name {
+        // Of Envoy this is known as a flag.
+        "workers_started" => of((name, value.min(1)), false),
+        _ => of((name, value), false),
+    });
+    let uptime = ("uptime", clamp(shared.started.elapsed().as_secs()));
+    counters.chain(gauges).chain([of(uptime, false)]).collect()
+}
+
+/// Where Envoy has the numbers of the server.
+fn place(name: &'static str) -> (&'static str, &'static str) {
+    for (ours, prefix) in [
+        ("cds_", "cluster_manager.cds"),
+        ("lds_", "listener_manager.lds"),
+        ("rds_", "rds"),
+        ("eds_", "eds"),
+        ("sds_", "sds"),
+    ] {
+        if let Some(rest) = name.strip_prefix(ours) {
+            return (prefix, rest);
+        }
+    }
+    match name {
+        "control_plane_connected" => ("control_plane", "connected_state"),
+        "live" | "state" | "total_connections" | "uptime" => ("server", name),
+        _ if name.contains("cluster") => ("cluster_manager", name),
+        _ if name.contains("listener") || name == "workers_started" => ("listener_manager", name),
+        _ => ("server", name),
+    }
+}
+
+fn clamp(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

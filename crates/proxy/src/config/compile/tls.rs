@@ -1,0 +1,125 @@
+//! TLS contexts: what the messages ask for.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use proto::envoy::envoy::config::core::v3 as core;
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol};
+use pki::tls::{Identity, Version};
+
+use super::error::{CompileError, Compiled, Within, exhausted, harmless};
+use super::secret::{Validation, identity, validation};
+use super::tls_store::SecretSource;
+
+/// A certificate or a judgement, here or in a secret.
+pub(super) enum Source<T> {
+    Here(T),
+    Secret(Arc<str>),
+}
+
+/// What both directions have in common.
+pub(super) struct Common {
+    pub(super) identity: Option<Source<Identity>>,
+    /// Of the message itself.
+    pub(super) validation: Validation,
+    /// A secret that adds to it.
+    pub(super) validation_secret: Option<Arc<str>>,
+    /// Whether peers are judged at all.
+    pub(super) validates: bool,
+    pub(super) alpn: Vec<Vec<u8>>,
+    pub(super) min_version: Version,
+    /// Every secret, and where it comes from.
+    pub(super) secrets: Vec<(Arc<str>, SecretSource)>,
+}
+
+pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
+    let mut common = Common {
+        identity: None,
+        validation: Validation::default(),
+        validation_secret: None,
+        validates: false,
+        alpn: take(&mut message.alpn_protocols).into_iter().map(String::into_bytes).collect(),
+        min_version: versions(take(&mut message.tls_params)).within("tls_params")?,
+        secrets: Vec::new(),
+    };
+    let mut here = take(&mut message.tls_certificates).into_iter();
+    let mut secrets = take(&mut message.tls_certificate_sds_secret_configs).into_iter();
+    common.identity = match (here.next(), secrets.next()) {
+        (None, None) => None,
+        (Some(certificate), None) => Some(Source::Here(identity(certificate).within("tls_certificates[0]")?)),
+        (None, Some(config)) => Some(Source::Secret(common.secret(config).within("tls_certificate_sds_secret_configs[0]")?)),
+        (Some(_), Some(_)) => return Err(CompileError::unsupported("tls_certificates beside tls_certificate_sds_secret_configs")),
+    };
+    if here.next().is_some() || secrets.next().is_some() {
+        return Err(CompileError::unsupported("more than one certificate"));
+    }
+    if let Some(context) = take(&mut message.validation_context_type) {
+        common.validates = true;
+        common.validate_by(context)?;
+    }
+    exhausted(&message)?;
+    Ok(common)
+}
+
+impl Common {
+    fn validate_by(&mut self, context: ValidationContextType) -> Compiled<()> {
+        match context {
+            ValidationContextType::ValidationContext(context) => {
+                self.validation = validation(context).within("validation_context")?;
+            }
+            ValidationContextType::ValidationContextSdsSecretConfig(config) => {
+                self.validation_secret = Some(self.secret(config).within("validation_context_sds_secret_config")?);
+            }
+            ValidationContextType::CombinedValidationContext(mut combined) => {
+                let default = take(&mut combined.default_validation_context).unwrap_or_default();
+                self.validation = validation(default).within("combined_validation_context.default_validation_context")?;
+                if let Some(config) = take(&mut combined.validation_context_sds_secret_config) {
+                    self.validation_secret = Some(self.secret(config).within("combined_validation_context")?);
+                }
+                exhausted(&combined).within("combined_validation_context")?;
+            }
+            ValidationContextType::ValidationContextCertificateProvider(_)
+            | ValidationContextType::ValidationContextCertificateProviderInstance(_) => {
+                return Err(CompileError::unsupported("validation_context_certificate_provider"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where a secret comes from.
+    fn secret(&mut self, config: pb::SdsSecretConfig) -> Compiled<Arc<str>> {
+        let name: Arc<str> = config.name.into();
+        let source = secret_source(config.sds_config).within(&format!("sds_config({name})"))?;
+        self.secrets.push((name.clone(), source));
+        Ok(name)
+    }
+}
+
+fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
+    use core::config_source::ConfigSourceSpecifier;
+    match source.and_then(|source| source.config_source_specifier) {
+        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Ok(SecretSource::Aggregated),
+        Some(ConfigSourceSpecifier::ApiConfigSource(api)) => {
+            let service = api.grpc_services.into_iter().next().and_then(|service| service.target_specifier);
+            match service {
+                Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(grpc)) => Ok(SecretSource::Cluster(grpc.cluster_name.into())),
+                _ => Err(CompileError::unsupported("grpc_services without envoy_grpc")),
+            }
+        }
+        Some(ConfigSourceSpecifier::Path(_) | ConfigSourceSpecifier::PathConfigSource(_)) => Err(CompileError::unsupported("path")),
+        None => Err(CompileError::new("", "is needed: secrets are not part of the bootstrap")),
+    }
+}
+
+/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers and curves are the library's own, all of them
+/// safe.
+fn versions(parameters: Option<pb::TlsParameters>) -> Compiled<Version> {
+    let mut parameters = parameters.unwrap_or_default();
+    harmless!(parameters: cipher_suites, ecdh_curves, signature_algorithms);
+    let min = TlsProtocol::try_from(take(&mut parameters.tls_minimum_protocol_version));
+    if [TlsProtocol::TlsAuto as i32, TlsProtocol::TlSv13 as i32].contains(&parameters.tls_maximum_protocol_version) {
+        harmless!(parameters: tls_maximum_protocol_version);
+    }
+    exhausted(&parameters)?;
+    Ok(if min == Ok(TlsProtocol::TlSv13) { Version::Tls13 } else { Version::Tls12 })
+}

@@ -1,0 +1,106 @@
+//! Route tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proto::envoy::envoy::config::route::v3::RouteConfiguration;
+use tokio::time::Instant;
+
+use super::WARMING;
+use super::clusters::Clusters;
+use super::records::{Kind, Records};
+use crate::config::compile::{self, CompileError, Context};
+use crate::config::{RouteSlot, RouteTable, Slots};
+
+/// All route tables that listeners ask for.
+#[derive(Default)]
+pub struct Routes {
+    wanted: BTreeSet<Arc<str>>,
+    waiting: BTreeMap<Arc<str>, Waiting>,
+    /// The control plane said that it does not know them.
+    missing: BTreeSet<Arc<str>>,
+}
+
+struct Waiting {
+    table: Arc<RouteTable>,
+    slot: Arc<RouteSlot>,
+    clusters: Vec<Arc<str>>,
+    deadline: Instant,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// Puts a table into force, or lets it wait for the clusters it sends requests to.
+    pub fn apply(
+        &mut self,
+        name: &str,
+        message: RouteConfiguration,
+        version: u64,
+        clusters: &Clusters,
+        context: &Context,
+    ) -> Result<(), CompileError> {
+        context.take_references();
+        let table = Arc::new(compile::routes(message, version, context)?);
+        let clusters: Vec<_> =
+            context.take_references().clusters.into_keys().filter(|cluster| !clusters.is_warm(cluster)).collect();
+        let slot = context.shared.slots.routes(name);
+        self.missing.remove(name);
+        if clusters.is_empty() {
+            self.waiting.remove(name);
+            slot.table.store(Some(table));
+        } else {
+            let waiting = Waiting { table, slot, clusters, deadline: Instant::now() + WARMING };
+            self.waiting.insert(name.into(), waiting);
+        }
+        Ok(())
+    }
+
+    /// The control plane has no table of this name.
+    pub fn missing(&mut self, name: &str, slots: &Slots) {
+        self.waiting.remove(name);
+        slots.routes(name).table.store(None);
+        self.missing.insert(name.into());
+    }
+
+    pub fn settle(&mut self, now: Instant, clusters: &Clusters) {
+        self.waiting.retain(|_, waiting| {
+            let ready = waiting.deadline <= now || waiting.clusters.iter().all(|name| clusters.is_warm(name));
+            if ready {
+                waiting.slot.table.store(Some(waiting.table.clone()));
+            }
+            !ready
+        });
+    }
+
+    /// From now on these tables are wanted. One that comes back starts empty: what it held may be long out of date.
+    pub fn keep(&mut self, names: &[Arc<str>], slots: &Slots, records: &mut Records) {
+        if names.len() == self.wanted.len() && names.iter().all(|name| self.wanted.contains(name)) {
+            return;
+        }
+        let wanted: BTreeSet<_> = names.iter().cloned().collect();
+        for gone in self.wanted.difference(&wanted) {
+            self.waiting.remove(gone);
+            self.missing.remove(gone);
+            records.remove(Kind::Route, gone);
+        }
+        for new in wanted.difference(&self.wanted) {
+            slots.routes(new).table.store(None);
+        }
+        self.wanted = wanted;
+    }
+
+    /// Whether a listener may go into force before this table has come.
+    pub fn is_settled(&self, slot: &RouteSlot) -> bool {
+        slot.table.load().is_some() || self.missing.contains(&slot.name)
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The tables to ask for.
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
+        self.wanted.clone()
+    }
+}

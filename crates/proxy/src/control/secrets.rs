@@ -1,0 +1,132 @@
+//! Secrets from the agent: one stream for each, as Envoy does it and the agent expects it.
+//!
+//! A stream that breaks is opened again; the secret it brought stays in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::envoy::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{Secret as Message, secret::Type};
+use proto::envoy::google::protobuf::Any;
+use proto::type_url::SECRET;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use xds::client::grpc::{Event, Service, Session};
+use xds::client::{Client, Dialect, Interest, Rejection, Resource, decode};
+
+use super::{State, ads};
+use crate::bootstrap::ClusterSource;
+use crate::config::compile::{self, SecretContent, SecretSource};
+
+/// A secret that has arrived and can be used.
+pub struct Secret {
+    pub name: Arc<str>,
+    pub version: String,
+    pub content: SecretContent,
+    /// The message without its private key, for `/config_dump`.
+    pub shown: Any,
+}
+
+/// The streams.
+pub struct Secrets {
+    tasks: HashMap<Arc<str>, AbortHandle>,
+    sender: mpsc::UnboundedSender<Secret>,
+    receiver: mpsc::UnboundedReceiver<Secret>,
+}
+
+/// The agent may start later than we do, but then it is there at once.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+// === impl Secrets ===
+
+impl Secrets {
+    pub fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Secrets { tasks: HashMap::new(), sender, receiver }
+    }
+
+    /// Opens a stream for each secret that has none.
+    pub fn follow(&mut self, state: &State) {
+        for (name, source) in state.tls().wanted() {
+            let SecretSource::Cluster(cluster) = source else { continue };
+            if self.tasks.contains_key(&name) {
+                continue;
+            }
+            let source = ClusterSource { cluster: cluster.to_string(), retry: RETRY };
+            let mut client = Client::new(Dialect::Sotw, state.shared.node.message());
+            client.subscribe(SECRET, Interest::Names([name.clone()].into()));
+            match ads::open(&source, Service::Secrets, client, state) {
+                Ok(session) => {
+                    let task = tokio::task::spawn_local(stream(name.clone(), session, self.sender.clone()));
+                    self.tasks.insert(name, task.abort_handle());
+                }
+                Err(error) => tracing::debug!(secret = &*name, %error, "secret cannot be asked for yet"),
+            }
+        }
+    }
+
+    /// The next secret that arrives. Cancel safe.
+    pub async fn next(&mut self) -> Option<Secret> {
+        self.receiver.recv().await
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
+async fn stream(name: Arc<str>, mut session: Session, secrets: mpsc::UnboundedSender<Secret>) {
+    loop {
+        match session.next().await {
+            Event::Opened => {}
+            Event::Closed { reason, retry_in } => {
+                tracing::warn!(secret = &*name, reason, ?retry_in, "no stream for this secret; the one in force stays");
+            }
+            Event::Response(response) => {
+                let client = session.client();
+                let Some(update) = client.receive(response) else { continue };
+                let taken = update.changed.iter().map(|resource| take(resource, &secrets));
+                let rejections: Vec<_> = taken.filter_map(Result::err).collect();
+                for refused in client.settle(update, rejections) {
+                    tracing::error!(secret = &*refused.name, reason = refused.reason, "secret refused; the one in force stays");
+                }
+            }
+        }
+    }
+}
+
+fn take(resource: &Resource, secrets: &mpsc::UnboundedSender<Secret>) -> Result<(), Rejection> {
+    let secret = Secret::read(resource).map_err(|reason| Rejection { name: resource.name.clone(), reason })?;
+    let _ = secrets.send(secret);
+    Ok(())
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// # Errors
+    /// If the resource is no secret, or one that cannot be used.
+    pub(super) fn read(resource: &Resource) -> Result<Secret, String> {
+        let message: Message = decode(&resource.body)?;
+        let shown = proto::any(SECRET, &redacted(message.clone()));
+        let content = compile::secret(message).map_err(|error| error.to_string())?;
+        Ok(Secret { name: resource.name.clone(), version: resource.version.clone(), content, shown })
+    }
+}
+
+fn redacted(mut message: Message) -> Message {
+    let hidden = || Some(DataSource { specifier: Some(Specifier::InlineString("[redacted]".to_owned())), ..DataSource::default() });
+    match &mut message.r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            certificate.private_key = hidden();
+            certificate.password = None;
+            certificate.pkcs12 = None;
+        }
+        Some(Type::ValidationContext(_)) => {}
+        other => *other = None,
+    }
+    message
+}

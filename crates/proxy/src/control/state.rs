@@ -1,0 +1,206 @@
+//! The configuration in force, and that which is about to be.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proto::envoy::google::protobuf::Any;
+use proto::meltemi::origins::v1::Origins;
+use proto::type_url;
+use prost::Message;
+use tokio::time::Instant;
+use xds::client::{Rejection, Resource, Update, decode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::clusters::Clusters;
+use super::listeners::ListenerBook;
+use super::records::{Kind, Records};
+use super::routes::Routes;
+use super::secrets::Secret;
+use crate::bootstrap::Bootstrap;
+use crate::config::compile::{Context, TlsStore};
+use crate::listener::Listeners;
+use crate::shared::Shared;
+use crate::worker::WorkerHandle;
+
+/// Everything the control plane (and the bootstrap) has told us. Synchronous.
+pub struct State {
+    pub shared: Arc<Shared>,
+    pub records: Records,
+    pub clusters: Clusters,
+    pub routes: Routes,
+    pub listeners: ListenerBook,
+    /// Where configuration objects were written, for people who ask why.
+    pub origins: Origins,
+    context: Context,
+    heard: Heard,
+    /// Static resources, as `/config_dump` shows them.
+    pub statics: Vec<(Kind, Any)>,
+    pub started: SystemTime,
+}
+
+/// First responses.
+#[derive(Default)]
+struct Heard {
+    clusters: bool,
+    listeners: bool,
+}
+
+// === impl State ===
+
+impl State {
+    pub fn new(shared: Arc<Shared>, bootstrap: &Bootstrap, workers: Vec<WorkerHandle>, drain_time: Duration) -> Self {
+        State {
+            context: Context::new(shared.clone(), bootstrap.source),
+            records: Records::default(),
+            clusters: Clusters::new(shared.clone(), workers.clone()),
+            routes: Routes::default(),
+            listeners: ListenerBook::new(Listeners::new(shared.clone(), workers, drain_time)),
+            origins: Origins::default(),
+            heard: Heard::default(),
+            statics: Vec::new(),
+            started: SystemTime::now(),
+            shared,
+        }
+    }
+
+    /// Puts the bootstrap's clusters and listeners into force.
+    ///
+    /// # Errors
+    /// If one of them cannot be used: a proxy without them would be of no use to anybody.
+    pub fn load_static(&mut self, bootstrap: &Bootstrap) -> anyhow::Result<()> {
+        for cluster in &bootstrap.clusters {
+            let applied = self.clusters.apply(cluster.clone(), true, None, &self.context);
+            applied.map_err(|error| anyhow::anyhow!("bootstrap: cluster `{}`: {error}", cluster.name))?;
+            self.statics.push((Kind::Cluster, proto::any(type_url::CLUSTER, cluster)));
+        }
+        for listener in &bootstrap.listeners {
+            let body = proto::any(type_url::LISTENER, listener);
+            let applied = self.listeners.apply(listener.clone(), xxh3_64(&body.value), &self.clusters, &self.context);
+            applied.map_err(|reason| anyhow::anyhow!("bootstrap: listener `{}`: {reason}", listener.name))?;
+            self.statics.push((Kind::Listener, body));
+        }
+        Ok(())
+    }
+
+    /// There is no control plane to wait for.
+    pub fn expect_nothing(&mut self) {
+        self.heard = Heard { clusters: true, listeners: true };
+    }
+
+    pub fn tls(&self) -> &TlsStore {
+        &self.context.tls
+    }
+
+    /// Applies what a response brings: what is new before what goes. The answer names what is refused.
+    pub fn apply(&mut self, update: &Update) -> Vec<Rejection> {
+        if update.type_url == type_url::ORIGINS {
+            return self.apply_origins(update);
+        }
+        let Some(kind) = Kind::of(update.type_url) else { return Vec::new() };
+        let mut rejections = Vec::new();
+        for resource in &update.changed {
+            match self.apply_resource(kind, resource) {
+                // What is shown of a secret is not what has come.
+                Ok(()) if kind == Kind::Secret => {}
+                Ok(()) => self.records.accept(kind, &resource.name, &resource.version, resource.body.clone()),
+                Err(reason) => {
+                    self.records.refuse(kind, &resource.name, &resource.version, Some(&resource.body), reason.clone());
+                    rejections.push(Rejection { name: resource.name.clone(), reason });
+                }
+            }
+        }
+        for name in &update.removed {
+            self.remove(kind, name);
+        }
+        self.records.set_version(kind, &update.version);
+        self.heard.clusters |= kind == Kind::Cluster;
+        self.heard.listeners |= kind == Kind::Listener;
+        rejections
+    }
+
+    /// Remembers what was refused before it got here.
+    pub fn note_refusals(&mut self, type_url: &str, version: &str, refused: &[Rejection]) {
+        let Some(kind) = Kind::of(type_url) else { return };
+        for rejection in refused {
+            if !self.records.refused(kind).get(&rejection.name).is_some_and(|known| known.version == version) {
+                self.records.refuse(kind, &rejection.name, version, None, rejection.reason.clone());
+            }
+        }
+    }
+
+    fn apply_resource(&mut self, kind: Kind, resource: &Resource) -> Result<(), String> {
+        let text = |error: crate::config::compile::CompileError| error.to_string();
+        let version = xxh3_64(&resource.body.value);
+        match kind {
+            Kind::Cluster => {
+                let assignment = |service: &str| self.records.get(Kind::Endpoint, service).and_then(|r| Message::decode(&*r.body.value).ok());
+                self.clusters.apply(decode(&resource.body)?, false, Some(&assignment), &self.context).map_err(text)
+            }
+            Kind::Endpoint => self.clusters.apply_endpoints(&resource.name, &decode(&resource.body)?).map_err(text),
+            Kind::Listener => self.listeners.apply(decode(&resource.body)?, version, &self.clusters, &self.context),
+            Kind::Route => self.routes.apply(&resource.name, decode(&resource.body)?, version, &self.clusters, &self.context).map_err(text),
+            Kind::Secret => {
+                self.set_secret(Secret::read(resource)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Cluster => self.clusters.remove(name),
+            Kind::Endpoint => self.clusters.no_endpoints(name),
+            Kind::Listener => self.listeners.remove(name),
+            Kind::Route => self.routes.missing(name, &self.shared.slots),
+            // A secret that is gone was in use until now, and stays so: connections are worth more than tidiness.
+            Kind::Secret => return,
+        }
+        self.records.remove(kind, name);
+    }
+
+    fn apply_origins(&mut self, update: &Update) -> Vec<Rejection> {
+        let mut rejections = Vec::new();
+        for resource in &update.changed {
+            match decode(&resource.body) {
+                Ok(origins) => self.origins = origins,
+                Err(reason) => rejections.push(Rejection { name: resource.name.clone(), reason }),
+            }
+        }
+        rejections
+    }
+
+    pub fn set_secret(&mut self, secret: Secret) {
+        tracing::debug!(secret = &*secret.name, version = secret.version, "secret arrived");
+        self.shared.stats.server.sds_update_success.inc();
+        if let Err(error) = self.context.tls.set_secret(&secret.name, secret.content) {
+            tracing::error!(secret = &*secret.name, %error, "a TLS context cannot be made with this secret; it stays as it was");
+        }
+        self.records.accept(Kind::Secret, &secret.name, &secret.version, secret.shown);
+    }
+
+    /// Puts into force what has waited long enough, or has what it waited for.
+    pub fn settle(&mut self) {
+        let now = Instant::now();
+        let names: Vec<_> = self.listeners.route_names().into_iter().collect();
+        self.routes.keep(&names, &self.shared.slots, &mut self.records);
+        self.clusters.settle(now);
+        self.routes.settle(now, &self.clusters);
+        for (name, reason) in self.listeners.settle(now, &self.clusters, &self.routes) {
+            self.records.refuse(Kind::Listener, &name, "", None, reason);
+        }
+    }
+
+    /// Something waits for something else, or for the end of its patience.
+    pub fn is_waiting(&self) -> bool {
+        self.clusters.is_warming() || self.routes.is_waiting() || self.listeners.is_waiting()
+    }
+
+    /// The first clusters and listeners are in force, with all they refer to.
+    pub fn is_initialized(&self) -> bool {
+        self.heard.clusters && self.heard.listeners && !self.is_waiting()
+    }
+
+    pub fn has_heard(&self) -> bool {
+        self.heard.clusters || self.heard.listeners
+    }
+}

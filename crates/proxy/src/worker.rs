@@ -81,10 +81,19 @@ pub struct WorkerHandle {
 }
 
 /// Starts worker `id` of `count` as thread `wrk:<id>`.
+///
+/// A panic outside of any connection leaves the worker in a state nobody knows: the process ends, and whoever supervises it starts
+/// a sound one. A proxy that serves with half of its workers would be worse than none.
 pub fn spawn(id: usize, count: usize, shared: Arc<Shared>) -> io::Result<WorkerHandle> {
     let (commands, received) = mpsc::unbounded_channel();
     let max_connections = limits::connections_per_worker(count);
-    let main = move || run(id, shared, max_connections, received);
+    let main = move || {
+        let run = || run(id, shared, max_connections, received);
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            tracing::error!(worker = id, "worker ended by a bug, and the proxy with it");
+            std::process::abort();
+        }
+    };
     let thread = std::thread::Builder::new().name(format!("wrk:{id}")).spawn(main)?;
     Ok(WorkerHandle {
         id,

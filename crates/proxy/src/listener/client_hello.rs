@@ -246,6 +246,12 @@ mod tests {
                 let _ = peek(&broken);
             }
         }
+        fastrand::seed(5);
+        for _ in 0..2000 {
+            let mut noise = vec![22, 3, 1, 0, fastrand::u8(..), 1, 0, 0, fastrand::u8(..)];
+            noise.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(300));
+            let _ = peek(&noise);
+        }
         let mut endless = vec![22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xff];
         endless.resize(MAX_HELLO, 0);
         assert_eq!(peek(&endless), Peeked::Tls(ClientHello::default()));

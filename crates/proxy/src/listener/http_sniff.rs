@@ -148,6 +148,30 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_once_given_stands_whatever_follows() {
+        fastrand::seed(3);
+        let beginnings: [&[u8]; 6] = [
+            b"",
+            b"GET /",
+            b"PRI * HTTP/2.0\r\n",
+            b"\r\n",
+            b"POST / HTTP/1.1\r\n",
+            b"\x16\x03",
+        ];
+        for _ in 0..2000 {
+            let mut bytes = fastrand::choice(beginnings).unwrap_or_default().to_vec();
+            bytes.extend((0..40).map(|_| fastrand::choice(*b"GETPRI /* HTP/1.0\r\nSM\0x").unwrap_or(0)));
+            let verdicts: Vec<Sniffed> = (0..=bytes.len()).map(|length| sniff(&bytes[..length])).collect();
+            let first = verdicts
+                .iter()
+                .position(|verdict| *verdict != Sniffed::Partial)
+                .unwrap_or(verdicts.len());
+            let stable = verdicts[first..].windows(2).all(|pair| pair[0] == pair[1]);
+            assert!(stable, "{:?}: {verdicts:?}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
     fn an_endless_target_is_no_http() {
         let mut line = b"GET /".to_vec();
         line.resize(MAX_LINE + 100, b'a');

@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn noise_never_panics() {
+        fastrand::seed(9);
+        for _ in 0..2000 {
+            let mut noise = if fastrand::bool() {
+                SIGNATURE.to_vec()
+            } else {
+                b"PROXY TCP4 ".to_vec()
+            };
+            noise.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(fastrand::usize(..200)));
+            let _ = peek(&noise);
+        }
+    }
+
+    #[test]
     fn refuses_everything_else() {
         let long = [b"PROXY ".as_slice(), &[b'a'; 200]].concat();
         let cases: [&[u8]; 6] = [

@@ -17,6 +17,9 @@ use crate::lines::LineMap;
 use crate::message::{Message, Severity};
 use crate::object::Object;
 
+/// Objects of one file.
+pub const MAX_OBJECTS: usize = 10_000;
+
 /// Why a file, or one document of it, gives no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -67,7 +70,12 @@ pub fn parse(file: &Path, text: &str) -> Vec<Result<Object, ParseError>> {
     };
     let mut objects = Vec::new();
     for document in documents {
-        collect(file, document.value, document.lines, document.line, &mut objects);
+        let line = document.line;
+        collect(file, document.value, document.lines, line, &mut objects);
+        if objects.len() > MAX_OBJECTS {
+            let rule = format!("the file holds more than {MAX_OBJECTS} objects");
+            return vec![Err(ParseError::new(file, line, "syntax", Lost::File, rule, "split it"))];
+        }
     }
     objects
 }

@@ -12,6 +12,8 @@ use crate::lines::{LineMap, Recorder};
 pub const MAX_BYTES: usize = 8 << 20;
 /// Levels of lists and maps inside one another.
 pub const MAX_DEPTH: usize = 64;
+/// Bytes of the path of one field: each field's path is hashed, so this bounds the work for a file.
+const MAX_PATH: usize = 4096;
 /// Values that aliases may add to one file.
 const MAX_ALIASED: usize = 100_000;
 
@@ -190,6 +192,14 @@ impl Loader {
         self.path.truncate(*path);
         if !self.path.is_empty() {
             self.path.push('.');
+        }
+        if self.path.len() + text.len() > MAX_PATH {
+            let rule = format!("the names of nested fields have more than {MAX_PATH} bytes together");
+            return Err(Fault {
+                line: at,
+                rule,
+                way_out: "no object needs that: check quotes and colons around this line",
+            });
         }
         self.path.push_str(&text);
         *key = Some(text);
@@ -430,6 +440,11 @@ mod tests {
         assert!(fault(&"[".repeat(65)).rule.contains("nested"));
         assert!(fault(&"- ".repeat(200)).rule.contains("nested"));
         assert!(fault(&"x".repeat(MAX_BYTES + 1)).rule.contains("MiB"));
+        assert!(
+            fault(&format!("? {}\n: 1", "x".repeat(5000)))
+                .rule
+                .contains("names of nested fields")
+        );
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let before = vec![format!("*a{}", level - 1); 10].join(", ");

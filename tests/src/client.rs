@@ -81,11 +81,15 @@ impl Request {
 
     /// Sends it over a connection of its own.
     pub async fn send(&self, address: SocketAddr) -> Result<Reply> {
-        tokio::time::timeout(LIMIT, self.exchange(address)).await.with_context(|| format!("{self:?}: no answer in {LIMIT:?}"))?
+        tokio::time::timeout(LIMIT, self.exchange(address))
+            .await
+            .with_context(|| format!("{self:?}: no answer in {LIMIT:?}"))?
     }
 
     async fn exchange(&self, address: SocketAddr) -> Result<Reply> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
         let io = TokioIo::new(stream);
         let request = self.build()?;
         let response = if self.http2 {
@@ -115,12 +119,25 @@ impl Reply {
         let (parts, body) = response.into_parts();
         let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in &parts.headers {
-            headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+            headers
+                .entry(name.to_string())
+                .or_default()
+                .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
         }
         let body = body.collect().await.context("the body broke off")?;
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let trailers = body.trailers().into_iter().flatten().map(|(name, value)| (name.to_string(), text(value))).collect();
-        Ok(Reply { status: parts.status.as_u16(), headers, trailers, body: body.to_bytes().to_vec() })
+        let trailers = body
+            .trailers()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers,
+            trailers,
+            body: body.to_bytes().to_vec(),
+        })
     }
 
     pub fn text(&self) -> String {
@@ -154,7 +171,9 @@ where
     loop {
         match ask().await {
             Ok(value) => return Ok(value),
-            Err(error) if tokio::time::Instant::now() >= end => return Err(error).context(format!("not within {limit:?}: {what}")),
+            Err(error) if tokio::time::Instant::now() >= end => {
+                return Err(error).context(format!("not within {limit:?}: {what}"));
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }

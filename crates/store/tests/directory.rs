@@ -136,6 +136,28 @@ async fn a_directory_that_comes_back_is_followed_again() {
 }
 
 #[tokio::test]
+async fn a_directory_that_takes_the_name_of_another_is_followed() {
+    let outer = tempfile::tempdir().expect("a directory");
+    let (inner, next) = (outer.path().join("inner"), outer.path().join("next"));
+    for (directory, name) in [(&inner, "a"), (&next, "b")] {
+        fs::create_dir(directory).expect("made");
+        fs::write(directory.join("x.yaml"), service(name)).expect("written");
+    }
+    let handle = StoreHandle::start(std::slice::from_ref(&inner), Settings::default()).expect("watched");
+    let revision = handle.subscribe();
+    let mut watched = Watched {
+        directory: outer,
+        handle,
+        revision,
+    };
+    fs::rename(&inner, watched.path("old")).expect("moved away");
+    fs::rename(&next, &inner).expect("moved there");
+    watched.until(&["b"]).await;
+    fs::write(inner.join("c.yaml"), service("c")).expect("written");
+    watched.until(&["b", "c"]).await;
+}
+
+#[tokio::test]
 async fn mesh_config_is_followed_by_its_path() {
     let directory = tempfile::tempdir().expect("a directory");
     let mesh = tempfile::tempdir().expect("a directory");

@@ -46,6 +46,8 @@ struct Root {
     seen: Seen,
     /// It could not be read when last tried, and is not watched.
     gone: bool,
+    /// The directory that is watched, as the file system knows it: another may take its name.
+    identity: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl DirSource {
                 path: path.clone(),
                 seen: Seen::default(),
                 gone: true,
+                identity: None,
             })
             .collect();
         let mesh_config = mesh_config.map(|path| MeshFile {
@@ -101,6 +104,7 @@ impl DirSource {
             .watch(&root.path, RecursiveMode::Recursive)
             .map_err(|error| WatchError::Watch(error.to_string()))?;
         root.gone = false;
+        root.identity = identity(&root.path);
         Ok(())
     }
 
@@ -115,7 +119,16 @@ impl DirSource {
     }
 
     fn scan_root(&mut self, index: usize, batch: &mut Batch) {
-        if self.roots[index].gone && self.watch_root(index).is_err() {
+        let root = &mut self.roots[index];
+        if !root.gone && root.identity != identity(&root.path) {
+            let _ = self.watcher.unwatch(&root.path);
+            root.gone = true;
+        }
+        if root.gone && self.watch_root(index).is_err() {
+            let path = &self.roots[index].path;
+            batch
+                .sources
+                .push((index, Some(format!("{}: the directory is not there", path.display()))));
             return;
         }
         let root = &mut self.roots[index];
@@ -173,6 +186,11 @@ impl DirSource {
             }
         }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 fn check(path: &Path) -> Result<(), WatchError> {

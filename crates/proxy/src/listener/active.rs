@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -134,9 +135,22 @@ async fn accept_loop(worker: Rc<Worker>, active: Rc<Active>, socket: TcpListener
             Err(error) => tracing::debug!(%error, "connection lost before it was accepted"),
         }
     }
-    // Closing the socket would reset what the kernel has completed already.
-    while let Some(Ok((stream, remote))) = socket.accept().now_or_never() {
-        begin(&worker, &active, stream, remote);
+    if let Err(error) = accept_rest(&worker, &active, socket) {
+        tracing::debug!(%error, "connections lost as their listener was closed");
+    }
+}
+
+/// Closing the socket would reset what the kernel has completed already. Asked of the kernel itself: the event loop's idea of the
+/// socket may be a turn old.
+fn accept_rest(worker: &Rc<Worker>, active: &Rc<Active>, socket: TcpListener) -> io::Result<()> {
+    let socket = socket.into_std()?;
+    loop {
+        let (stream, remote) = match socket.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            accepted => accepted?,
+        };
+        stream.set_nonblocking(true)?;
+        begin(worker, active, TcpStream::from_std(stream)?, remote);
     }
 }
 

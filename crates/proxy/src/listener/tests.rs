@@ -304,6 +304,37 @@ fn a_listener_that_cannot_be_bound_is_refused_and_the_old_one_stays() {
     );
 }
 
+#[tokio::test]
+async fn an_address_may_be_left_and_taken_again_at_once() {
+    let mut proxy = Proxy::new(Duration::from_secs(5));
+    proxy.cluster("echo", &[echo("hi ").await], |_| {});
+    let chain = proxy.chain("echo", 1, |_| {});
+    let first = proxy.listen(1, vec![chain.clone()]);
+    let second = nobody();
+    for (version, address) in (2..).zip([second, first, second]) {
+        let mut moved = listener(version, vec![chain.clone()]);
+        moved.address = address;
+        proxy.listeners.apply(Arc::new(moved)).expect("applied");
+        let mut client = TcpStream::connect(address).await.expect("connected");
+        read_exactly(&mut client, "hi ").await;
+    }
+    for version in 10..15 {
+        assert!(proxy.listeners.remove("test"));
+        let mut again = listener(version, vec![chain.clone()]);
+        again.address = second;
+        proxy
+            .listeners
+            .apply(Arc::new(again))
+            .expect("our own sockets are no obstacle");
+        let mut client = TcpStream::connect(second).await.expect("connected");
+        read_exactly(&mut client, "hi ").await;
+    }
+    until("the first address is free", || {
+        std::net::TcpListener::bind(first).is_ok()
+    })
+    .await;
+}
+
 // Mutual TLS.
 
 struct Mesh(CertificateAuthority);

@@ -68,7 +68,7 @@ struct Derived {
     ejections: u64,
     first_return: i64,
     levels: Levels,
-    /// Healthy or not: what is left to avoid the avoided.
+    /// Where the next search for an endpoint that is not to be avoided begins.
     turn: Cell<usize>,
 }
 

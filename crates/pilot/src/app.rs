@@ -8,7 +8,7 @@ mod tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use runtime::readiness::Readiness;
@@ -94,6 +94,7 @@ struct Running {
     /// They run for ever.
     tasks: JoinSet<()>,
     leave: watch::Sender<bool>,
+    discovery: Arc<Discovery>,
 }
 
 async fn run(flags: &Flags) -> anyhow::Result<()> {
@@ -113,11 +114,24 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     }
     running.leave.send_replace(true);
     let all = async { while running.servers.join_next().await.is_some() {} };
-    if tokio::time::timeout(flags.shutdown, all).await.is_err() {
-        tracing::warn!("some clients did not leave in time");
+    tokio::select! {
+        () = all => {}
+        () = goodbyes(&running.discovery) => {}
+        () = tokio::time::sleep(flags.shutdown) => tracing::warn!("some clients did not leave in time"),
     }
     Ok(())
 }
+
+/// Completes when every stream has ended and the last words had time to leave. Clients keep idle connections open, which
+/// need not be waited for.
+async fn goodbyes(discovery: &Discovery) {
+    while !discovery.connections.all().is_empty() {
+        tokio::time::sleep(FLUSH).await;
+    }
+    tokio::time::sleep(FLUSH).await;
+}
+
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// Reads the configuration, then serves it: no client sees half of it.
 fn start(flags: &Flags, sockets: Sockets, renderer: Renderer) -> anyhow::Result<Running> {
@@ -140,9 +154,14 @@ fn start(flags: &Flags, sockets: Sockets, renderer: Renderer) -> anyhow::Result<
         reports: reports.clone(),
         leaving: leaving.clone(),
     };
-    let web = Web::new(discovery, reports, store, readiness, renderer);
+    let web = Web::new(discovery.clone(), reports, store, readiness, renderer);
     let servers = serve::start(flags, sockets, ads, web, leaving, metrics, &mut tasks);
-    Ok(Running { servers, tasks, leave })
+    Ok(Running {
+        servers,
+        tasks,
+        leave,
+        discovery,
+    })
 }
 
 /// All sockets, or all reasons why not.

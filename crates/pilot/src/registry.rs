@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     pub(crate) endpoints_without_pod: usize,
 }
 
+type EndpointsByHost = HashMap<Host, Arc<Vec<Endpoint>>>;
+
 /// Services with their endpoints, while they are gathered.
 #[derive(Default)]
 struct Found {
@@ -179,7 +181,7 @@ impl Found {
     }
 
     /// What equals what was there before is what was there before.
-    fn share_with(mut self, last: &Snapshot) -> (Vec<Arc<Service>>, HashMap<Host, Arc<Vec<Endpoint>>>) {
+    fn share_with(mut self, last: &Snapshot) -> (Vec<Arc<Service>>, EndpointsByHost) {
         self.services
             .sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
         let known: HashMap<_, _> = last.services.iter().map(|s| ((&s.origin, &s.hostname), s)).collect();

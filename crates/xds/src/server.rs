@@ -10,8 +10,9 @@
 //! - **One response at a time per type.** While one is unanswered, further changes merge into the next: a slow proxy costs its
 //!   own freshness and nobody's memory. After [`PATIENCE`] the next goes out regardless, because Envoy holds back its
 //!   acknowledgement of clusters while one of them is warming.
-//! - **Make before break.** Clusters, endpoints, listeners, routes, in this order; removals go last, in the reverse order, when
-//!   everything added has been acknowledged. State-of-the-world responses keep what is doomed until then.
+//! - **Make before break.** Clusters and endpoints first; listeners and routes when the clusters have been acknowledged, which
+//!   Envoy does when they are warm; removals last, those that refer first, when everything added has been acknowledged.
+//!   State-of-the-world responses keep what is doomed until then. Whatever a proxy explicitly waits for is sent at once.
 //! - **A refusal concerns one resource.** The names in the error text, or else bisection of the refused response, tell which.
 //!   That version is never offered again; all others go on, and the proxy keeps its last good one.
 //! - **Bytes are shared.** [`Encoded`] holds the `Any` as it goes on the wire; a frame refers to it and the codec copies it out.

@@ -8,8 +8,10 @@ use pki::tls::{ClientAuth, Identity, Roots, TlsOptions, server_config};
 use tokio::sync::watch::{self, Receiver};
 use tokio_rustls::rustls::ServerConfig;
 
-/// How often the files are looked at. They are small, and are replaced a few times a day.
+/// How often the files are looked at, once they are there. They are small, and are replaced a few times a day.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The same while the mesh waits for them.
+const WAITING: Duration = Duration::from_millis(25);
 
 const FILES: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
 
@@ -46,7 +48,7 @@ pub(crate) fn watch(dir: &Path) -> (Receiver<Option<Arc<ServerConfig>>>, impl Fu
                     last = Some(contents);
                 }
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(if last.is_some() { INTERVAL } else { WAITING }).await;
         }
     };
     (receiver, keep)

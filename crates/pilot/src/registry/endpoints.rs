@@ -17,9 +17,12 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Kubernetes keeps beside them with less in it.
 #[derive(Default)]
 pub(super) struct Sources {
-    slices: HashMap<(Arc<str>, String), Vec<Arc<Config<EndpointSlice>>>>,
-    endpoints: HashMap<(Arc<str>, String), Arc<Config<Endpoints>>>,
+    slices: HashMap<ServiceKey, Vec<Arc<Config<EndpointSlice>>>>,
+    endpoints: HashMap<ServiceKey, Arc<Config<Endpoints>>>,
 }
+
+/// Namespace and name.
+type ServiceKey = (Arc<str>, String);
 
 /// One address, before it is a mesh endpoint.
 struct Address<'a> {

@@ -298,6 +298,11 @@ impl Channel {
         self.dirty || !self.trials.is_empty() || !self.doomed.is_empty()
     }
 
+    /// Whether the proxy waits for an answer of this type, so that holding it back would stall the proxy.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.owed || !self.due.is_empty()
+    }
+
     /// The next response that adds or changes something.
     pub(super) fn offer(&mut self, context: &mut Context<'_>) -> Option<Offer> {
         if !self.open || !(self.dirty || self.owed) || self.flights.block(context.now) {
@@ -320,10 +325,11 @@ impl Channel {
 
     /// The response that removes what is gone. Call it when every channel [is settled](Self::is_settled).
     pub(super) fn withdraw(&mut self, context: &mut Context<'_>) -> Option<Frame> {
-        if self.doomed.is_empty() || !self.is_settled(context.now) {
+        let mut removed = std::mem::take(&mut self.doomed);
+        removed.retain(|name| self.told.contains_key(name));
+        if removed.is_empty() {
             return None;
         }
-        let removed = std::mem::take(&mut self.doomed);
         for name in &removed {
             self.told.remove(name);
         }

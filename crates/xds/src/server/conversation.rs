@@ -110,6 +110,15 @@ struct Nonces {
     last: u64,
 }
 
+/// The order of removals: what refers before what is referred to. A proxy drops the endpoints of a removed cluster by itself.
+const REMOVALS: [Kind; Kind::ALL.len()] = [
+    Kind::Origins,
+    Kind::Listener,
+    Kind::Route,
+    Kind::Cluster,
+    Kind::Endpoint,
+];
+
 /// What a channel needs to make a frame.
 pub(super) struct Context<'a> {
     pub(super) dialect: Dialect,
@@ -262,6 +271,9 @@ impl Conversation {
     /// Sends what may be sent now.
     fn pump(&mut self, view: &dyn View, now: Instant, step: &mut Step) {
         for kind in Kind::ALL {
+            if self.must_wait(kind, now) {
+                continue;
+            }
             let (channel, mut context) = self.at(kind, view, now);
             let Some(offer) = channel.offer(&mut context) else {
                 continue;
@@ -273,15 +285,24 @@ impl Conversation {
             }
             step.send(kind, offer.frame);
         }
-        if !self.channels.iter().all(|channel| channel.is_settled(now)) {
-            return;
-        }
-        for kind in Kind::ALL.into_iter().rev() {
+        // One type at a time: what refers to the others has to be gone before they go.
+        for kind in REMOVALS {
+            if !self.channels.iter().all(|channel| channel.is_settled(now)) {
+                return;
+            }
             let (channel, mut context) = self.at(kind, view, now);
             if let Some(frame) = channel.withdraw(&mut context) {
                 step.send(kind, frame);
             }
         }
+    }
+
+    /// Listeners and routes that may lead to new clusters wait until these are in use. Envoy acknowledges clusters when the
+    /// last of them is warm, which is the sign to go on; a route to a cluster that is still warming would answer 503.
+    fn must_wait(&self, kind: Kind, now: Instant) -> bool {
+        let refers = matches!(kind, Kind::Listener | Kind::Route);
+        let clusters = &self.channels[Kind::Cluster as usize];
+        refers && !clusters.is_settled(now) && !self.channels[kind as usize].is_awaited()
     }
 
     fn at<'a>(&'a mut self, kind: Kind, view: &'a dyn View, now: Instant) -> (&'a mut Channel, Context<'a>) {

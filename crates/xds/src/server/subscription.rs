@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn amendments() {
-        let cases: &[(bool, &[(&str, &str, &str)])] = &[
+        type Amendment = (&'static str, &'static str, &'static str);
+        let cases: &[(bool, &[Amendment])] = &[
             (true, &[("", "", "*"), ("a", "", "* a"), ("", "*", "a"), ("", "a", "")]),
             (true, &[("a", "", "a"), ("*", "", "* a")]),
             (false, &[("", "", ""), ("a b", "", "a b"), ("c", "a", "b c")]),

@@ -33,8 +33,8 @@ struct Open<S: Source, R> {
 }
 
 enum State<S: Source, R> {
-    Opening(Opening<S, R>),
-    Open(Open<S, R>),
+    Opening(Box<Opening<S, R>>),
+    Open(Box<Open<S, R>>),
     Ended,
 }
 
@@ -46,7 +46,7 @@ enum Input<R> {
 
 /// The responses of a stream. Nothing happens unless it is polled.
 pub(super) fn frames<S: Source, R: Request>(opening: Opening<S, R>) -> impl Stream<Item = Result<Frame, Status>> {
-    stream::unfold(State::Opening(opening), |state| async {
+    stream::unfold(State::Opening(Box::new(opening)), |state| async {
         let opened = match state {
             State::Opening(opening) => opening.open().await,
             State::Open(open) => Ok(Some(open)),
@@ -68,7 +68,7 @@ pub(super) fn frames<S: Source, R: Request>(opening: Opening<S, R>) -> impl Stre
 
 impl<S: Source, R: Request> Opening<S, R> {
     /// `None` if the client left without a word.
-    async fn open(mut self) -> Result<Option<Open<S, R>>, Status> {
+    async fn open(mut self) -> Result<Option<Box<Open<S, R>>>, Status> {
         let hello = tokio::time::timeout(self.shared.options.hello, self.requests.message());
         let late = |_| Status::deadline_exceeded("the first request did not arrive in time");
         let Some(mut first) = hello.await.map_err(late)?? else {
@@ -86,14 +86,14 @@ impl<S: Source, R: Request> Opening<S, R> {
             identifier,
             self.shared.options.conversation,
         );
-        let mut open = Open {
+        let mut open = Box::new(Open {
             session,
             conversation,
             view,
             requests: self.requests,
             frames: VecDeque::new(),
             _slot: self.slot,
-        };
+        });
         open.hear(Input::Request(first))?;
         Ok(Some(open))
     }

@@ -76,12 +76,31 @@ fn removals_go_last_and_in_reverse() {
         .world("EDS", "b1 c1")
         .world("LDS", "m1")
         .world("RDS", "r2");
-    assert_eq!(s.push(), "CDS c1; LDS m1; RDS r2");
+    assert_eq!(s.push(), "CDS c1");
     assert_eq!(s.subscribe("EDS", "c"), "EDS c1");
-    assert_eq!(s.ack("CDS"), "");
-    assert_eq!(s.ack("LDS"), "");
     assert_eq!(s.ack("EDS"), "");
-    assert_eq!(s.ack("RDS"), "LDS -l; EDS -a; CDS -a");
+    assert_eq!(s.ack("CDS"), "LDS m1; RDS r2");
+    assert_eq!(s.ack("LDS"), "");
+    assert_eq!(s.ack("RDS"), "LDS -l");
+    assert_eq!(s.ack("LDS"), "CDS -a");
+    assert_eq!(s.subscribe("EDS", "-a"), "", "the proxy drops the endpoints by itself");
+    assert_eq!(s.ack("CDS"), "");
+}
+
+#[test]
+fn routes_do_not_wait_for_ever_for_clusters_to_get_warm() {
+    let mut s = started();
+    s.world("CDS", "a1 b1 c1").world("RDS", "r2");
+    assert_eq!(s.push(), "CDS c1");
+    assert_eq!(s.wait(PATIENCE), "RDS r2");
+}
+
+#[test]
+fn what_a_proxy_waits_for_is_sent_whatever_else_is_unanswered() {
+    let mut s = started();
+    s.world("CDS", "a1 b1 c1").world("RDS", "r1 q1");
+    assert_eq!(s.push(), "CDS c1");
+    assert_eq!(s.subscribe("RDS", "q"), "RDS q1");
 }
 
 #[test]

@@ -99,12 +99,12 @@ fn make_before_break() {
     s.world("CDS", "new1").world("EDS", "new1").world("RDS", "r2");
     assert_eq!(
         s.push(),
-        "CDS new1 old1; RDS r2",
+        "CDS new1 old1",
         "the old cluster stays while routes may name it"
     );
     assert_eq!(s.names("EDS", "old new"), "EDS new1");
-    assert_eq!(s.names("CDS", ""), "");
-    assert_eq!(s.names("EDS", "old new"), "");
+    assert_eq!(s.names("EDS", "old new"), "", "the cluster is warm now");
+    assert_eq!(s.names("CDS", ""), "RDS r2", "and says so: routes may name it");
     assert_eq!(
         s.names("RDS", "r"),
         "CDS new1",

@@ -118,6 +118,8 @@ pub(crate) fn selected<'a>(snapshot: &'a Snapshot, proxy: &Proxy) -> impl Iterat
 pub(crate) struct Destination<'a> {
     policy: Option<&'a TrafficPolicy>,
     subsets: Vec<&'a Subset>,
+    /// Subsets whose name cannot be part of a cluster's, and the rules that have them.
+    pub(crate) unnameable: Vec<(&'a ConfigRef, &'a Subset)>,
     /// The rules this was made of, the one that gave the policy (or else the oldest) first.
     pub(crate) rules: Vec<&'a ConfigRef>,
 }
@@ -134,7 +136,9 @@ impl<'a> Destination<'a> {
                 _ => merged.rules.push(&rule.reference),
             }
             for subset in &rule.spec.subsets {
-                if merged.subset(&subset.name).is_none() {
+                if subset.name.is_empty() || subset.name.contains('|') {
+                    merged.unnameable.push((&rule.reference, subset));
+                } else if merged.subset(&subset.name).is_none() {
                     merged.subsets.push(subset);
                 }
             }

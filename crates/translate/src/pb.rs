@@ -48,6 +48,11 @@ pub(crate) fn duration(value: Duration) -> Option<google::Duration> {
     })
 }
 
+/// Where Envoy takes no zero: nothing, which is its default.
+pub(crate) fn positive_duration(value: Duration) -> Option<google::Duration> {
+    duration(value).filter(|_| !value.is_zero())
+}
+
 pub(crate) fn text(value: impl Into<String>) -> google::Value {
     google::Value {
         kind: Some(google::value::Kind::StringValue(value.into())),

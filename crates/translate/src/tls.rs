@@ -231,7 +231,9 @@ pub(crate) fn plaintext() -> core::TransportSocket {
     pb::transport_socket("envoy.transport_sockets.raw_buffer", config)
 }
 
-fn upstream(context: tls::UpstreamTlsContext) -> core::TransportSocket {
+fn upstream(mut context: tls::UpstreamTlsContext) -> core::TransportSocket {
+    context.sni.retain(|c| c != '\0');
+
     pb::transport_socket(TLS_SOCKET, pb::any(&context))
 }
 

@@ -90,6 +90,13 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
     for rule in &target.destination.rules {
         notes.origin(rule);
     }
+    for (rule, subset) in &target.destination.unnameable {
+        notes.issue(TranslateError::new(
+            rule,
+            format!("subset {:?} is left out: its name is empty or has a `|`", subset.name),
+            "use lower case letters, digits and `-`",
+        ));
+    }
     let mut cluster = policy::base(scope.snapshot, &target.name());
     discover(scope, target, &mut cluster, notes)?;
     let policy = target.policy();

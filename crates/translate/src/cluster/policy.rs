@@ -15,6 +15,9 @@ use crate::pb::cluster::cluster::{
 use crate::pb::{self, cluster, core, kind};
 
 const DEFAULT_RING_SIZE: u64 = 1024;
+/// Envoy's limits.
+const MAX_RING_SIZE: u64 = 8 << 20;
+const MAX_TABLE_SIZE: u64 = 5_000_011;
 
 /// A cluster as every policy starts from: least request, no limits, and no panic routing.
 ///
@@ -24,7 +27,7 @@ const DEFAULT_RING_SIZE: u64 = 1024;
 pub(super) fn base(snapshot: &Snapshot, name: &str) -> cluster::Cluster {
     let mut cluster = cluster::Cluster {
         name: name.to_owned(),
-        connect_timeout: pb::duration(snapshot.mesh.connect_timeout),
+        connect_timeout: pb::positive_duration(snapshot.mesh.connect_timeout),
         lb_policy: LbPolicy::LeastRequest.into(),
         circuit_breakers: Some(cluster::CircuitBreakers {
             thresholds: vec![unlimited()],
@@ -114,7 +117,7 @@ pub(super) fn connection_pool(cluster: &mut cluster::Cluster, pool: &ConnectionP
         }
     });
     if let Some(tcp) = &pool.tcp {
-        if let Some(timeout) = tcp.connect_timeout {
+        if let Some(timeout) = tcp.connect_timeout.filter(|timeout| !timeout.is_zero()) {
             cluster.connect_timeout = pb::duration(timeout);
         }
         if let Some(keepalive) = &tcp.tcp_keepalive {
@@ -188,7 +191,9 @@ fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
             // Envoy demands a key wherever it reads a number that could be overridden at run time.
             runtime_key: "upstream.slow_start.aggression".to_owned(),
         }),
-        min_weight_percent: warmup.minimum_percent.map(|value| kind::Percent { value }),
+        min_weight_percent: warmup.minimum_percent.map(|value| kind::Percent {
+            value: value.clamp(0.0, 100.0),
+        }),
     })
 }
 
@@ -197,7 +202,7 @@ fn hash_balancer(cluster: &mut cluster::Cluster, hash: &ConsistentHashLb) {
         cluster.lb_policy = LbPolicy::Maglev.into();
         cluster.lb_config = (maglev.table_size > 0).then(|| {
             LbConfig::MaglevLbConfig(MaglevLbConfig {
-                table_size: pb::u64(maglev.table_size),
+                table_size: pb::u64(prime(maglev.table_size)),
             })
         });
         return;
@@ -206,12 +211,22 @@ fn hash_balancer(cluster: &mut cluster::Cluster, hash: &ConsistentHashLb) {
         .ring_hash
         .as_ref()
         .map_or(hash.minimum_ring_size, |ring| ring.minimum_ring_size);
-    let size = if wanted == 0 { DEFAULT_RING_SIZE } else { wanted };
+    let size = if wanted == 0 {
+        DEFAULT_RING_SIZE
+    } else {
+        wanted.min(MAX_RING_SIZE)
+    };
     cluster.lb_policy = LbPolicy::RingHash.into();
     cluster.lb_config = Some(LbConfig::RingHashLbConfig(RingHashLbConfig {
         minimum_ring_size: pb::u64(size),
         ..Default::default()
     }));
+}
+
+/// The next prime, which is what a table size must be.
+fn prime(size: u64) -> u64 {
+    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
+    (size.max(2)..MAX_TABLE_SIZE).find(is_prime).unwrap_or(MAX_TABLE_SIZE)
 }
 
 // === ejection ===
@@ -230,8 +245,8 @@ fn outlier_detection(cluster: &mut cluster::Cluster, outlier: &OutlierDetection)
         enforcing_consecutive_gateway_failure: enforced(gateway),
         // Success rates are an Envoy default nobody asked for here.
         enforcing_success_rate: pb::u32(0),
-        interval: outlier.interval.and_then(pb::duration),
-        base_ejection_time: outlier.base_ejection_time.and_then(pb::duration),
+        interval: outlier.interval.and_then(pb::positive_duration),
+        base_ejection_time: outlier.base_ejection_time.and_then(pb::positive_duration),
         max_ejection_percent: (outlier.max_ejection_percent > 0)
             .then(|| pb::u32(outlier.max_ejection_percent.min(100)))
             .flatten(),

@@ -1,5 +1,7 @@
 //! Which HTTP a cluster speaks, and the options that go with it.
 
+use std::time::Duration;
+
 use model::kinds::{ConnectionPoolSettings, H2UpgradePolicy, HttpSettings};
 use model::mesh::{Protocol, Proxy, Snapshot};
 
@@ -11,6 +13,9 @@ use crate::pb::upstream_http::http_protocol_options::{
 };
 use crate::pb::{self, cluster, upstream_http};
 
+/// The protocol's limit.
+const MAX_STREAMS: u32 = i32::MAX as u32;
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// What is spoken to the endpoints.
@@ -144,12 +149,15 @@ fn http2(http: Option<&HttpSettings>) -> Http2ProtocolOptions {
     let streams = http.map_or(0, |http| http.max_concurrent_streams);
     let keepalive = http.and_then(|http| http.http2_keep_alive.as_ref());
     Http2ProtocolOptions {
-        max_concurrent_streams: (streams > 0).then(|| pb::u32(streams)).flatten(),
+        max_concurrent_streams: (streams > 0).then(|| pb::u32(streams.min(MAX_STREAMS))).flatten(),
         // Envoy wants both halves of a keepalive.
         connection_keepalive: keepalive.and_then(|keepalive| {
             Some(KeepaliveSettings {
-                interval: pb::duration(keepalive.interval?),
-                timeout: pb::duration(keepalive.timeout.unwrap_or(std::time::Duration::from_secs(10))),
+                interval: Some(pb::positive_duration(keepalive.interval?)?),
+                timeout: keepalive
+                    .timeout
+                    .and_then(pb::positive_duration)
+                    .or(pb::duration(PING_TIMEOUT)),
                 ..Default::default()
             })
         }),

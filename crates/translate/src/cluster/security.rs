@@ -103,7 +103,10 @@ fn explicit(
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             if !settings.credential_name.is_empty() {
                 notes.issue(no_credentials(target));
+            } else if settings.mode == ClientTlsMode::Mutual && own_files(settings).is_none() {
+                notes.issue(no_files(target));
             }
+
             Some(from_files(target, settings, spoken))
         }
     };
@@ -130,12 +133,31 @@ fn from_files(target: &Target<'_>, settings: &ClientTlsSettings, spoken: Spoken)
             names: &names,
         },
     };
-    let own = (settings.mode == ClientTlsMode::Mutual && settings.credential_name.is_empty()).then_some(KeyFiles {
-        certificate: &settings.client_certificate,
-        key: &settings.private_key,
-    });
+    let own = own_files(settings).filter(|_| settings.mode == ClientTlsMode::Mutual);
     let alpn: &[&str] = if spoken == Spoken::Http2 { &["h2"] } else { &[] };
     tls::file_client(own, check, sni, alpn)
+}
+
+fn own_files(settings: &ClientTlsSettings) -> Option<KeyFiles<'_>> {
+    let given = !settings.client_certificate.is_empty() && !settings.private_key.is_empty();
+    given.then_some(KeyFiles {
+        certificate: &settings.client_certificate,
+        key: &settings.private_key,
+    })
+}
+
+fn no_files(target: &Target<'_>) -> TranslateError {
+    let rule = target
+        .destination
+        .rules
+        .first()
+        .copied()
+        .unwrap_or(&target.service.origin);
+    TranslateError::new(
+        rule,
+        "tls.mode MUTUAL has no certificate to show: the server is called without one",
+        "give clientCertificate and privateKey",
+    )
 }
 
 /// Names a server of the mesh must show one of: the rule's, else the service's, else those of its service accounts.

@@ -154,10 +154,11 @@ fn server_socket(
         .map(|files| (&files.server_certificate, &files.private_key));
     let single =
         (!settings.server_certificate.is_empty()).then_some((&settings.server_certificate, &settings.private_key));
-    let certificates = single
+    let given = single
         .into_iter()
         .chain(several)
-        .map(|(certificate, key)| KeyFiles { certificate, key });
+        .filter(|(certificate, key)| !certificate.is_empty() && !key.is_empty());
+    let certificates = given.map(|(certificate, key)| KeyFiles { certificate, key });
     let mutual = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
     let files = ServerFiles {
         certificates: certificates.collect(),
@@ -177,7 +178,11 @@ fn server_socket(
 fn has_files(settings: &ServerTlsSettings) -> bool {
     let mutual = settings.mode == ServerTlsMode::Mutual;
     let own = !settings.server_certificate.is_empty() && !settings.private_key.is_empty();
-    (own || !settings.tls_certificates.is_empty()) && (!mutual || !settings.ca_certificates.is_empty())
+    let several = settings
+        .tls_certificates
+        .iter()
+        .any(|files| !files.server_certificate.is_empty() && !files.private_key.is_empty());
+    (own || several) && (!mutual || !settings.ca_certificates.is_empty())
 }
 
 /// TLS goes on as it is, by the name it asks for.

@@ -220,6 +220,7 @@ fn rewrite(
     request: Option<&HttpMatchRequest>,
 ) -> Result<(), Refused> {
     if !rewrite.authority.is_empty() {
+        headers::check_value(&rewrite.authority)?;
         action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(rewrite.authority.clone()));
     }
     let substitute = |pattern: &str, substitution: &str| -> Result<_, Refused> {

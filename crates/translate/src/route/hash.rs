@@ -8,13 +8,14 @@ use crate::pb::route::route_action::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
 };
 
+/// `None`: nothing to go by, so requests are balanced without.
 pub(super) fn policy(hash: &ConsistentHashLb) -> Option<HashPolicy> {
-    let specifier = if let Some(name) = &hash.http_header_name {
+    let specifier = if let Some(name) = named(&hash.http_header_name) {
         PolicySpecifier::Header(Header {
-            header_name: name.clone(),
+            header_name: name,
             ..Default::default()
         })
-    } else if let Some(cookie) = &hash.http_cookie {
+    } else if let Some(cookie) = hash.http_cookie.as_ref().filter(|cookie| !cookie.name.is_empty()) {
         PolicySpecifier::Cookie(Cookie {
             name: cookie.name.clone(),
             path: cookie.path.clone(),
@@ -33,11 +34,15 @@ pub(super) fn policy(hash: &ConsistentHashLb) -> Option<HashPolicy> {
         PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
     } else {
         PolicySpecifier::QueryParameter(QueryParameter {
-            name: hash.http_query_parameter_name.clone()?,
+            name: named(&hash.http_query_parameter_name)?,
         })
     };
     Some(HashPolicy {
         terminal: false,
         policy_specifier: Some(specifier),
     })
+}
+
+fn named(name: &Option<String>) -> Option<String> {
+    name.clone().filter(|name| !name.is_empty())
 }

@@ -72,6 +72,9 @@ fn header(name: &str, value: &StringMatch) -> Result<route::HeaderMatcher, Refus
 fn query(request: &HttpMatchRequest) -> Result<Vec<route::QueryParameterMatcher>, Refused> {
     let mut matchers = Vec::new();
     for (name, value) in &request.query_params {
+        if name.is_empty() {
+            return Err(Refused::new("a query parameter has no name", "name it"));
+        }
         matchers.push(route::QueryParameterMatcher {
             name: name.clone(),
             query_parameter_match_specifier: Some(match text(value)? {
@@ -97,6 +100,9 @@ pub(super) fn text(value: &StringMatch) -> Result<Option<pb::matcher::StringMatc
     Ok(Some(pb::string_matcher(pattern)))
 }
 
+/// In bytes of our own compiler; about the 32,768 steps at which our bootstrap tells Envoy to refuse an expression.
+const REGEX_SIZE: usize = 1 << 20;
+
 /// One bad expression would make Envoy refuse the whole route configuration.
 pub(super) fn checked_regex(text: &str) -> Result<pb::matcher::RegexMatcher, Refused> {
     if text.is_empty() {
@@ -105,7 +111,7 @@ pub(super) fn checked_regex(text: &str) -> Result<pb::matcher::RegexMatcher, Ref
             "write one, or remove the condition",
         ));
     }
-    match regex::Regex::new(text) {
+    match regex::RegexBuilder::new(text).size_limit(REGEX_SIZE).build() {
         Ok(_) => Ok(pb::regex(text)),
         Err(error) => {
             let reason = error.to_string();

@@ -23,6 +23,9 @@ pub(super) fn redirect(target: &HttpRedirect) -> Result<route::RedirectAction, R
             ));
         }
     };
+    for part in [&target.authority, &target.uri, &target.scheme] {
+        super::headers::check_value(part)?;
+    }
     let scheme = (!target.scheme.is_empty()).then(|| SchemeRewriteSpecifier::SchemeRedirect(target.scheme.clone()));
     Ok(route::RedirectAction {
         host_redirect: target.authority.clone(),

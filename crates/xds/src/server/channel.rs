@@ -43,6 +43,8 @@ pub(super) struct Channel {
     owed: bool,
     /// The comparison has to be made.
     dirty: bool,
+    /// Since when changes are held back for the sake of other types.
+    held_since: Option<Instant>,
     /// Told, and no longer there: to be removed when everything else is in place.
     doomed: Vec<Arc<str>>,
     revision: Option<u64>,
@@ -102,6 +104,7 @@ impl Channel {
             due: BTreeSet::new(),
             owed: false,
             dirty: false,
+            held_since: None,
             doomed: Vec::new(),
             revision: None,
             sent: Mark::default(),
@@ -290,17 +293,27 @@ impl Channel {
 
     /// When waiting for an answer ends.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let deadline = self.flights.last_sent()? + PATIENCE;
-        (deadline > now).then_some(deadline)
+        let ends = [self.flights.last_sent(), self.held_since];
+        ends.into_iter()
+            .flatten()
+            .map(|since| since + PATIENCE)
+            .filter(|end| *end > now)
+            .min()
     }
 
     pub(super) fn has_pending(&self) -> bool {
         self.dirty || !self.trials.is_empty() || !self.doomed.is_empty()
     }
 
-    /// Whether the proxy waits for an answer of this type, so that holding it back would stall the proxy.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.owed || !self.due.is_empty()
+    /// Whether to wait until the clusters are in use that this type may lead to. Envoy acknowledges clusters when the last of
+    /// them is warm; a route to one that is still warming would answer 503. The wait is bounded, and nothing is held back
+    /// that the proxy itself waits for.
+    pub(super) fn hold(&mut self, now: Instant) -> bool {
+        if !self.dirty || self.owed || !self.due.is_empty() {
+            return false;
+        }
+        let since = *self.held_since.get_or_insert(now);
+        now < since + PATIENCE
     }
 
     /// The next response that adds or changes something.
@@ -308,6 +321,7 @@ impl Channel {
         if !self.open || !(self.dirty || self.owed) || self.flights.block(context.now) {
             return None;
         }
+        self.held_since = None;
         let mut diff = self.compare(context.view);
         self.dirty = self.restrict_to_trial(&mut diff.changed);
         if context.dialect == Dialect::Sotw {

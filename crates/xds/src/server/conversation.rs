@@ -271,7 +271,9 @@ impl Conversation {
     /// Sends what may be sent now.
     fn pump(&mut self, view: &dyn View, now: Instant, step: &mut Step) {
         for kind in Kind::ALL {
-            if self.must_wait(kind, now) {
+            let clusters_warm = self.channels[Kind::Cluster as usize].is_settled(now);
+            let refers = matches!(kind, Kind::Listener | Kind::Route);
+            if refers && !clusters_warm && self.channels[kind as usize].hold(now) {
                 continue;
             }
             let (channel, mut context) = self.at(kind, view, now);
@@ -295,14 +297,6 @@ impl Conversation {
                 step.send(kind, frame);
             }
         }
-    }
-
-    /// Listeners and routes that may lead to new clusters wait until these are in use. Envoy acknowledges clusters when the
-    /// last of them is warm, which is the sign to go on; a route to a cluster that is still warming would answer 503.
-    fn must_wait(&self, kind: Kind, now: Instant) -> bool {
-        let refers = matches!(kind, Kind::Listener | Kind::Route);
-        let clusters = &self.channels[Kind::Cluster as usize];
-        refers && !clusters.is_settled(now) && !self.channels[kind as usize].is_awaited()
     }
 
     fn at<'a>(&'a mut self, kind: Kind, view: &'a dyn View, now: Instant) -> (&'a mut Channel, Context<'a>) {

@@ -124,3 +124,27 @@ async fn every_page_answers() {
     let registration = world.json("/v1/registration").await;
     assert_eq!(registration[0]["service-key"], "web.default.svc.cluster.local|http");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn discovery_by_polling() {
+    let world = world().await;
+    let node = r#"{"id": "sidecar~10.1.0.1~web-1.default~default.svc.cluster.local"}"#;
+    let body = format!(r#"{{"node": {node}, "resource_names": ["{WEB}"]}}"#);
+    let (status, answer) = world.post("/v3/discovery:endpoints", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["resources"][0]["cluster_name"], WEB);
+    let version = answer["version_info"].as_str().unwrap();
+    let again = format!(r#"{{"node": {node}, "resourceNames": ["{WEB}"], "versionInfo": "{version}"}}"#);
+    assert_eq!(world.post("/v3/discovery:endpoints", &again).await.0, 304);
+    for kind in ["clusters", "listeners", "routes"] {
+        let (status, answer) = world
+            .post(&format!("/v3/discovery:{kind}"), &format!(r#"{{"node": {node}}}"#))
+            .await;
+        assert_eq!(status, 200, "{kind}: {answer}");
+    }
+    let (status, answer) = world.post("/v3/discovery:routes", r#"{"node": {"id": "who"}}"#).await;
+    assert_eq!(status, 400);
+    assert!(answer.contains("`who`"), "{answer}");
+    assert_eq!(world.post("/v3/discovery:routes", "nonsense").await.0, 400);
+}

@@ -107,14 +107,25 @@ impl World {
 
     /// Body of an answer with status 200.
     pub(super) async fn get(&self, path: &str) -> String {
+        let (status, body) = self.ask(&format!("GET {path} HTTP/1.0\r\nHost: pilot\r\n\r\n")).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        self.ask(&(head + body)).await
+    }
+
+    async fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.http).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: pilot\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "{path}: {head} {body}");
-        body.to_owned()
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     pub(super) async fn json(&self, path: &str) -> serde_json::Value {

@@ -51,9 +51,13 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
         ..Default::default()
     }));
     let listeners = scope.names(ResourceType::Listener);
-    let listeners = listeners.iter().map(|name| {
-        let bytes = get(ResourceType::Listener, name);
-        inline_routes(&scope, listener::Listener::decode(bytes.as_slice()).expect("valid"))
+    // A listener of which nothing is left is an error, and is not sent.
+    let listeners = listeners.iter().filter_map(|name| {
+        let made = scope.resource(ResourceType::Listener, name).ok()?.expect("named");
+        Some(inline_routes(
+            &scope,
+            listener::Listener::decode(made.any.value.as_slice()).expect("valid"),
+        ))
     });
     Bootstrap {
         node: Some(core::Node {
@@ -407,6 +411,58 @@ fn with_policies(policies: Vec<serde_json::Value>) -> Mesh {
             )
             .apply("DestinationRule", "default", &name, spec)
         })
+}
+
+/// Settings of the mesh and of gateways with mistakes.
+fn odd_settings() -> Vec<Mesh> {
+    let log = |encoding: &str, format: &str| {
+        Mesh::bookinfo().mesh(json!({
+            "accessLogFile": "/dev/stdout", "accessLogEncoding": encoding, "accessLogFormat": format,
+            "connectTimeout": "0s", "trustDomainAliases": [""], "tcpKeepalive": { "time": "0s" },
+            "meshMTLS": { "cipherSuites": ["ECDHE-RSA-AES128-GCM-SHA256"] },
+        }))
+    };
+    let tls = [
+        json!({ "mode": "SIMPLE" }),
+        json!({ "mode": "SIMPLE", "tlsCertificates": [{}] }),
+        json!({ "mode": "MUTUAL", "serverCertificate": "/c", "privateKey": "/k" }),
+        json!({ "mode": "AUTO_PASSTHROUGH" }),
+        json!(null),
+    ];
+    let server = |(index, tls)| {
+        let port = json!({ "number": 443 + index / 2, "name": format!("p{index}"), "protocol": "HTTPS" });
+        json!({ "port": port, "hosts": ["*", "*/a.io", "x y"], "tls": tls, "bind": "" })
+    };
+    let servers: Vec<_> = tls.into_iter().enumerate().map(server).collect();
+    let gateways = Mesh::bookinfo().apply("Gateway", "default", "odd", json!({ "servers": servers }));
+    let tcp = json!({ "hosts": ["ratings"], "tcp": [{ "match": [{ "destinationSubnets": ["x", "10.0.0.0/99", "::1"] }], "route": [] }] });
+    let tcp = Mesh::bookinfo()
+        .apply("VirtualService", "default", "tcp", tcp)
+        .change("ratings", |service| {
+            service.ports[0].protocol = model::mesh::Protocol::Tcp
+        });
+    vec![
+        log("TEXT", "%FOO% 100% %REQ(%"),
+        log("TEXT", "100%% %START_TIME(%Y)% %TRACE_ID% %DYNAMIC_METADATA(a:b)%"),
+        log("JSON", "not json"),
+        log("JSON", "{\"a\": [\"%FOO%\"]}"),
+        log("JSON", "{\"a\": {\"b\": \"%DURATION%\"}, \"c\": null, \"d\": 1}"),
+        log("TEXT", &crate::format::every_command()),
+        gateways,
+        tcp,
+    ]
+}
+
+#[test]
+fn a_real_envoy_takes_odd_settings() {
+    let Some(envoy) = envoy() else {
+        return;
+    };
+    for (index, mesh) in odd_settings().into_iter().enumerate() {
+        for proxy in [local(productpage()), reviews(), router()] {
+            assert_eq!(objection(&envoy, &format!("settings-{index}"), &mesh, &proxy), None);
+        }
+    }
 }
 
 /// What Envoy has against it, in its own words; `None` if nothing.

@@ -25,6 +25,7 @@ mod cluster;
 mod destination;
 mod endpoint;
 mod error;
+mod format;
 mod gateway;
 mod inbound;
 mod key;

@@ -3,6 +3,10 @@
 use model::kinds::MeshConfig;
 use model::kinds::mesh_config::AccessLogEncoding;
 
+use model::mesh::ConfigRef;
+
+use crate::TranslateError;
+use crate::format;
 use crate::pb::accesslog::{AccessLog, access_log};
 use crate::pb::accesslog_file::{FileAccessLog, file_access_log::AccessLogFormat};
 use crate::pb::core::substitution_format_string::Format;
@@ -50,6 +54,32 @@ const DEFAULT_JSON: [(&str, &str); 24] = [
     ("route_name", "%ROUTE_NAME%"),
 ];
 
+/// What is wrong with the mesh's own format, for which the default is used instead.
+pub(super) fn mistake(mesh: &MeshConfig) -> Option<TranslateError> {
+    let own = mesh.access_log_format.as_str();
+    if mesh.access_log_file.is_empty() || own.is_empty() {
+        return None;
+    }
+    let rule = match mesh.access_log_encoding {
+        AccessLogEncoding::Text => format!("it asks for %{}%, which no proxy knows", format::first_mistake(own)?),
+        AccessLogEncoding::Json => match own_json(own) {
+            Ok(_) => return None,
+            Err(rule) => rule,
+        },
+    };
+    let object = ConfigRef {
+        kind: "MeshConfig".into(),
+        namespace: mesh.root_namespace.as_str().into(),
+        name: "istio".into(),
+    };
+    let rule = format!("accessLogFormat is left out: {rule}");
+    Some(TranslateError::new(
+        &object,
+        rule,
+        "correct it; until then the default format is written",
+    ))
+}
+
 /// Nothing, if the mesh names no file.
 pub(super) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
     if mesh.access_log_file.is_empty() {
@@ -58,7 +88,7 @@ pub(super) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
     let config = FileAccessLog {
         path: mesh.access_log_file.clone(),
         access_log_format: Some(AccessLogFormat::LogFormat(SubstitutionFormatString {
-            format: Some(format(mesh)),
+            format: Some(log_format(mesh)),
             ..Default::default()
         })),
     };
@@ -69,7 +99,7 @@ pub(super) fn of(mesh: &MeshConfig) -> Vec<AccessLog> {
     }]
 }
 
-fn format(mesh: &MeshConfig) -> Format {
+fn log_format(mesh: &MeshConfig) -> Format {
     match mesh.access_log_encoding {
         AccessLogEncoding::Text => Format::TextFormatSource(DataSource {
             specifier: Some(Specifier::InlineString(text(&mesh.access_log_format))),
@@ -81,17 +111,38 @@ fn format(mesh: &MeshConfig) -> Format {
 
 fn text(own: &str) -> String {
     match own {
-        "" => DEFAULT_TEXT.to_owned(),
+        own if own.is_empty() || format::first_mistake(own).is_some() => DEFAULT_TEXT.to_owned(),
         own if own.ends_with('\n') => own.to_owned(),
         own => format!("{own}\n"),
     }
 }
 
-/// The user's object; the default if there is none or it is not one (reading the mesh's settings has reported that).
+/// The user's object, or the default.
 fn json(own: &str) -> google::Struct {
-    match serde_json::from_str(own) {
-        Ok(serde_json::Value::Object(fields)) => structure(&fields),
-        _ => pb::object(DEFAULT_JSON.iter().map(|(key, value)| (*key, pb::text(*value)))),
+    match own_json(own) {
+        Ok(fields) => structure(&fields),
+        Err(_) => pb::object(DEFAULT_JSON.iter().map(|(key, value)| (*key, pb::text(*value)))),
+    }
+}
+
+fn own_json(own: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    let fields = match serde_json::from_str(own) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(_) => return Err("it is no JSON object".to_owned()),
+        Err(error) => return Err(format!("it is no JSON object ({error})")),
+    };
+    match fields.values().find_map(mistake_in) {
+        Some(command) => Err(format!("it asks for %{command}%, which no proxy knows")),
+        None => Ok(fields),
+    }
+}
+
+fn mistake_in(value: &serde_json::Value) -> Option<&str> {
+    match value {
+        serde_json::Value::String(text) => format::first_mistake(text),
+        serde_json::Value::Object(fields) => fields.values().find_map(mistake_in),
+        serde_json::Value::Array(values) => values.iter().find_map(mistake_in),
+        _ => None,
     }
 }
 

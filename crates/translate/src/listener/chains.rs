@@ -3,6 +3,10 @@
 //! A server that accepts both learns it from the first bytes: TLS by its ClientHello, whose ALPN also says what is inside
 //! (sidecars announce it), plaintext HTTP by its request line. The tables here are that decision, one row for each chain, for
 //! every protocol a port may declare and every mode it may demand.
+//!
+//! The price is paid by protocols in which the server speaks first: on a PERMISSIVE port even declared TCP waits for the
+//! client's first bytes, since only they tell TLS from plaintext. Such a port needs STRICT (sidecars always begin with TLS)
+//! or DISABLE.
 
 use model::mesh::Protocol;
 

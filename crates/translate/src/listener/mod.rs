@@ -209,6 +209,9 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>
     let Some(plan) = scope.listener(name) else {
         return Ok(None);
     };
+    if let Some(issue) = access_log::mistake(&scope.snapshot.mesh) {
+        notes.issue(issue);
+    }
     let made = match plan {
         Plan::VirtualOutbound => outbound::virtual_outbound(scope),
         Plan::VirtualInbound => inbound::virtual_inbound(scope, &mut notes),

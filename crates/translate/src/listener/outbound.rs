@@ -12,7 +12,7 @@ use crate::pb::{self, core, listener};
 use crate::route::Context;
 use crate::scope::Scope;
 use crate::visibility::selects;
-use crate::{Notes, names, route};
+use crate::{Notes, TranslateError, names, route};
 
 use super::chains::{self, PLAIN_HTTP, RAW};
 use super::hcm::{self, Routes, Side};
@@ -167,7 +167,7 @@ fn tcp_chains(
     let mut chains: Vec<(Conditions, listener::Filter)> = Vec::new();
     if let Some(object) = owner(scope, plan) {
         notes.origin(&object.reference);
-        rules(scope, plan, object, &mut chains);
+        rules(scope, plan, object, &mut chains, notes);
     }
     let cluster = names::outbound(plan.port.number, "", &plan.service.hostname);
     chains.push((Conditions::default(), tcp::to_cluster(scope, &cluster)));
@@ -223,6 +223,7 @@ fn rules(
     plan: &OutboundService<'_>,
     object: &Config<VirtualService>,
     chains: &mut Vec<(Conditions, listener::Filter)>,
+    notes: &mut Notes,
 ) {
     let mesh = [names::MESH_GATEWAY.to_owned()];
     let context = Context {
@@ -230,7 +231,15 @@ fn rules(
         gateways: &mesh,
         port: plan.port.number,
     };
-    let mut add = |conditions: Conditions, to: &[RouteDestination]| {
+    let mut add = |conditions: Option<Conditions>, to: &[RouteDestination]| {
+        let Some(conditions) = conditions else {
+            notes.issue(TranslateError::new(
+                &object.reference,
+                "a tcp or tls match is left out: its destinationSubnets are not addresses or CIDR ranges",
+                "write them like 10.2.0.0/16",
+            ));
+            return;
+        };
         let filter = tcp::to_destinations(&context, to, object.namespace());
         if let Some(filter) = filter.filter(|_| chains.iter().all(|(known, _)| *known != conditions)) {
             chains.push((conditions, filter));
@@ -249,7 +258,7 @@ fn rules(
     }
     for rule in &object.spec.tcp {
         if rule.match_.is_empty() {
-            add(Conditions::default(), &rule.route);
+            add(Some(Conditions::default()), &rule.route);
         }
         for wanted in &rule.match_ {
             let asked = Asked::from_tcp(wanted);
@@ -260,11 +269,12 @@ fn rules(
     }
 }
 
-fn conditions(server_names: &[String], subnets: &[String]) -> Conditions {
-    Conditions {
+/// `None` if a subnet cannot be read: without it the conditions would hold for more than was meant.
+fn conditions(server_names: &[String], subnets: &[String]) -> Option<Conditions> {
+    Some(Conditions {
         server_names: chain_server_names(server_names),
-        subnets: subnets.iter().filter_map(|subnet| cidr(subnet)).collect(),
-    }
+        subnets: subnets.iter().map(|subnet| cidr(subnet)).collect::<Option<_>>()?,
+    })
 }
 
 /// SNI conditions as Envoy takes them: sorted, without repetition; `*` is no condition.

@@ -503,6 +503,19 @@ fn tls_and_tcp_rules_choose_by_name_and_subnet() {
         .expect("match")
         .prefix_ranges;
     assert_eq!(ranges[0].address_prefix, "10.9.0.0");
+    let bad = json!({ "hosts": ["secure"], "tcp": [{ "match": [{ "destinationSubnets": ["10.9/16"] }], "route": [{ "destination": { "host": "ratings" } }] }] });
+    let bad = Mesh::bookinfo()
+        .service("default", "secure", Some([10, 0, 7, 1].into()), &[("tcp", 9000, 9000)])
+        .apply("VirtualService", "default", "bad", bad);
+    let spared = listener(&bad, &productpage(), "10.0.7.1_9000");
+    assert_eq!(
+        does(&spared.filter_chains[0]),
+        "tcp outbound|9000||secure.default.svc.cluster.local"
+    );
+    assert_eq!(
+        fixture::issues(&bad, &productpage(), Listener, "10.0.7.1_9000").len(),
+        1
+    );
     assert_eq!(
         does(tcp.default_filter_chain.as_ref().expect("default")),
         "tcp outbound|9000||secure.default.svc.cluster.local"
@@ -526,6 +539,10 @@ fn access_log_by_mesh_settings() {
         "{text}"
     );
     assert!(log(json!({ "accessLogFile": "/x", "accessLogFormat": "%DURATION%" })).contains("%DURATION%\n"));
+    assert!(
+        log(json!({ "accessLogFile": "/x", "accessLogFormat": "%FOO%" })).contains("%ROUTE_NAME%"),
+        "the default instead"
+    );
     let own = log(
         json!({ "accessLogFile": "/x", "accessLogEncoding": "JSON", "accessLogFormat": "{\"took\": \"%DURATION%\"}" }),
     );

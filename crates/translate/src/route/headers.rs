@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::kinds::{HeaderOperations, Headers, HttpRoute, HttpRouteDestination};
 
+use crate::format;
 use crate::pb::core::header_value_option::HeaderAppendAction;
 use crate::pb::core::{HeaderValue, HeaderValueOption};
 use crate::pb::route;
@@ -188,7 +189,7 @@ fn format_string(value: &str) -> String {
         if let Some(after) = rest.strip_prefix('%') {
             text.push_str("%%");
             rest = after;
-        } else if let Some(length) = command(rest) {
+        } else if let Some(length) = format::command(rest) {
             text.push('%');
             text.push_str(&rest[..length]);
             rest = &rest[length..];
@@ -198,61 +199,6 @@ fn format_string(value: &str) -> String {
     }
     text + rest
 }
-
-/// Length of a known command, its arguments and the closing `%` at the start of `text`.
-fn command(text: &str) -> Option<usize> {
-    let end = text.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))?;
-    let name = &text[..end];
-    let mut at = end;
-    if WITH_PARAMETER.contains(&name) {
-        let length = text[at..].strip_prefix('(')?.find(')')?;
-        at += length + 2;
-        if length == 0 {
-            return None;
-        }
-    } else if !PLAIN.contains(&name) {
-        return None;
-    }
-    if text[at..].starts_with(':') {
-        at += 1 + text[at + 1..].find(|c: char| !c.is_ascii_digit())?;
-    }
-    text[at..].starts_with('%').then_some(at + 1)
-}
-
-/// Commands that may stand in a header value. Those whose parameter has a grammar of its own (CEL, filter state) are not
-/// among them: one mistake in it and Envoy would refuse all routes.
-const PLAIN: [&str; 29] = [
-    "BYTES_RECEIVED",
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_LOCAL_ADDRESS",
-    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_LOCAL_PORT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_REMOTE_ADDRESS",
-    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_REMOTE_PORT",
-    "DOWNSTREAM_TLS_CIPHER",
-    "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TLS_VERSION",
-    "DURATION",
-    "HOSTNAME",
-    "PROTOCOL",
-    "REQUESTED_SERVER_NAME",
-    "RESPONSE_CODE",
-    "RESPONSE_FLAGS",
-    "ROUTE_NAME",
-    "START_TIME",
-    "UPSTREAM_CLUSTER",
-    "UPSTREAM_REMOTE_ADDRESS",
-];
-const WITH_PARAMETER: [&str; 4] = ["DYNAMIC_METADATA", "ENVIRONMENT", "REQ", "RESP"];
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,14 @@
 //! The child that prints a configuration dump: reads messages from its input, writes JSON to its output, and is gone, with the descriptors it
 //! needed.
 
+mod mend;
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, SerializeOptions};
 use proto::envoy::envoy::admin::v3::ConfigDump;
 use proto::envoy::google::protobuf::Any;
 use serde_json::{Value, json};
@@ -64,9 +66,8 @@ fn json_of(pool: &DescriptorPool, config: &Any) -> Value {
 }
 
 fn try_json(pool: &DescriptorPool, config: &Any) -> anyhow::Result<Value> {
-    let name = config.type_url.rsplit('/').next().unwrap_or_default();
-    let descriptor = pool.get_message_by_name(name).ok_or_else(|| anyhow::anyhow!("`{name}` is not known"))?;
-    let message = DynamicMessage::decode(descriptor, &*config.value)?;
+    let mut message = mend::open(pool, &config.type_url, &config.value)?;
+    mend::mend(pool, &mut message);
     let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
     let mut value = message.serialize_with_options(serde_json::value::Serializer, &options)?;
     if let Value::Object(fields) = &mut value {

@@ -183,3 +183,99 @@ impl Pod {
         let _ = timeout_at(end, async { while apps.join_next().await.is_some() {} }).await;
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::desired::tests::{INGRESS, manifest};
+    use crate::settings::DataPlane;
+    use crate::supervise::tests::Scripted;
+    use serde_json::{Value, json};
+    use std::net::Ipv4Addr;
+
+    /// A pod of one container, whose processes are scripted.
+    pub(crate) fn pod(container: Value, app: Ipv4Addr, processes: Scripted) -> (Pod, mpsc::UnboundedReceiver<Event>) {
+        let object = json!({"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [container]}});
+        let (events, receiver) = mpsc::unbounded_channel();
+        let settings = Settings {
+            directory: std::env::temp_dir(),
+            executable: "meltemi".into(),
+            subnet: "127.64.0.0/10".parse().unwrap(),
+            data_plane: DataPlane::Native,
+            ingress: INGRESS,
+            concurrency: 1,
+            xds_mode: "delta".into(),
+            proxy_log_level: "warning".into(),
+            workload_cert_ttl: None,
+            node: "laptop".into(),
+            trust_domain: RefCell::new("cluster.local".into()),
+        };
+        let world = World {
+            settings,
+            layout: Layout::new("/state".into()),
+            search: SearchPath {
+                path: vec!["/bin".into()],
+                ..SearchPath::default()
+            },
+            processes: Box::new(processes),
+            desired: RefCell::default(),
+            local_ports: RefCell::default(),
+        };
+        let identity = Identity {
+            name: "web-abcde".into(),
+            uid: "u".into(),
+            workload: Workload::pod(&manifest(object)).unwrap(),
+            revision: "r".into(),
+            role: Role::Sidecar,
+            addresses: PodAddresses {
+                // Nobody answers there for a sidecar.
+                pod: Ipv4Addr::new(127, 202, 0, 1),
+                app,
+            },
+        };
+        (
+            Pod {
+                identity,
+                world: Rc::new(world),
+                events,
+            },
+            receiver,
+        )
+    }
+
+    /// First the clients are told, then the sidecar drains, and only then the application ends.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_leaves_in_order() {
+        let processes = Scripted::default();
+        let (pod, mut events) = pod(
+            json!({"name": "app", "command": ["sh"]}),
+            Ipv4Addr::new(127, 201, 0, 1),
+            processes.clone(),
+        );
+        let (orders, receiver) = watch::channel(Order::Run);
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let task = tokio::task::spawn_local(Rc::new(pod).run(receiver));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                assert_eq!(
+                    *processes.log.borrow(),
+                    ["start meltemi"],
+                    "the application waits for its sidecar"
+                );
+                orders.send_replace(Order::Leave);
+                tokio::time::sleep(PUSH_WAIT / 2).await;
+                assert_eq!(processes.log.borrow().len(), 1, "clients are still being told");
+                tokio::time::sleep(PUSH_WAIT).await;
+                assert_eq!(processes.log.borrow()[1], "terminate");
+                orders.send_replace(Order::Kill);
+                task.await.unwrap();
+                assert_eq!(processes.log.borrow()[2..], ["kill"]);
+            })
+            .await;
+        let mut last = None;
+        while let Ok(event) = events.try_recv() {
+            last = Some(event.what);
+        }
+        assert!(matches!(last, Some(What::Gone)), "{last:?}");
+    }
+}

@@ -165,8 +165,14 @@ fn variables(pod: &Pod, container: &Container) -> Result<Environment, String> {
 async fn watch_health(pod: &Pod, container: &Container, pid: u32) -> String {
     tokio::select! {
         why = watch_probes(pod, container) => why,
-        () = complain_about_addresses(pod, container, pid) => std::future::pending().await,
+        why = forever(complain_about_addresses(pod, container, pid)) => why,
     }
+}
+
+/// Does its work and then lets the others beside it go on: in a `select!`, the first to complete ends all.
+async fn forever<T>(work: impl Future<Output = ()>) -> T {
+    work.await;
+    std::future::pending().await
 }
 
 async fn watch_probes(pod: &Pod, container: &Container) -> String {
@@ -180,7 +186,7 @@ async fn watch_probes(pod: &Pod, container: &Container) -> String {
         }
     }
     tokio::select! {
-        () = watch_readiness(pod, container) => std::future::pending().await,
+        why = forever(watch_readiness(pod, container)) => why,
         why = watch_liveness(pod, container) => why,
     }
 }
@@ -361,5 +367,90 @@ async fn complain_about_addresses(pod: &Pod, container: &Container, pid: u32) {
             )));
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::tests::pod;
+    use crate::process::Exit;
+    use crate::supervise::tests::Scripted;
+    use tokio::sync::mpsc;
+
+    /// An address of this test alone, by process.
+    fn address() -> std::net::Ipv4Addr {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        std::net::Ipv4Addr::new(127, 201, high, low.max(2))
+    }
+
+    async fn next_ready(events: &mut mpsc::UnboundedReceiver<crate::pod::Event>) -> bool {
+        loop {
+            match timeout(Duration::from_secs(5), events.recv()).await {
+                Ok(Some(event)) => {
+                    if let What::Ready { ready, .. } = event.what {
+                        return ready;
+                    }
+                }
+                _ => panic!("no word of readiness"),
+            }
+        }
+    }
+
+    /// Readiness that comes late, after the look for wrong addresses is over, and a liveness probe beside a container without
+    /// a readiness probe.
+    #[tokio::test]
+    async fn one_watch_that_ends_does_not_end_the_others() {
+        let (app, port) = (address(), 9080);
+        let containers = [
+            serde_json::json!({"name": "app", "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1}}),
+            serde_json::json!({"name": "app", "livenessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 1}}),
+        ];
+        let (late, mut events) = pod(containers[0].clone(), app, Scripted::default());
+        let container = late.identity.workload.template.spec.containers[0].clone();
+        let health = watch_health(&late, &container, 1);
+        let listener = tokio::select! {
+            why = health => panic!("{why}"),
+            listener = async {
+                sleep(COMPLAIN_AFTER * 2).await;
+                let listener = tokio::net::TcpListener::bind((app, port)).await.unwrap();
+                assert!(next_ready(&mut events).await);
+                listener
+            } => listener,
+        };
+
+        let (live, mut events) = pod(containers[1].clone(), app, Scripted::default());
+        let container = live.identity.workload.template.spec.containers[0].clone();
+        let health = watch_health(&live, &container, 1);
+        tokio::pin!(health);
+        tokio::select! {
+            why = &mut health => panic!("{why}"),
+            ready = next_ready(&mut events) => assert!(ready),
+        }
+        drop(listener);
+        let why = timeout(Duration::from_secs(5), health)
+            .await
+            .expect("a liveness probe that fails ends the run");
+        assert!(why.starts_with("liveness probe: "), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_exec_probe_is_the_commands_exit() {
+        let processes = Scripted::default();
+        let (pod, _events) = pod(
+            serde_json::json!({"name": "app", "command": ["sh"]}),
+            address(),
+            processes.clone(),
+        );
+        let container = pod.identity.workload.template.spec.containers[0].clone();
+        let words = ["sh".to_owned()];
+        let exit = async {
+            while processes.log.borrow().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            processes.exit(Exit::Code(2));
+        };
+        let (answer, ()) = tokio::join!(exec(&pod, &container, &words), exit);
+        assert_eq!(answer, Err("exit code 2".into()));
     }
 }

@@ -26,8 +26,10 @@ const COMPLAIN_AFTER: Duration = Duration::from_millis(400);
 /// Runs init containers one after the other, then all containers, once the sidecar is ready.
 pub(crate) async fn run_all(pod: Rc<Pod>, mut sidecar: watch::Receiver<bool>, mut stop: watch::Receiver<Stop>) {
     tokio::select! {
-        _ = sidecar.wait_for(|ready| *ready) => {}
+        biased;
         () = stopped(&mut stop) => return,
+        // A sidecar that has ended without having been ready will never be.
+        ready = sidecar.wait_for(|ready| *ready) => if ready.is_err() { return },
     }
     let spec = &pod.identity.workload.template.spec;
     for init in &spec.init_containers {

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use model::kinds::{MtlsMode, PeerAuthentication, Policy, PolicyMtlsMode};
-use model::mesh::{Config, Service, ServicePort, Snapshot};
+use model::kinds::{MtlsMode, MutualTls, PeerAuthentication, Policy, PolicyMtlsMode};
+use model::mesh::{Config, ConfigRef, Service, ServicePort, Snapshot};
 
 use crate::visibility::selects;
 
@@ -16,10 +16,14 @@ pub(crate) enum PeerMode {
     Strict,
 }
 
-/// The mode of `port` (as the workload listens; `None`: ports that no service names).
-///
-/// Today's PeerAuthentication is asked first, narrowest scope first; where it says nothing, 1.1's Policy for the service,
-/// then MeshPolicy; where nothing is configured the port accepts both.
+/// A mode and the policy that says so; none where it is the default.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer<'a> {
+    pub(crate) mode: PeerMode,
+    pub(crate) policy: Option<&'a ConfigRef>,
+}
+
+/// The mode of a port, without its reason.
 pub(crate) fn peer_mode(
     snapshot: &Snapshot,
     namespace: &str,
@@ -27,42 +31,65 @@ pub(crate) fn peer_mode(
     port: Option<u16>,
     service: Option<(&Service, &ServicePort)>,
 ) -> PeerMode {
-    peer_authentication(snapshot, namespace, labels, port)
-        .or_else(|| policy(snapshot, namespace, service))
-        .unwrap_or(PeerMode::Permissive)
+    peer(snapshot, namespace, labels, port, service).mode
 }
 
-fn peer_authentication(
-    snapshot: &Snapshot,
+/// What `port` demands (as the workload listens; `None`: ports that no service names).
+///
+/// Today's PeerAuthentication is asked first, narrowest scope first; where it says nothing, 1.1's Policy for the service,
+/// then MeshPolicy; where nothing is configured the port accepts both.
+pub(crate) fn peer<'a>(
+    snapshot: &'a Snapshot,
     namespace: &str,
     labels: &BTreeMap<String, String>,
     port: Option<u16>,
-) -> Option<PeerMode> {
-    let in_namespace = |name: &str| {
-        let name = name.to_owned();
-        snapshot
-            .peer_authentications
-            .iter()
-            .map(|policy| policy.as_ref())
-            .filter(move |policy| policy.namespace() == name)
+    service: Option<(&Service, &ServicePort)>,
+) -> Peer<'a> {
+    let default = Peer {
+        mode: PeerMode::Permissive,
+        policy: None,
+    };
+    let today = peer_authentication(snapshot, namespace, labels, port);
+    today
+        .or_else(|| policy(snapshot, namespace, service))
+        .unwrap_or(default)
+}
+
+fn peer_authentication<'a>(
+    snapshot: &'a Snapshot,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    port: Option<u16>,
+) -> Option<Peer<'a>> {
+    let in_namespace = |name: &str| -> Vec<&'a Config<PeerAuthentication>> {
+        let all = snapshot.peer_authentications.iter().map(|policy| policy.as_ref());
+        all.filter(|policy| policy.namespace() == name).collect()
     };
     let root = &snapshot.mesh.root_namespace;
+    let own = in_namespace(namespace);
     // A selector in the root namespace would reach into every namespace; it is ignored, as today.
-    let workload = (namespace != root)
-        .then(|| in_namespace(namespace).find(|policy| selector(policy).is_some_and(|s| selects(s, labels))))
-        .flatten();
+    let workload = own
+        .iter()
+        .find(|policy| selector(policy).is_some_and(|s| namespace != root && selects(s, labels)));
+    let wide = |list: &[&'a Config<PeerAuthentication>]| list.iter().copied().find(|policy| selector(policy).is_none());
+    let said = |policy: &'a Config<PeerAuthentication>, mtls: Option<&MutualTls>| {
+        let mode = mode(mtls?.mode)?;
+        Some(Peer {
+            mode,
+            policy: Some(&policy.reference),
+        })
+    };
     let at_port = workload
         .zip(port)
-        .and_then(|(policy, port)| policy.spec.port_level_mtls.get(&port.into()));
-    let wide = |name: &str| in_namespace(name).find(|policy| selector(policy).is_none());
-    let scopes = [workload, wide(namespace), wide(root)];
-    at_port.and_then(|mtls| mode(mtls.mode)).or_else(|| {
-        let modes = scopes
+        .and_then(|(policy, port)| said(policy, policy.spec.port_level_mtls.get(&port.into())));
+    let scopes = [workload.copied(), wide(&own), wide(&in_namespace(root))];
+    let whole = || {
+        scopes
             .into_iter()
             .flatten()
-            .map(|policy| policy.spec.mtls.as_ref().map(|mtls| mtls.mode));
-        modes.flatten().find_map(mode)
-    })
+            .find_map(|policy| said(policy, policy.spec.mtls.as_ref()))
+    };
+    at_port.or_else(whole)
 }
 
 fn selector(policy: &Config<PeerAuthentication>) -> Option<&BTreeMap<String, String>> {
@@ -80,28 +107,21 @@ fn mode(mode: MtlsMode) -> Option<PeerMode> {
 }
 
 /// 1.1's policies: one that names the service (and port), else the namespace's `default`, else the mesh's.
-fn policy(snapshot: &Snapshot, namespace: &str, service: Option<(&Service, &ServicePort)>) -> Option<PeerMode> {
-    let in_namespace = || {
-        snapshot
-            .policies
-            .iter()
-            .filter(|policy| policy.namespace() == namespace)
-    };
-    let targeted = service.and_then(|(service, port)| {
-        in_namespace()
-            .find(|policy| targets(&policy.spec, service, port))
-            .map(|policy| &policy.spec)
-    });
-    let whole = || {
-        in_namespace()
-            .find(|policy| policy.spec.targets.is_empty())
-            .map(|policy| &policy.spec)
-    };
-    let mesh = || snapshot.mesh_policies.first().map(|policy| &policy.spec);
-    targeted.or_else(whole).or_else(mesh).map(|policy| match policy.mtls() {
+fn policy<'a>(snapshot: &'a Snapshot, namespace: &str, service: Option<(&Service, &ServicePort)>) -> Option<Peer<'a>> {
+    let all = snapshot.policies.iter().map(|policy| policy.as_ref());
+    let own: Vec<&'a Config<Policy>> = all.filter(|policy| policy.namespace() == namespace).collect();
+    let targeted = service.and_then(|(service, port)| own.iter().find(|policy| targets(&policy.spec, service, port)));
+    let whole = || own.iter().find(|policy| policy.spec.targets.is_empty());
+    let mesh = || snapshot.mesh_policies.first().map(|policy| policy.as_ref());
+    let policy = targeted.or_else(whole).copied().or_else(mesh)?;
+    let mode = match policy.spec.mtls() {
         None => PeerMode::Disable,
         Some(mtls) if mtls.mode == PolicyMtlsMode::Permissive => PeerMode::Permissive,
         Some(_) => PeerMode::Strict,
+    };
+    Some(Peer {
+        mode,
+        policy: Some(&policy.reference),
     })
 }
 

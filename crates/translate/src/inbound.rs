@@ -1,8 +1,8 @@
 //! The ports on which a workload is reached: those that a service of its namespace targets.
 
-use model::mesh::{Endpoint, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot};
+use model::mesh::{ConfigRef, Endpoint, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot};
 
-use crate::authn::{PeerMode, peer_mode};
+use crate::authn::{PeerMode, peer};
 use crate::visibility::selects;
 
 /// One port of the workload behind a sidecar.
@@ -12,6 +12,8 @@ pub(crate) struct InboundPort<'a> {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) mode: PeerMode,
+    /// What says so.
+    pub(crate) policy: Option<&'a ConfigRef>,
     /// The service that names the port; the oldest, where several do.
     pub(crate) service: &'a Service,
     pub(crate) service_port: &'a ServicePort,
@@ -31,7 +33,7 @@ pub(crate) fn ports<'a>(snapshot: &'a Snapshot, proxy: &Proxy) -> Vec<InboundPor
             if ports.iter().any(|known| known.port == port) {
                 continue;
             }
-            let mode = peer_mode(
+            let peer = peer(
                 snapshot,
                 &proxy.namespace,
                 &proxy.labels,
@@ -41,7 +43,8 @@ pub(crate) fn ports<'a>(snapshot: &'a Snapshot, proxy: &Proxy) -> Vec<InboundPor
             ports.push(InboundPort {
                 port,
                 protocol: service_port.protocol,
-                mode,
+                mode: peer.mode,
+                policy: peer.policy,
                 service,
                 service_port,
             });

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use model::mesh::ProxyKind;
+use model::mesh::{ConfigRef, ProxyKind};
 
 use crate::scope::Scope;
-use crate::{ResourceType, destination, gateway, inbound};
+use crate::{ResourceType, authn, destination, gateway, inbound};
 
 pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
     let mut key = Key::new(scope, ty);
@@ -81,9 +81,21 @@ impl<'s, 'a> Key<'s, 'a> {
                 "in",
                 format_args!("{number}/{protocol:?}/{mode:?}/{host}:{service_port}"),
             );
+            self.policy(port.policy);
         }
-        let rest = crate::authn::peer_mode(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
-        self.add("rest", format_args!("{rest:?}"));
+        let rest = authn::peer(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
+        self.add("rest", format_args!("{:?}", rest.mode));
+        self.policy(rest.policy);
+    }
+
+    /// In no bytes, but among the origins of what is shared.
+    fn policy(&mut self, policy: Option<&ConfigRef>) {
+        if let Some(policy) = policy {
+            self.add(
+                "by",
+                format_args!("{}/{}/{}", policy.kind, policy.namespace, policy.name),
+            );
+        }
     }
 
     fn http_10(&mut self) {

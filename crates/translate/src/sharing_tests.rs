@@ -42,6 +42,9 @@ fn mesh() -> Mesh {
             "host": "ratings.default.svc.cluster.local", "exportTo": ["."],
             "trafficPolicy": { "loadBalancer": { "consistentHash": { "useSourceIp": true } } },
         }))
+        .apply("PeerAuthentication", "default", "too", json!({
+            "selector": { "matchLabels": { "app": "reviews", "version": "v1" } }, "mtls": { "mode": "PERMISSIVE" },
+        }))
         .apply("PeerAuthentication", "default", "strict", json!({
             "selector": { "matchLabels": { "version": "v2" } }, "mtls": { "mode": "STRICT" },
         }))

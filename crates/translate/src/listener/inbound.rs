@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use model::mesh::Protocol;
 
-use crate::authn::{PeerMode, peer_mode};
+use crate::authn::{PeerMode, peer};
 use crate::inbound::InboundPort;
 use crate::pb::{self, core, listener};
 use crate::scope::Scope;
@@ -23,7 +23,7 @@ pub(super) fn virtual_inbound(scope: &Scope<'_>, notes: &mut Notes) -> listener:
         note(scope, inbound, notes);
         filter_chains.extend(port_chains(scope, inbound, true));
     }
-    filter_chains.extend(other_ports(scope));
+    filter_chains.extend(other_ports(scope, notes));
     listener::Listener {
         filter_chains,
         use_original_dst: pb::bool(true),
@@ -51,6 +51,7 @@ pub(super) fn bound(scope: &Scope<'_>, bind: IpAddr, port: u16, notes: &mut Note
 
 fn note(scope: &Scope<'_>, inbound: &InboundPort<'_>, notes: &mut Notes) {
     notes.origin(&inbound.service.origin);
+    inbound.policy.into_iter().for_each(|policy| notes.origin(policy));
     if let Some(sidecar) = scope.sidecar.filter(|sidecar| !sidecar.spec.ingress.is_empty()) {
         notes.origin(&sidecar.reference);
         notes.issue(TranslateError::new(
@@ -82,8 +83,9 @@ fn port_chains(scope: &Scope<'_>, inbound: &InboundPort<'_>, by_port: bool) -> V
 }
 
 /// Ports that no service names pass through, with the security of the workload.
-fn other_ports(scope: &Scope<'_>) -> Vec<listener::FilterChain> {
-    let mode = peer_mode(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
+fn other_ports(scope: &Scope<'_>, notes: &mut Notes) -> Vec<listener::FilterChain> {
+    let peer = peer(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
+    peer.policy.into_iter().for_each(|policy| notes.origin(policy));
     let chain = |entry: &Entry| {
         let (name, filter) = if entry.http {
             let routes = Routes::Inline(Box::new(route::inbound::passthrough()));
@@ -97,7 +99,7 @@ fn other_ports(scope: &Scope<'_>) -> Vec<listener::FilterChain> {
         };
         filter_chain(scope, name.to_owned(), entry, None, filter)
     };
-    chains::entries(Protocol::Auto, mode).iter().map(chain).collect()
+    chains::entries(Protocol::Auto, peer.mode).iter().map(chain).collect()
 }
 
 fn filter_chain(

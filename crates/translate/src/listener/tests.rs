@@ -257,6 +257,27 @@ fn policies_by_scope() {
 }
 
 #[test]
+fn listeners_know_the_policy_behind_them() {
+    let mesh = Mesh::bookinfo().apply(
+        "PeerAuthentication",
+        "default",
+        "strict",
+        json!({ "mtls": { "mode": "STRICT" } }),
+    );
+    let proxy = local(reviews());
+    for (proxy, name) in [
+        (reviews(), "virtualInbound".to_owned()),
+        (proxy.clone(), format!("{}_9080", proxy.ips[0])),
+    ] {
+        let origins = fixture::resource(&mesh, &proxy, Listener, &name)
+            .expect("there")
+            .origins;
+        let kinds: Vec<_> = origins.iter().map(|origin| origin.kind.as_ref()).collect();
+        assert_eq!(kinds, ["PeerAuthentication", "Service"]);
+    }
+}
+
+#[test]
 fn captured_listeners() {
     let mesh = Mesh::bookinfo()
         .service(

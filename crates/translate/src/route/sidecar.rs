@@ -61,6 +61,9 @@ impl Selection {
 
 pub(super) fn virtual_hosts(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Option<Vec<route::VirtualHost>> {
     let selection = Selection::parse(name)?;
+    if let Some(sidecar) = scope.sidecar {
+        notes.origin(&sidecar.reference);
+    }
     let owners = Owners::new(scope);
     let mut taken = Taken::default();
     let mut hosts = Vec::new();

@@ -1,5 +1,7 @@
 //! Connections passed on as bytes.
 
+use std::time::Duration;
+
 use model::kinds::RouteDestination;
 use model::mesh::Host;
 
@@ -43,7 +45,8 @@ pub(super) fn to_destinations(
                     ..Default::default()
                 })
                 .collect();
-            let first = clusters.first()?.name.clone();
+            let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+            let first = clusters.first().filter(|_| u32::try_from(total).is_ok())?.name.clone();
             Some(filter(
                 context.scope,
                 &first,
@@ -58,7 +61,15 @@ fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listene
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(to),
         access_log: access_log::of(&scope.snapshot.mesh),
+        idle_timeout: idle_timeout(scope, stat_prefix).and_then(pb::duration),
         ..Default::default()
     };
     pb::network_filter(NAME, pb::any(&config))
+}
+
+/// How long a connection may be silent, as the DestinationRule for the cluster says; the proxy's default otherwise.
+fn idle_timeout(scope: &Scope<'_>, cluster: &str) -> Option<Duration> {
+    let (port, subset, host) = names::parse_outbound(cluster)?;
+    let policy = scope.destination(&host).policy(subset, port);
+    policy.connection_pool?.tcp.as_ref()?.idle_timeout
 }

@@ -544,6 +544,20 @@ fn tls_and_tcp_rules_choose_by_name_and_subnet() {
 }
 
 #[test]
+fn tcp_connections_may_be_silent_as_long_as_the_rule_says() {
+    let rule = json!({ "host": "db", "trafficPolicy": { "connectionPool": { "tcp": { "idleTimeout": "5s" } } } });
+    let mesh = Mesh::bookinfo()
+        .service("default", "db", Some([10, 0, 6, 1].into()), &[("tcp", 3306, 3306)])
+        .apply("DestinationRule", "default", "db", rule);
+    let made = listener(&mesh, &productpage(), "10.0.6.1_3306");
+    let Some(ConfigType::TypedConfig(config)) = &made.filter_chains[0].filters[0].config_type else {
+        panic!("no filter");
+    };
+    let proxy = pb::tcp_proxy::TcpProxy::decode(config.value.as_slice()).expect("valid");
+    assert_eq!(proxy.idle_timeout.map(|timeout| timeout.seconds), Some(5));
+}
+
+#[test]
 fn access_log_by_mesh_settings() {
     let log = |settings: serde_json::Value| {
         let made = listener(&Mesh::bookinfo().mesh(settings), &productpage(), "0.0.0.0_9080");

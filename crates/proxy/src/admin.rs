@@ -61,25 +61,65 @@ enum Answer {
 const PAGES: &[(&str, &str, Answer)] = &[
     ("/", "this list", Answer::Read(help)),
     ("/certs", "certificates in use", Answer::Read(certs::page)),
-    ("/clusters", "clusters, endpoints and their counters (?format=json)", Answer::Read(clusters::page)),
-    ("/config_dump", "the configuration in force and what was refused (?resource= &name_regex= &include_eds)", Answer::ConfigDump),
-    ("/drain_listeners", "let connections end (?graceful: go on accepting meanwhile)", Answer::Change(drain_listeners)),
-    ("/healthcheck/fail", "be no longer healthy", Answer::Change(healthcheck_fail)),
+    (
+        "/clusters",
+        "clusters, endpoints and their counters (?format=json)",
+        Answer::Read(clusters::page),
+    ),
+    (
+        "/config_dump",
+        "the configuration in force and what was refused (?resource= &name_regex= &include_eds)",
+        Answer::ConfigDump,
+    ),
+    (
+        "/drain_listeners",
+        "let connections end (?graceful: go on accepting meanwhile)",
+        Answer::Change(drain_listeners),
+    ),
+    (
+        "/healthcheck/fail",
+        "be no longer healthy",
+        Answer::Change(healthcheck_fail),
+    ),
     ("/healthcheck/ok", "be healthy again", Answer::Change(healthcheck_ok)),
     ("/help", "this list", Answer::Read(help)),
-    ("/listeners", "listeners and their addresses (?format=json)", Answer::Read(listeners::page)),
-    ("/logging", "log level (POST ?level=debug)", Answer::Either(logging::show, logging::set)),
+    (
+        "/listeners",
+        "listeners and their addresses (?format=json)",
+        Answer::Read(listeners::page),
+    ),
+    (
+        "/logging",
+        "log level (POST ?level=debug)",
+        Answer::Either(logging::show, logging::set),
+    ),
     ("/memory", "memory in use", Answer::Read(server_info::memory)),
     ("/quitquitquit", "end the process", Answer::Change(quit)),
     ("/ready", "200 if this proxy is live", Answer::Read(ready)),
-    ("/server_info", "version, state, uptime, command line, node", Answer::Read(server_info::page)),
-    ("/stats", "statistics (?filter=REGEX &usedonly &format=json|prometheus)", Answer::Read(stats::page)),
-    ("/stats/prometheus", "statistics for Prometheus (?all: also what the bootstrap leaves out)", Answer::Read(prometheus::page)),
+    (
+        "/server_info",
+        "version, state, uptime, command line, node",
+        Answer::Read(server_info::page),
+    ),
+    (
+        "/stats",
+        "statistics (?filter=REGEX &usedonly &format=json|prometheus)",
+        Answer::Read(stats::page),
+    ),
+    (
+        "/stats/prometheus",
+        "statistics for Prometheus (?all: also what the bootstrap leaves out)",
+        Answer::Read(prometheus::page),
+    ),
 ];
 
 /// The page of a request.
 async fn answer(pages: &Rc<Pages>, is_post: bool, path: &str, query: &Query) -> Page {
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
     let Some((_, _, answer)) = PAGES.iter().find(|(known, _, _)| *known == path) else {
         return Page::text(404, format!("invalid path. admin commands are:\n{}", list()));
     };
@@ -93,7 +133,10 @@ async fn answer(pages: &Rc<Pages>, is_post: bool, path: &str, query: &Query) -> 
 }
 
 fn list() -> String {
-    PAGES.iter().map(|(path, what, _)| format!("  {path}: {what}\n")).collect()
+    PAGES
+        .iter()
+        .map(|(path, what, _)| format!("  {path}: {what}\n"))
+        .collect()
 }
 
 fn help(_: &Rc<Pages>, _: &Query) -> Page {
@@ -122,7 +165,11 @@ fn drain_listeners(pages: &Rc<Pages>, query: &Query) -> Page {
     }
     pages.lifecycle.drain();
     let graceful = query.has("graceful");
-    let drain = pages.state.borrow_mut().listeners.drain_all(graceful, pages.options.drain_time);
+    let drain = pages
+        .state
+        .borrow_mut()
+        .listeners
+        .drain_all(graceful, pages.options.drain_time);
     tokio::task::spawn_local(async move {
         drain.await;
         tracing::info!("all listeners have drained");

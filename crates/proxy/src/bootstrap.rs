@@ -51,9 +51,17 @@ pub enum BootstrapError {
     #[error("bootstrap {}: {} bytes; the limit is {limit}", file.display(), size)]
     Size { file: PathBuf, size: u64, limit: u64 },
     #[error("bootstrap {}:{line}: not JSON: {message}", file.display())]
-    Syntax { file: PathBuf, line: usize, message: String },
+    Syntax {
+        file: PathBuf,
+        line: usize,
+        message: String,
+    },
     #[error("bootstrap {}: field `{field}`: {message}", file.display())]
-    Field { file: PathBuf, field: String, message: String },
+    Field {
+        file: PathBuf,
+        field: String,
+        message: String,
+    },
 }
 
 /// A bootstrap is a few kilobytes; whatever is larger is something else.
@@ -64,10 +72,17 @@ const MAX_BYTES: u64 = 4 << 20;
 /// # Errors
 /// The first fault, with file and field.
 pub fn load(path: &Path) -> Result<Bootstrap, BootstrapError> {
-    let read = |error| BootstrapError::Read { file: path.to_owned(), error };
+    let read = |error| BootstrapError::Read {
+        file: path.to_owned(),
+        error,
+    };
     let size = std::fs::metadata(path).map_err(read)?.len();
     if size > MAX_BYTES {
-        return Err(BootstrapError::Size { file: path.to_owned(), size, limit: MAX_BYTES });
+        return Err(BootstrapError::Size {
+            file: path.to_owned(),
+            size,
+            limit: MAX_BYTES,
+        });
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
     parse(path, text)
@@ -88,7 +103,11 @@ pub fn parse(path: &Path, text: String) -> Result<Bootstrap, BootstrapError> {
     let statics = file.static_resources;
     Ok(Bootstrap {
         node: file.node.into(),
-        admin: file.admin.map(|admin| admin.address.socket("admin.address")).transpose().map_err(field)?,
+        admin: file
+            .admin
+            .map(|admin| admin.address.socket("admin.address"))
+            .transpose()
+            .map_err(field)?,
         ads: dynamic::compile(file.dynamic_resources).map_err(field)?,
         clusters: json::each("static_resources.clusters", statics.clusters, cluster::compile).map_err(field)?,
         listeners: json::each("static_resources.listeners", statics.listeners, listener::compile).map_err(field)?,

@@ -65,11 +65,23 @@ pub enum Exit {
 ///
 /// # Errors
 /// If static resources of the bootstrap cannot be used, or the admin port cannot be had.
-pub async fn run(shared: Arc<Shared>, bootstrap: Bootstrap, workers: Vec<WorkerHandle>, options: Options) -> anyhow::Result<Exit> {
-    LocalSet::new().run_until(serve(shared, bootstrap, workers, options)).await
+pub async fn run(
+    shared: Arc<Shared>,
+    bootstrap: Bootstrap,
+    workers: Vec<WorkerHandle>,
+    options: Options,
+) -> anyhow::Result<Exit> {
+    LocalSet::new()
+        .run_until(serve(shared, bootstrap, workers, options))
+        .await
 }
 
-async fn serve(shared: Arc<Shared>, bootstrap: Bootstrap, workers: Vec<WorkerHandle>, options: Options) -> anyhow::Result<Exit> {
+async fn serve(
+    shared: Arc<Shared>,
+    bootstrap: Bootstrap,
+    workers: Vec<WorkerHandle>,
+    options: Options,
+) -> anyhow::Result<Exit> {
     for warning in &bootstrap.warnings {
         tracing::warn!(file = options.config_path, "bootstrap: {warning}");
     }
@@ -77,13 +89,25 @@ async fn serve(shared: Arc<Shared>, bootstrap: Bootstrap, workers: Vec<WorkerHan
     let lifecycle = Lifecycle::new(shared.clone(), asked);
     let mut state = State::new(shared.clone(), &bootstrap, workers, options.drain_time);
     state.load_static(&bootstrap)?;
-    let mut ads = bootstrap.ads.as_ref().map(|source| ads::session(source, &state, &shared.node)).transpose()?;
+    let mut ads = bootstrap
+        .ads
+        .as_ref()
+        .map(|source| ads::session(source, &state, &shared.node))
+        .transpose()?;
     if ads.is_none() {
         state.expect_nothing();
     }
     let state = Rc::new(RefCell::new(state));
     if let Some(address) = bootstrap.admin {
-        admin::serve(address, admin::Pages { state: state.clone(), lifecycle: lifecycle.clone(), bootstrap, options })?;
+        admin::serve(
+            address,
+            admin::Pages {
+                state: state.clone(),
+                lifecycle: lifecycle.clone(),
+                bootstrap,
+                options,
+            },
+        )?;
     }
     let mut secrets = secrets::Secrets::new();
     let mut signals = runtime::signal::Termination::new()?;
@@ -96,7 +120,7 @@ async fn serve(shared: Arc<Shared>, bootstrap: Bootstrap, workers: Vec<WorkerHan
             event = next(ads.as_mut()) => if let Some(session) = ads.as_mut() {
                 ads::handle(event, session, &mut state.borrow_mut());
             },
-            Some(secret) = secrets.next() => state.borrow_mut().set_secret(secret),
+            Some(arrival) = secrets.next() => state.borrow_mut().hear_secret(arrival),
             _ = tick.tick(), if waits => {}
             signal = signals.next() => return Ok(Exit::Signal(signal)),
             Some(()) = quit.recv() => return Ok(Exit::Asked),

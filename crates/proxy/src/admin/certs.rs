@@ -14,7 +14,10 @@ use crate::config::compile::SecretContent;
 
 pub(super) fn page(pages: &Rc<Pages>, _: &Query) -> Page {
     let secrets = pages.state.borrow().tls().secrets();
-    let certificates: Vec<Value> = secrets.iter().map(|(name, content)| certificate(name, content)).collect();
+    let certificates: Vec<Value> = secrets
+        .iter()
+        .map(|(name, content)| certificate(name, content))
+        .collect();
     Page::json(&json!({ "certificates": certificates }))
 }
 
@@ -24,12 +27,17 @@ fn certificate(secret: &str, content: &SecretContent) -> Value {
         SecretContent::Identity(identity) => (none, identity.chain()),
         SecretContent::Validation(validation) => (validation.roots().map_or(none, |roots| roots.certificates()), none),
     };
-    let all = |certificates: &[PeerCertificate]| -> Vec<Value> { certificates.iter().map(|one| details(secret, one)).collect() };
+    let all = |certificates: &[PeerCertificate]| -> Vec<Value> {
+        certificates.iter().map(|one| details(secret, one)).collect()
+    };
     json!({ "ca_cert": all(roots), "cert_chain": all(chain) })
 }
 
 fn details(secret: &str, certificate: &PeerCertificate) -> Value {
-    let left = certificate.not_after.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    let left = certificate
+        .not_after
+        .duration_since(SystemTime::now())
+        .unwrap_or(Duration::ZERO);
     let names: Vec<Value> = certificate.sans().iter().map(name).collect();
     json!({
         "path": format!("<secret {secret}>"),

@@ -16,13 +16,20 @@ pub(super) fn page(pages: &Rc<Pages>, query: &Query) -> Page {
     let slots = state.shared.slots.all_clusters();
     let clusters = slots.iter().filter_map(|slot| Some((slot, slot.cluster.load_full()?)));
     if query.is_json() {
-        let statuses: Vec<Value> =
-            clusters.map(|(slot, cluster)| status(slot, &cluster, !state.clusters.is_from_bootstrap(&slot.name), now)).collect();
+        let statuses: Vec<Value> = clusters
+            .map(|(slot, cluster)| status(slot, &cluster, !state.clusters.is_from_bootstrap(&slot.name), now))
+            .collect();
         return Page::json(&json!({ "cluster_statuses": statuses }));
     }
     let mut text = String::new();
     for (slot, cluster) in clusters {
-        describe(&mut text, slot, &cluster, !state.clusters.is_from_bootstrap(&slot.name), now);
+        describe(
+            &mut text,
+            slot,
+            &cluster,
+            !state.clusters.is_from_bootstrap(&slot.name),
+            now,
+        );
     }
     Page::text(200, text)
 }
@@ -47,7 +54,9 @@ fn describe(text: &mut String, slot: &ClusterSlot, cluster: &Cluster, added_via_
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
             let _ = writeln!(text, "{name}::{}::{key}::{value}", endpoint.address_text);
         };
-        numbers(endpoint).into_iter().for_each(|(key, value, _)| line(key, &value));
+        numbers(endpoint)
+            .into_iter()
+            .for_each(|(key, value, _)| line(key, &value));
         let (region, zone, sub_zone) = locality(endpoint);
         line("hostname", &endpoint.hostname);
         line("health_flags", &health_flags(endpoint, now));
@@ -63,7 +72,9 @@ fn describe(text: &mut String, slot: &ClusterSlot, cluster: &Cluster, added_via_
 }
 
 fn status(slot: &ClusterSlot, cluster: &Cluster, added_via_api: bool, now: i64) -> Value {
-    let hosts: Vec<Value> = endpoints(&slot.endpoints.load()).map(|(priority, endpoint)| host(priority, endpoint, now)).collect();
+    let hosts: Vec<Value> = endpoints(&slot.endpoints.load())
+        .map(|(priority, endpoint)| host(priority, endpoint, now))
+        .collect();
     let mut status = json!({
         "name": cluster.name,
         "added_via_api": added_via_api,
@@ -84,7 +95,9 @@ fn status(slot: &ClusterSlot, cluster: &Cluster, added_via_api: bool, now: i64) 
 
 fn host(priority: usize, endpoint: &Endpoint, now: i64) -> Value {
     let address = match &endpoint.address {
-        EndpointAddress::Socket(socket) => json!({ "socket_address": { "address": socket.ip(), "port_value": socket.port() } }),
+        EndpointAddress::Socket(socket) => {
+            json!({ "socket_address": { "address": socket.ip(), "port_value": socket.port() } })
+        }
         EndpointAddress::Pipe(path) => json!({ "pipe": { "path": path } }),
     };
     let stats: Vec<Value> = numbers(endpoint)
@@ -109,14 +122,24 @@ fn host(priority: usize, endpoint: &Endpoint, now: i64) -> Value {
 }
 
 fn endpoints(set: &crate::config::EndpointSet) -> impl Iterator<Item = (usize, &Endpoint)> {
-    set.priorities.iter().enumerate().flat_map(|(priority, level)| level.iter().map(move |endpoint| (priority, &**endpoint)))
+    set.priorities
+        .iter()
+        .enumerate()
+        .flat_map(|(priority, level)| level.iter().map(move |endpoint| (priority, &**endpoint)))
 }
 
 /// Name, value, and whether it only grows.
 fn numbers(endpoint: &Endpoint) -> Vec<(&'static str, i64, bool)> {
-    let counters = endpoint.stats.counters().map(|(name, value)| (name, i64::try_from(value).unwrap_or(i64::MAX), true));
+    let counters = endpoint
+        .stats
+        .counters()
+        .map(|(name, value)| (name, i64::try_from(value).unwrap_or(i64::MAX), true));
     let shown = ["cx_active", "rq_active"];
-    let gauges = endpoint.stats.gauges().filter(|(name, _)| shown.contains(name)).map(|(name, value)| (name, value, false));
+    let gauges = endpoint
+        .stats
+        .gauges()
+        .filter(|(name, _)| shown.contains(name))
+        .map(|(name, value)| (name, value, false));
     let mut numbers: Vec<_> = counters.chain(gauges).collect();
     numbers.sort_unstable();
     numbers

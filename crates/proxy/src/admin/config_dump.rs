@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::{Message, Name};
 use proto::envoy::envoy::admin::v3::{
-    ClientResourceStatus, ClustersConfigDump, EndpointsConfigDump, ListenersConfigDump, RoutesConfigDump, SecretsConfigDump,
-    UpdateFailureState, clusters_config_dump as clusters, endpoints_config_dump as endpoints, listeners_config_dump as listeners,
-    routes_config_dump as routes, secrets_config_dump as secrets,
+    ClientResourceStatus, ClustersConfigDump, EndpointsConfigDump, ListenersConfigDump, RoutesConfigDump,
+    SecretsConfigDump, UpdateFailureState, clusters_config_dump as clusters, endpoints_config_dump as endpoints,
+    listeners_config_dump as listeners, routes_config_dump as routes, secrets_config_dump as secrets,
 };
 use proto::envoy::google::protobuf::{Any, Timestamp};
 use tokio::io::AsyncWriteExt;
@@ -44,19 +44,35 @@ pub(super) async fn page(pages: &Rc<Pages>, query: &Query) -> Page {
         Err(page) => return page,
     };
     let resource = query.get("resource").map(str::to_owned);
-    let selection = Selection { endpoints: query.has("include_eds") || resource.is_some(), resource, name };
+    let selection = Selection {
+        endpoints: query.has("include_eds") || resource.is_some(),
+        resource,
+        name,
+    };
     let input = {
         let state = pages.state.borrow();
         let configs = dump(&state, &selection);
-        let with_bootstrap = selection.resource.as_deref().is_none_or(|resource| resource == "bootstrap");
+        let with_bootstrap = selection
+            .resource
+            .as_deref()
+            .is_none_or(|resource| resource == "bootstrap");
         if configs.is_empty() && !with_bootstrap {
             let resource = selection.resource.as_deref().unwrap_or_default();
             return Page::text(404, format!("{resource} not found in config dump\n"));
         }
-        Input { bootstrap: with_bootstrap.then(|| pages.bootstrap.text.clone()), started: timestamp_text(state.started), configs }.encode()
+        Input {
+            bootstrap: with_bootstrap.then(|| pages.bootstrap.text.clone()),
+            started: timestamp_text(state.started),
+            configs,
+        }
+        .encode()
     };
     match tokio::time::timeout(TIMEOUT, child(input)).await {
-        Ok(Ok(body)) => Page { status: 200, content_type: "application/json", body: body.into() },
+        Ok(Ok(body)) => Page {
+            status: 200,
+            content_type: "application/json",
+            body: body.into(),
+        },
         Ok(Err(error)) => Page::text(500, format!("the configuration cannot be rendered: {error}\n")),
         Err(_) => Page::text(500, format!("the configuration was not rendered within {TIMEOUT:?}\n")),
     }
@@ -89,21 +105,30 @@ async fn child(input: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 
 /// The sections, or the items of the one that is asked for.
 pub(super) fn dump(state: &State, selection: &Selection) -> Vec<Any> {
-    let mut out = Out { selection, configs: Vec::new() };
+    let mut out = Out {
+        selection,
+        configs: Vec::new(),
+    };
     out.section(clusters(state, selection), |dump, out| {
         out.items("static_clusters", &dump.static_clusters);
         out.items("dynamic_active_clusters", &dump.dynamic_active_clusters);
         out.items("dynamic_warming_clusters", &dump.dynamic_warming_clusters);
     });
     if selection.endpoints {
-        out.section(endpoints(state, selection), |dump, out| out.items("dynamic_endpoint_configs", &dump.dynamic_endpoint_configs));
+        out.section(endpoints(state, selection), |dump, out| {
+            out.items("dynamic_endpoint_configs", &dump.dynamic_endpoint_configs)
+        });
     }
     out.section(listeners(state, selection), |dump, out| {
         out.items("static_listeners", &dump.static_listeners);
         out.items("dynamic_listeners", &dump.dynamic_listeners);
     });
-    out.section(routes(state, selection), |dump, out| out.items("dynamic_route_configs", &dump.dynamic_route_configs));
-    out.section(secrets(state, selection), |dump, out| out.items("dynamic_active_secrets", &dump.dynamic_active_secrets));
+    out.section(routes(state, selection), |dump, out| {
+        out.items("dynamic_route_configs", &dump.dynamic_route_configs)
+    });
+    out.section(secrets(state, selection), |dump, out| {
+        out.items("dynamic_active_secrets", &dump.dynamic_active_secrets)
+    });
     out.configs
 }
 
@@ -122,7 +147,8 @@ impl Out<'_> {
 
     fn items<M: Message + Name>(&mut self, field: &str, items: &[M]) {
         if self.selection.resource.as_deref() == Some(field) {
-            self.configs.extend(items.iter().map(|item| proto::any(&M::type_url(), item)));
+            self.configs
+                .extend(items.iter().map(|item| proto::any(&M::type_url(), item)));
         }
     }
 }
@@ -136,7 +162,9 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn version(&self) -> String {
-        self.accepted.map(|accepted| accepted.version.clone()).unwrap_or_default()
+        self.accepted
+            .map(|accepted| accepted.version.clone())
+            .unwrap_or_default()
     }
 
     fn body(&self) -> Option<Any> {
@@ -157,19 +185,30 @@ impl Entry<'_> {
     }
 
     fn status(&self) -> i32 {
-        let status = if self.refused.is_some() { ClientResourceStatus::Nacked } else { ClientResourceStatus::Acked };
+        let status = if self.refused.is_some() {
+            ClientResourceStatus::Nacked
+        } else {
+            ClientResourceStatus::Acked
+        };
         status as i32
     }
 }
 
 fn entries<'a>(state: &'a State, kind: Kind, selection: &Selection) -> Vec<Entry<'a>> {
     let refused = state.records.refused(kind);
-    let accepted =
-        state.records.accepted(kind).map(|(name, accepted)| Entry { name, accepted: Some(accepted), refused: refused.get(name) });
+    let accepted = state.records.accepted(kind).map(|(name, accepted)| Entry {
+        name,
+        accepted: Some(accepted),
+        refused: refused.get(name),
+    });
     let only_refused = refused
         .iter()
         .filter(|(name, _)| state.records.get(kind, name).is_none())
-        .map(|(name, refused)| Entry { name, accepted: None, refused: Some(refused) });
+        .map(|(name, refused)| Entry {
+            name,
+            accepted: None,
+            refused: Some(refused),
+        });
     let wanted = |entry: &Entry<'_>| selection.name.as_ref().is_none_or(|name| name.is_match(entry.name));
     accepted.chain(only_refused).filter(wanted).collect()
 }
@@ -189,7 +228,11 @@ fn clusters(state: &State, selection: &Selection) -> ClustersConfigDump {
     };
     for entry in entries(state, Kind::Cluster, selection) {
         let is_active = entry.accepted.is_some() && state.clusters.is_warm(entry.name);
-        let list = if is_active { &mut dump.dynamic_active_clusters } else { &mut dump.dynamic_warming_clusters };
+        let list = if is_active {
+            &mut dump.dynamic_active_clusters
+        } else {
+            &mut dump.dynamic_warming_clusters
+        };
         list.push(clusters::DynamicCluster {
             version_info: entry.version(),
             cluster: entry.body(),
@@ -210,7 +253,10 @@ fn endpoints(state: &State, selection: &Selection) -> EndpointsConfigDump {
         client_status: entry.status(),
     };
     EndpointsConfigDump {
-        dynamic_endpoint_configs: entries(state, Kind::Endpoint, selection).into_iter().map(dynamic).collect(),
+        dynamic_endpoint_configs: entries(state, Kind::Endpoint, selection)
+            .into_iter()
+            .map(dynamic)
+            .collect(),
         ..Default::default()
     }
 }
@@ -238,7 +284,10 @@ fn listeners(state: &State, selection: &Selection) -> ListenersConfigDump {
         static_listeners: statics(state, Kind::Listener)
             .map(|(listener, last_updated)| listeners::StaticListener { listener, last_updated })
             .collect(),
-        dynamic_listeners: entries(state, Kind::Listener, selection).into_iter().map(dynamic).collect(),
+        dynamic_listeners: entries(state, Kind::Listener, selection)
+            .into_iter()
+            .map(dynamic)
+            .collect(),
     }
 }
 
@@ -251,7 +300,10 @@ fn routes(state: &State, selection: &Selection) -> RoutesConfigDump {
         client_status: entry.status(),
     };
     RoutesConfigDump {
-        dynamic_route_configs: entries(state, Kind::Route, selection).into_iter().map(dynamic).collect(),
+        dynamic_route_configs: entries(state, Kind::Route, selection)
+            .into_iter()
+            .map(dynamic)
+            .collect(),
         ..Default::default()
     }
 }
@@ -266,7 +318,10 @@ fn secrets(state: &State, selection: &Selection) -> SecretsConfigDump {
         client_status: entry.status(),
     };
     SecretsConfigDump {
-        dynamic_active_secrets: entries(state, Kind::Secret, selection).into_iter().map(dynamic).collect(),
+        dynamic_active_secrets: entries(state, Kind::Secret, selection)
+            .into_iter()
+            .map(dynamic)
+            .collect(),
         ..Default::default()
     }
 }
@@ -280,5 +335,7 @@ fn timestamp(moment: SystemTime) -> Timestamp {
 }
 
 fn timestamp_text(moment: SystemTime) -> String {
-    time::OffsetDateTime::from(moment).format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+    time::OffsetDateTime::from(moment)
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_default()
 }

@@ -11,12 +11,15 @@ use super::page::{Page, Query};
 pub(super) fn page(pages: &Rc<Pages>, query: &Query) -> Page {
     let state = pages.state.borrow();
     let listeners = || {
-        state.listeners.active().map(|listener| (&listener.name, state.listeners.address(&listener.name).unwrap_or(listener.address)))
+        state.listeners.active().map(|listener| {
+            (
+                &listener.name,
+                state.listeners.address(&listener.name).unwrap_or(listener.address),
+            )
+        })
     };
     if query.is_json() {
-        let status = |(name, address): (_, std::net::SocketAddr)| {
-            json!({ "name": name, "local_address": { "socket_address": { "address": address.ip(), "port_value": address.port() } } })
-        };
+        let status = |(name, address): (_, std::net::SocketAddr)| json!({ "name": name, "local_address": { "socket_address": { "address": address.ip(), "port_value": address.port() } } });
         let statuses: Vec<Value> = listeners().map(status).collect();
         return Page::json(&json!({ "listener_statuses": statuses }));
     }

@@ -18,7 +18,11 @@ pub(super) struct Query(Vec<(String, String)>);
 
 impl Page {
     pub(super) fn text(status: u16, body: impl Into<Bytes>) -> Page {
-        Page { status, content_type: "text/plain; charset=UTF-8", body: body.into() }
+        Page {
+            status,
+            content_type: "text/plain; charset=UTF-8",
+            body: body.into(),
+        }
     }
 
     pub(super) fn ok() -> Page {
@@ -28,7 +32,11 @@ impl Page {
     pub(super) fn json(value: &Value) -> Page {
         // A value with text keys always has a form.
         let body = serde_json::to_vec_pretty(value).unwrap_or_default();
-        Page { status: 200, content_type: "application/json", body: body.into() }
+        Page {
+            status: 200,
+            content_type: "application/json",
+            body: body.into(),
+        }
     }
 }
 
@@ -40,11 +48,20 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             (decode(name), decode(value))
         };
-        Query(text.unwrap_or("").split('&').filter(|part| !part.is_empty()).map(parameter).collect())
+        Query(
+            text.unwrap_or("")
+                .split('&')
+                .filter(|part| !part.is_empty())
+                .map(parameter)
+                .collect(),
+        )
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -57,8 +74,12 @@ impl Query {
 
     /// A parameter that is a regular expression, unanchored.
     pub(super) fn regex(&self, name: &str) -> Result<Option<regex::Regex>, Page> {
-        let Some(pattern) = self.get(name).filter(|pattern| !pattern.is_empty()) else { return Ok(None) };
-        regex::Regex::new(pattern).map(Some).map_err(|error| Page::text(400, format!("`{name}`: {error}\n")))
+        let Some(pattern) = self.get(name).filter(|pattern| !pattern.is_empty()) else {
+            return Ok(None);
+        };
+        regex::Regex::new(pattern)
+            .map(Some)
+            .map_err(|error| Page::text(400, format!("`{name}`: {error}\n")))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

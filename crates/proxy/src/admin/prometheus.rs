@@ -36,7 +36,10 @@ pub(super) fn page(pages: &Rc<Pages>, query: &Query) -> Page {
         let kind = if metric.is_counter { "counter" } else { "gauge" };
         let _ = write!(text, "# TYPE {name} {kind}\n{}", metric.lines);
     }
-    Page { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Page::text(200, text) }
+    Page {
+        content_type: "text/plain; version=0.0.4; charset=utf-8",
+        ..Page::text(200, text)
+    }
 }
 
 fn add(metrics: &mut BTreeMap<String, Metric>, statistic: &Statistic) {
@@ -51,20 +54,28 @@ fn add(metrics: &mut BTreeMap<String, Metric>, statistic: &Statistic) {
     let full = sanitize(&format!("envoy_{}_{name}", statistic.family.prefix));
     let metric = metrics.entry(full.clone()).or_default();
     metric.is_counter = statistic.is_counter;
-    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let labels = if labels.is_empty() {
+        String::new()
+    } else {
+        format!("{{{}}}", labels.join(","))
+    };
     let _ = writeln!(metric.lines, "{full}{labels} {}", statistic.value);
 }
 
 /// `upstream_rq_2xx` is one metric with a label for the class.
 fn response_class(name: &'static str) -> (&'static str, Option<&'static str>) {
     match name.rsplit_once('_') {
-        Some((stem, class)) if class.len() == 3 && class.ends_with("xx") && stem.ends_with("_rq") => (stem, Some(class)),
+        Some((stem, class)) if class.len() == 3 && class.ends_with("xx") && stem.ends_with("_rq") => {
+            (stem, Some(class))
+        }
         _ => (name, None),
     }
 }
 
 fn sanitize(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .collect()
 }
 
 fn escape(label: &str) -> String {
@@ -80,8 +91,13 @@ mod tests {
     fn names_and_labels_are_envoys() {
         let mut metrics = BTreeMap::new();
         let mut put = |name, value| {
-            let statistic =
-                Statistic { family: CLUSTER, instance: Some("outbound|80||a".into()), name, value, is_counter: true };
+            let statistic = Statistic {
+                family: CLUSTER,
+                instance: Some("outbound|80||a".into()),
+                name,
+                value,
+                is_counter: true,
+            };
             add(&mut metrics, &statistic);
         };
         put("upstream_rq_2xx", 3);

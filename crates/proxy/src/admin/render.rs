@@ -68,7 +68,9 @@ fn json_of(pool: &DescriptorPool, config: &Any) -> Value {
 fn try_json(pool: &DescriptorPool, config: &Any) -> anyhow::Result<Value> {
     let mut message = mend::open(pool, &config.type_url, &config.value)?;
     mend::mend(pool, &mut message);
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .skip_default_fields(true);
     let mut value = message.serialize_with_options(serde_json::value::Serializer, &options)?;
     if let Value::Object(fields) = &mut value {
         fields.shift_insert(0, "@type".to_owned(), config.type_url.as_str().into());
@@ -88,7 +90,12 @@ impl Input {
             bytes.extend(length.to_be_bytes());
             bytes.extend(text.as_bytes());
         }
-        bytes.extend(ConfigDump { configs: self.configs.clone() }.encode_to_vec());
+        bytes.extend(
+            ConfigDump {
+                configs: self.configs.clone(),
+            }
+            .encode_to_vec(),
+        );
         bytes
     }
 
@@ -96,14 +103,20 @@ impl Input {
         let bootstrap = text(&mut bytes)?;
         let started = text(&mut bytes)?;
         let configs = ConfigDump::decode(bytes)?.configs;
-        Ok(Input { bootstrap: (!bootstrap.is_empty()).then_some(bootstrap), started, configs })
+        Ok(Input {
+            bootstrap: (!bootstrap.is_empty()).then_some(bootstrap),
+            started,
+            configs,
+        })
     }
 }
 
 fn text(bytes: &mut &[u8]) -> anyhow::Result<String> {
     let cut = || anyhow::anyhow!("the input is cut off; this command is for the proxy's own use");
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
-    let (text, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut)?;
+    let (text, rest) = rest
+        .split_at_checked(u32::from_be_bytes(*length) as usize)
+        .ok_or_else(cut)?;
     *bytes = rest;
     Ok(std::str::from_utf8(text)?.to_owned())
 }

@@ -73,7 +73,15 @@ async fn respond(pages: &Rc<Pages>, request: http::Request<Incoming>) -> http::R
     let method = request.method();
     let is_post = method == http::Method::POST;
     let page = match is_post || method == http::Method::GET || method == http::Method::HEAD {
-        true => answer(pages, is_post, request.uri().path(), &Query::parse(request.uri().query())).await,
+        true => {
+            answer(
+                pages,
+                is_post,
+                request.uri().path(),
+                &Query::parse(request.uri().query()),
+            )
+            .await
+        }
         false => Page::text(405, format!("Method {method} not allowed.\n")),
     };
     let mut response = http::Response::new(Full::new(page.body));

@@ -61,6 +61,8 @@ pub(super) fn memory(_: &Rc<Pages>, _: &Query) -> Page {
 fn resident() -> (u64, u64) {
     const PAGE: u64 = 4096;
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut numbers = text.split_ascii_whitespace().map(|number| number.parse::<u64>().unwrap_or(0) * PAGE);
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .map(|number| number.parse::<u64>().unwrap_or(0) * PAGE);
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

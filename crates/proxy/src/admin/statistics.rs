@@ -22,10 +22,22 @@ pub(super) struct Family {
     pub(super) label: &'static str,
 }
 
-pub(super) const CLUSTER: Family = Family { prefix: "cluster", label: "cluster_name" };
-const LISTENER: Family = Family { prefix: "listener", label: "listener_address" };
-const HTTP: Family = Family { prefix: "http", label: "http_conn_manager_prefix" };
-const TCP: Family = Family { prefix: "tcp", label: "tcp_prefix" };
+pub(super) const CLUSTER: Family = Family {
+    prefix: "cluster",
+    label: "cluster_name",
+};
+const LISTENER: Family = Family {
+    prefix: "listener",
+    label: "listener_address",
+};
+const HTTP: Family = Family {
+    prefix: "http",
+    label: "http_conn_manager_prefix",
+};
+const TCP: Family = Family {
+    prefix: "tcp",
+    label: "tcp_prefix",
+};
 
 const fn plain(prefix: &'static str) -> Family {
     Family { prefix, label: "" }
@@ -51,8 +63,18 @@ pub(super) fn all(shared: &Shared) -> Vec<Statistic> {
     macro_rules! groups {
         ($family:expr, $registry:expr) => {
             for (instance, group) in $registry.all() {
-                let of = |(name, value), is_counter| Statistic { family: $family, instance: Some(instance.clone()), name, value, is_counter };
-                all.extend(group.counters().map(|(name, value)| of((name, clamp(value)), true)));
+                let of = |(name, value), is_counter| Statistic {
+                    family: $family,
+                    instance: Some(instance.clone()),
+                    name,
+                    value,
+                    is_counter,
+                };
+                all.extend(
+                    group
+                        .counters()
+                        .map(|(name, value)| of((name, clamp(value)), true)),
+                );
                 all.extend(group.gauges().map(|gauge| of(gauge, false)));
             }
         };
@@ -67,9 +89,19 @@ pub(super) fn all(shared: &Shared) -> Vec<Statistic> {
 fn server(shared: &Shared) -> Vec<Statistic> {
     let of = |(name, value), is_counter| {
         let (prefix, name) = place(name);
-        Statistic { family: plain(prefix), instance: None, name, value, is_counter }
+        Statistic {
+            family: plain(prefix),
+            instance: None,
+            name,
+            value,
+            is_counter,
+        }
     };
-    let counters = shared.stats.server.counters().map(|(name, value)| of((name, clamp(value)), true));
+    let counters = shared
+        .stats
+        .server
+        .counters()
+        .map(|(name, value)| of((name, clamp(value)), true));
     let gauges = shared.stats.server.gauges().map(|(name, value)| match name {
         // Of Envoy this is known as a flag.
         "workers_started" => of((name, value.min(1)), false),

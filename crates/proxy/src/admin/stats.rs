@@ -26,7 +26,10 @@ pub(super) fn page(pages: &Rc<Pages>, query: &Query) -> Page {
         .collect();
     lines.sort();
     if query.is_json() {
-        let stats: Vec<Value> = lines.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        let stats: Vec<Value> = lines
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect();
         return Page::json(&json!({ "stats": stats }));
     }
     let text = lines.iter().fold(String::new(), |mut text, (name, value)| {

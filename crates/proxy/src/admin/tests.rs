@@ -36,9 +36,20 @@ fn pages() -> Rc<Pages> {
         drain_time: Duration::from_secs(5),
         concurrency: 2,
         config_path: "b.json".into(),
-        log: LogLevels::new("info", |level| if level == "loud" { Err("no such level".into()) } else { Ok(()) }),
+        log: LogLevels::new("info", |level| {
+            if level == "loud" {
+                Err("no such level".into())
+            } else {
+                Ok(())
+            }
+        }),
     };
-    Rc::new(Pages { state: Rc::new(RefCell::new(talk.state)), lifecycle, bootstrap, options })
+    Rc::new(Pages {
+        state: Rc::new(RefCell::new(talk.state)),
+        lifecycle,
+        bootstrap,
+        options,
+    })
 }
 
 async fn get(pages: &Rc<Pages>, path: &str, query: &str, is_post: bool) -> (u16, String) {
@@ -57,11 +68,35 @@ fn pages_say_what_envoys_say() {
             ("/listeners", "", false, 200, "l::127.0.0.1:"),
             ("/listeners", "format=json", false, 200, "\"listener_statuses\""),
             ("/stats", "", false, 200, "cluster_manager.warming_clusters: 1\n"),
-            ("/stats", "filter=^listener_manager.total", false, 200, "listener_manager.total_listeners_active: 1\nlistener_manager.total_listeners_draining: 0\n"),
-            ("/stats", "format=json&filter=server.state", false, 200, "\"name\": \"server.state\""),
+            (
+                "/stats",
+                "filter=^listener_manager.total",
+                false,
+                200,
+                "listener_manager.total_listeners_active: 1\nlistener_manager.total_listeners_draining: 0\n",
+            ),
+            (
+                "/stats",
+                "format=json&filter=server.state",
+                false,
+                200,
+                "\"name\": \"server.state\"",
+            ),
             ("/stats", "filter=(", false, 400, "`filter`"),
-            ("/stats/prometheus", "", false, 200, "# TYPE envoy_server_state gauge\nenvoy_server_state "),
-            ("/stats/prometheus", "all", false, 200, "envoy_cluster_membership_total{cluster_name=\"a\"} 1\n"),
+            (
+                "/stats/prometheus",
+                "",
+                false,
+                200,
+                "# TYPE envoy_server_state gauge\nenvoy_server_state ",
+            ),
+            (
+                "/stats/prometheus",
+                "all",
+                false,
+                200,
+                "envoy_cluster_membership_total{cluster_name=\"a\"} 1\n",
+            ),
             ("/server_info", "", false, 200, "\"concurrency\": 2"),
             ("/certs", "", false, 200, "\"certificates\": []"),
             ("/memory", "", false, 200, "\"total_physical_bytes\""),
@@ -79,7 +114,10 @@ fn pages_say_what_envoys_say() {
         ];
         for (path, query, is_post, status, expected) in cases {
             let (actual, body) = get(&pages, path, query, is_post).await;
-            assert!(actual == status && body.contains(expected), "{path}?{query}: {actual} {body}");
+            assert!(
+                actual == status && body.contains(expected),
+                "{path}?{query}: {actual} {body}"
+            );
         }
         let (_, few) = get(&pages, "/stats/prometheus", "", false).await;
         assert!(!few.contains("envoy_http_"), "only what the bootstrap includes");
@@ -90,7 +128,11 @@ fn rendered(selection: Selection) -> Value {
     let mut configs = Value::Null;
     on_control_thread(async {
         let configs_of = dump(&talked().state, &selection);
-        let input = Input { bootstrap: Some(BOOTSTRAP.into()), started: "2026-01-01T00:00:00Z".into(), configs: configs_of };
+        let input = Input {
+            bootstrap: Some(BOOTSTRAP.into()),
+            started: "2026-01-01T00:00:00Z".into(),
+            configs: configs_of,
+        };
         configs = serde_json::from_str(&render(&input.encode()).unwrap()).unwrap();
     });
     configs["configs"].take()
@@ -98,23 +140,53 @@ fn rendered(selection: Selection) -> Value {
 
 #[test]
 fn a_dump_shows_what_is_in_force_what_waits_and_what_was_refused() {
-    let configs = rendered(Selection { endpoints: true, ..Selection::default() });
-    let types: Vec<_> = configs.as_array().unwrap().iter().map(|c| c["@type"].as_str().unwrap().rsplit('.').next().unwrap()).collect();
+    let configs = rendered(Selection {
+        endpoints: true,
+        ..Selection::default()
+    });
+    let types: Vec<_> = configs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["@type"].as_str().unwrap().rsplit('.').next().unwrap())
+        .collect();
     assert_eq!(
         types,
-        ["BootstrapConfigDump", "ClustersConfigDump", "EndpointsConfigDump", "ListenersConfigDump", "RoutesConfigDump", "SecretsConfigDump"]
+        [
+            "BootstrapConfigDump",
+            "ClustersConfigDump",
+            "EndpointsConfigDump",
+            "ListenersConfigDump",
+            "RoutesConfigDump",
+            "SecretsConfigDump"
+        ]
     );
     assert_eq!(configs[0]["bootstrap"]["node"]["id"], "me");
     let active = &configs[1]["dynamic_active_clusters"][0];
     assert_eq!(active["cluster"]["name"], "a");
-    assert!(active["error_state"]["details"].as_str().unwrap().contains("does not decode"), "{active}");
+    assert!(
+        active["error_state"]["details"]
+            .as_str()
+            .unwrap()
+            .contains("does not decode"),
+        "{active}"
+    );
     let failed = active["error_state"]["failed_configuration"]["value"].as_str().unwrap();
-    assert!(failed.contains("Cluster, 8 bytes: "), "what cannot be opened is said, and hides nothing else: {failed}");
+    assert!(
+        failed.contains("Cluster, 6 bytes: "),
+        "what cannot be opened is said, and hides nothing else: {failed}"
+    );
     assert!(active["error_state"]["last_update_attempt"].is_string());
     assert_eq!(configs[1]["dynamic_warming_clusters"][0]["cluster"]["name"], "b");
-    assert_eq!(configs[2]["dynamic_endpoint_configs"][0]["endpoint_config"]["cluster_name"], "a");
+    assert_eq!(
+        configs[2]["dynamic_endpoint_configs"][0]["endpoint_config"]["cluster_name"],
+        "a"
+    );
     let listener = &configs[3]["dynamic_listeners"][0];
-    assert_eq!((&listener["name"], &listener["active_state"]["listener"]["name"]), (&"l".into(), &"l".into()));
+    assert_eq!(
+        (&listener["name"], &listener["active_state"]["listener"]["name"]),
+        (&"l".into(), &"l".into())
+    );
     let filter = &listener["active_state"]["listener"]["filter_chains"][0]["filters"][0]["typed_config"];
     assert_eq!(filter["rds"]["route_config_name"], "80", "nested messages are opened");
     assert_eq!(configs[4]["dynamic_route_configs"][0]["route_config"]["name"], "80");
@@ -128,11 +200,24 @@ fn a_dump_can_be_narrowed() {
         endpoints: true,
     });
     let configs = configs.as_array().unwrap();
-    assert_eq!(configs.len(), 2, "the bootstrap, which this test always gives, and one cluster");
-    assert_eq!(configs[1]["@type"], "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster");
+    assert_eq!(
+        configs.len(),
+        2,
+        "the bootstrap, which this test always gives, and one cluster"
+    );
+    assert_eq!(
+        configs[1]["@type"],
+        "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster"
+    );
 }
 
 #[test]
 fn input_from_elsewhere_is_no_dump() {
-    assert!(render(b"\x00\x00\xff\xffxx").err().unwrap().to_string().contains("cut off"));
+    assert!(
+        render(b"\x00\x00\xff\xffxx")
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("cut off")
+    );
 }

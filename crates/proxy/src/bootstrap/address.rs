@@ -41,7 +41,9 @@ impl<'de> Deserialize<'de> for Seconds {
         let text = String::deserialize(deserializer)?;
         let seconds = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
         let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        duration.map(Seconds).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write seconds, such as 1.5s")))
+        duration
+            .map(Seconds)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write seconds, such as 1.5s")))
     }
 }
 
@@ -62,10 +64,16 @@ impl AddressJson {
             return Err(FieldError::new(field, "only a `socket_address` can be used here"));
         };
         let ip = socket.address.parse().map_err(|_| {
-            FieldError::new(format!("{field}.socket_address.address"), format!("`{}` is no IP address", socket.address))
+            FieldError::new(
+                format!("{field}.socket_address.address"),
+                format!("`{}` is no IP address", socket.address),
+            )
         })?;
         let port = u16::try_from(socket.port_value).map_err(|_| {
-            FieldError::new(format!("{field}.socket_address.port_value"), format!("{} is no port", socket.port_value))
+            FieldError::new(
+                format!("{field}.socket_address.port_value"),
+                format!("{} is no port", socket.port_value),
+            )
         })?;
         Ok(SocketAddr::new(ip, port))
     }
@@ -73,7 +81,10 @@ impl AddressJson {
     pub(super) fn message(self) -> Result<core::Address, FieldError> {
         let address = match (self.socket_address, self.pipe) {
             (Some(socket), None) => core::address::Address::SocketAddress(socket.message()?),
-            (None, Some(pipe)) => core::address::Address::Pipe(core::Pipe { path: pipe.path, mode: pipe.mode }),
+            (None, Some(pipe)) => core::address::Address::Pipe(core::Pipe {
+                path: pipe.path,
+                mode: pipe.mode,
+            }),
             _ => return Err(FieldError::new("address", "needs either `socket_address` or `pipe`")),
         };
         Ok(core::Address { address: Some(address) })
@@ -85,7 +96,10 @@ impl AddressJson {
 impl SocketJson {
     fn message(self) -> Result<core::SocketAddress, FieldError> {
         if self.protocol.as_deref().is_some_and(|protocol| protocol != "TCP") {
-            return Err(FieldError::new("address.socket_address.protocol", "only TCP can be used"));
+            return Err(FieldError::new(
+                "address.socket_address.protocol",
+                "only TCP can be used",
+            ));
         }
         Ok(core::SocketAddress {
             address: self.address,

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use prost::Name;
 use proto::any;
 use proto::envoy::envoy::config::cluster::v3::{self as pb, cluster};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::config::endpoint::v3 as endpoint;
 use proto::envoy::envoy::extensions::upstreams::http::v3 as http;
 use proto::envoy::google::protobuf::UInt32Value;
-use prost::Name;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -141,7 +141,10 @@ pub(super) fn compile(json: ClusterJson) -> Result<pb::Cluster, FieldError> {
         return Err(FieldError::new("name", "is needed"));
     }
     let discovery = discovery(&json.r#type)?;
-    let keepalive = json.upstream_connection_options.tcp_keepalive.map(KeepaliveJson::message);
+    let keepalive = json
+        .upstream_connection_options
+        .tcp_keepalive
+        .map(KeepaliveJson::message);
     Ok(pb::Cluster {
         cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(discovery as i32)),
         connect_timeout: json.connect_timeout.map(Into::into),
@@ -181,7 +184,9 @@ fn lb_policy(text: &str) -> Result<cluster::LbPolicy, FieldError> {
     }
 }
 
-fn protocols(json: BTreeMap<String, ProtocolJson>) -> Result<HashMap<String, proto::envoy::google::protobuf::Any>, FieldError> {
+fn protocols(
+    json: BTreeMap<String, ProtocolJson>,
+) -> Result<HashMap<String, proto::envoy::google::protobuf::Any>, FieldError> {
     let protocol = |(name, options): (String, ProtocolJson)| {
         let field = format!("typed_extension_protocol_options[{name}]");
         if name != HTTP_OPTIONS || !options.type_url.ends_with(HTTP_OPTIONS) {
@@ -196,7 +201,10 @@ fn protocols(json: BTreeMap<String, ProtocolJson>) -> Result<HashMap<String, pro
 
 impl AssignmentJson {
     fn message(self, cluster: &str) -> Result<endpoint::ClusterLoadAssignment, FieldError> {
-        let mut assignment = endpoint::ClusterLoadAssignment { cluster_name: cluster.to_owned(), ..Default::default() };
+        let mut assignment = endpoint::ClusterLoadAssignment {
+            cluster_name: cluster.to_owned(),
+            ..Default::default()
+        };
         let _ = &self.cluster_name;
         for (index, locality) in self.endpoints.into_iter().enumerate() {
             let within = |error: FieldError| error.within(&format!("load_assignment.endpoints[{index}]"));
@@ -208,11 +216,18 @@ impl AssignmentJson {
 
 impl LocalityJson {
     fn message(self) -> Result<endpoint::LocalityLbEndpoints, FieldError> {
-        let mut locality = endpoint::LocalityLbEndpoints { priority: self.priority, ..Default::default() };
+        let mut locality = endpoint::LocalityLbEndpoints {
+            priority: self.priority,
+            ..Default::default()
+        };
         for (index, LbEndpointJson { endpoint: json }) in self.lb_endpoints.into_iter().enumerate() {
             let within = |error: FieldError| error.within(&format!("lb_endpoints[{index}].endpoint"));
             let address = json.address.message().map_err(within)?;
-            let one = endpoint::Endpoint { address: Some(address), hostname: json.hostname, ..Default::default() };
+            let one = endpoint::Endpoint {
+                address: Some(address),
+                hostname: json.hostname,
+                ..Default::default()
+            };
             locality.lb_endpoints.push(endpoint::LbEndpoint {
                 host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(one)),
                 ..Default::default()
@@ -257,7 +272,9 @@ impl KeepaliveJson {
 
 impl ProtocolJson {
     fn message(self) -> http::HttpProtocolOptions {
-        use http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
+        use http::http_protocol_options::{
+            ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+        };
         let _ = &self.explicit_http_config.http_protocol_options;
         let protocol = match self.explicit_http_config.http2_protocol_options {
             Some(options) => ProtocolConfig::Http2ProtocolOptions(options.message()),
@@ -265,7 +282,10 @@ impl ProtocolJson {
         };
         http::HttpProtocolOptions {
             common_http_protocol_options: self.common_http_protocol_options.idle_timeout.map(|timeout| {
-                core::HttpProtocolOptions { idle_timeout: Some(timeout.into()), ..Default::default() }
+                core::HttpProtocolOptions {
+                    idle_timeout: Some(timeout.into()),
+                    ..Default::default()
+                }
             }),
             upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
                 protocol_config: Some(protocol),

@@ -85,11 +85,15 @@ pub(super) fn compile(json: Option<DynamicJson>) -> Result<Option<AdsSource>, Fi
     let Some(json) = json else { return Ok(None) };
     for (field, source) in [("lds_config", &json.lds_config), ("cds_config", &json.cds_config)] {
         if let Some(source) = source {
-            source.check().map_err(|error| error.within(&format!("dynamic_resources.{field}")))?;
+            source
+                .check()
+                .map_err(|error| error.within(&format!("dynamic_resources.{field}")))?;
         }
     }
     let Some(ads) = json.ads_config else { return Ok(None) };
-    ads.compile().map(Some).map_err(|error| error.within("dynamic_resources.ads_config"))
+    ads.compile()
+        .map(Some)
+        .map_err(|error| error.within("dynamic_resources.ads_config"))
 }
 
 impl SourceJson {
@@ -98,7 +102,10 @@ impl SourceJson {
         v3("resource_api_version", self.resource_api_version.as_deref())?;
         match self.ads {
             Some(_) => Ok(()),
-            None => Err(FieldError::new("ads", "only aggregated discovery (`\"ads\": {}`) can be used")),
+            None => Err(FieldError::new(
+                "ads",
+                "only aggregated discovery (`\"ads\": {}`) can be used",
+            )),
         }
     }
 }
@@ -110,7 +117,12 @@ impl ApiJson {
         let dialect = match self.api_type.as_str() {
             "GRPC" | "AGGREGATED_GRPC" => Dialect::Sotw,
             "DELTA_GRPC" | "AGGREGATED_DELTA_GRPC" => Dialect::Delta,
-            other => return Err(FieldError::new("api_type", format!("`{other}` cannot be used; write GRPC or DELTA_GRPC"))),
+            other => {
+                return Err(FieldError::new(
+                    "api_type",
+                    format!("`{other}` cannot be used; write GRPC or DELTA_GRPC"),
+                ));
+            }
         };
         let mut services = self.grpc_services.into_iter();
         let (Some(service), None) = (services.next(), services.next()) else {
@@ -118,18 +130,30 @@ impl ApiJson {
         };
         let _ = &service.initial_metadata;
         let Some(grpc) = service.envoy_grpc else {
-            return Err(FieldError::new("grpc_services[0].envoy_grpc", "is needed; no other kind can be used"));
+            return Err(FieldError::new(
+                "grpc_services[0].envoy_grpc",
+                "is needed; no other kind can be used",
+            ));
         };
         let back_off = grpc.retry_policy.retry_back_off;
         let base = back_off.base_interval.map_or(RETRY.0, |Seconds(interval)| interval);
         let max = back_off.max_interval.map_or(RETRY.1, |Seconds(interval)| interval);
-        Ok(AdsSource { dialect, service: ClusterSource { cluster: grpc.cluster_name, retry: (base, max) } })
+        Ok(AdsSource {
+            dialect,
+            service: ClusterSource {
+                cluster: grpc.cluster_name,
+                retry: (base, max),
+            },
+        })
     }
 }
 
 fn v3(field: &str, version: Option<&str>) -> Result<(), FieldError> {
     match version {
         None | Some("V3") => Ok(()),
-        Some(other) => Err(FieldError::new(field, format!("`{other}` cannot be used; only V3 is spoken"))),
+        Some(other) => Err(FieldError::new(
+            field,
+            format!("`{other}` cannot be used; only V3 is spoken"),
+        )),
     }
 }

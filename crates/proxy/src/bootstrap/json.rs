@@ -79,7 +79,8 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<(T, V
     })?;
     snake_case(&mut value);
     let mut unknown = Vec::new();
-    let mut ignored = |path: serde_ignored::Path<'_>| unknown.push(format!("field `{path}` is not known, it has no effect"));
+    let mut ignored =
+        |path: serde_ignored::Path<'_>| unknown.push(format!("field `{path}` is not known, it has no effect"));
     let reader = serde_ignored::Deserializer::new(&value, &mut ignored);
     let read = serde_path_to_error::deserialize(reader).map_err(|error| BootstrapError::Field {
         file: path.to_owned(),
@@ -90,7 +91,11 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<(T, V
 }
 
 /// Compiles the items of a list; an error is told with the item's place.
-pub(super) fn each<A, B>(list: &str, items: Vec<A>, compile: impl Fn(A) -> Result<B, FieldError>) -> Result<Vec<B>, FieldError> {
+pub(super) fn each<A, B>(
+    list: &str,
+    items: Vec<A>,
+    compile: impl Fn(A) -> Result<B, FieldError>,
+) -> Result<Vec<B>, FieldError> {
     let compile = |(index, item)| compile(item).map_err(|error| error.within(&format!("{list}[{index}]")));
     items.into_iter().enumerate().map(compile).collect()
 }
@@ -122,24 +127,31 @@ fn snake_name(name: String) -> String {
     if !is_camel {
         return name;
     }
-    name.chars().fold(String::with_capacity(name.len() + 4), |mut snake, c| {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-        snake
-    })
+    name.chars()
+        .fold(String::with_capacity(name.len() + 4), |mut snake, c| {
+            if c.is_ascii_uppercase() {
+                snake.push('_');
+            }
+            snake.push(c.to_ascii_lowercase());
+            snake
+        })
 }
 
 // === impl FieldError ===
 
 impl FieldError {
     pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        FieldError { field: field.into(), message: message.into() }
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     pub(super) fn within(self, outer: &str) -> Self {
-        FieldError { field: format!("{outer}.{}", self.field), message: self.message }
+        FieldError {
+            field: format!("{outer}.{}", self.field),
+            message: self.message,
+        }
     }
 }
 
@@ -156,12 +168,24 @@ impl File {
             ("hds_config", &self.hds_config),
         ];
         // Read so that they are not reported as unknown; nobody will miss them.
-        let _ = (&self.layered_runtime, &self.typed_dns_resolver_config, &self.stats_flush_interval, &self.watchdog, &self.watchdogs);
+        let _ = (
+            &self.layered_runtime,
+            &self.typed_dns_resolver_config,
+            &self.stats_flush_interval,
+            &self.watchdog,
+            &self.watchdogs,
+        );
         if let Some(admin) = &self.admin {
-            let _ = (&admin.access_log, &admin.access_log_path, &admin.profile_path, &admin.ignore_global_conn_limit);
+            let _ = (
+                &admin.access_log,
+                &admin.access_log_path,
+                &admin.profile_path,
+                &admin.ignore_global_conn_limit,
+            );
         }
         let set = fields.into_iter().filter(|(_, value)| value.is_some());
-        set.map(|(name, _)| format!("field `{name}` has no effect in this proxy")).collect()
+        set.map(|(name, _)| format!("field `{name}` has no effect in this proxy"))
+            .collect()
     }
 }
 
@@ -170,10 +194,13 @@ impl File {
 impl ClusterManagerJson {
     pub(super) fn source(self) -> Result<Option<std::net::IpAddr>, FieldError> {
         const FIELD: &str = "cluster_manager.upstream_bind_config.source_address.address";
-        let Some(bind) = self.upstream_bind_config else { return Ok(None) };
+        let Some(bind) = self.upstream_bind_config else {
+            return Ok(None);
+        };
         let address = bind.source_address.address;
-        let ip: std::net::IpAddr =
-            address.parse().map_err(|_| FieldError::new(FIELD, format!("`{address}` is no IP address")))?;
+        let ip: std::net::IpAddr = address
+            .parse()
+            .map_err(|_| FieldError::new(FIELD, format!("`{address}` is no IP address")))?;
         Ok((!ip.is_unspecified()).then_some(ip))
     }
 }

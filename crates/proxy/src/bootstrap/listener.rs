@@ -1,11 +1,11 @@
 //! Static listeners: plain HTTP with inline routes, as the scrape port has it.
 
+use prost::Name;
 use proto::any;
 use proto::envoy::envoy::config::listener::v3::{self as pb, filter};
 use proto::envoy::envoy::config::route::v3 as route;
 use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use proto::envoy::google::protobuf::Any;
-use prost::Name;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -108,18 +108,30 @@ pub(super) fn compile(json: ListenerJson) -> Result<pb::Listener, FieldError> {
 
 impl ChainJson {
     fn message(self) -> Result<pb::FilterChain, FieldError> {
-        Ok(pb::FilterChain { filters: each("filters", self.filters, FilterJson::message)?, ..Default::default() })
+        Ok(pb::FilterChain {
+            filters: each("filters", self.filters, FilterJson::message)?,
+            ..Default::default()
+        })
     }
 }
 
 impl FilterJson {
     fn message(self) -> Result<pb::Filter, FieldError> {
         if !self.typed_config.type_url.ends_with(".HttpConnectionManager") {
-            return Err(FieldError::new("typed_config.@type", "only an HttpConnectionManager can be used in a bootstrap"));
+            return Err(FieldError::new(
+                "typed_config.@type",
+                "only an HttpConnectionManager can be used in a bootstrap",
+            ));
         }
-        let manager = self.typed_config.message().map_err(|error| error.within("typed_config"))?;
+        let manager = self
+            .typed_config
+            .message()
+            .map_err(|error| error.within("typed_config"))?;
         let packed = any(&hcm::HttpConnectionManager::type_url(), &manager);
-        Ok(pb::Filter { name: self.name, config_type: Some(filter::ConfigType::TypedConfig(packed)) })
+        Ok(pb::Filter {
+            name: self.name,
+            config_type: Some(filter::ConfigType::TypedConfig(packed)),
+        })
     }
 }
 
@@ -131,8 +143,16 @@ impl ManagerJson {
             Some(name) => CodecType::from_str_name(name)
                 .ok_or_else(|| FieldError::new("codec_type", format!("`{name}` is not known")))?,
         };
-        let hosts = each("route_config.virtual_hosts", self.route_config.virtual_hosts, VirtualHostJson::message)?;
-        let routes = route::RouteConfiguration { name: self.route_config.name, virtual_hosts: hosts, ..Default::default() };
+        let hosts = each(
+            "route_config.virtual_hosts",
+            self.route_config.virtual_hosts,
+            VirtualHostJson::message,
+        )?;
+        let routes = route::RouteConfiguration {
+            name: self.route_config.name,
+            virtual_hosts: hosts,
+            ..Default::default()
+        };
         Ok(hcm::HttpConnectionManager {
             codec_type: codec as i32,
             stat_prefix: self.stat_prefix,
@@ -146,21 +166,33 @@ impl ManagerJson {
 impl VirtualHostJson {
     fn message(self) -> Result<route::VirtualHost, FieldError> {
         let routes = each("routes", self.routes, RouteJson::message)?;
-        Ok(route::VirtualHost { name: self.name, domains: self.domains, routes, ..Default::default() })
+        Ok(route::VirtualHost {
+            name: self.name,
+            domains: self.domains,
+            routes,
+            ..Default::default()
+        })
     }
 }
 
 impl RouteJson {
     fn message(self) -> Result<route::Route, FieldError> {
         use route::route_match::PathSpecifier;
-        let path = self.r#match.prefix.map(PathSpecifier::Prefix).or(self.r#match.path.map(PathSpecifier::Path));
+        let path = self
+            .r#match
+            .prefix
+            .map(PathSpecifier::Prefix)
+            .or(self.r#match.path.map(PathSpecifier::Path));
         let path = path.ok_or_else(|| FieldError::new("match", "needs `prefix` or `path`"))?;
         let action = route::RouteAction {
             cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(self.route.cluster)),
             ..Default::default()
         };
         Ok(route::Route {
-            r#match: Some(route::RouteMatch { path_specifier: Some(path), ..Default::default() }),
+            r#match: Some(route::RouteMatch {
+                path_specifier: Some(path),
+                ..Default::default()
+            }),
             action: Some(route::route::Action::Route(action)),
             ..Default::default()
         })
@@ -170,10 +202,20 @@ impl RouteJson {
 impl HttpFilterJson {
     fn message(self) -> Result<hcm::HttpFilter, FieldError> {
         if let Some(field) = self.typed_config.rest.keys().next() {
-            return Err(FieldError::new(format!("typed_config.{field}"), "filters in a bootstrap can have no settings"));
+            return Err(FieldError::new(
+                format!("typed_config.{field}"),
+                "filters in a bootstrap can have no settings",
+            ));
         }
-        let packed = Any { type_url: self.typed_config.type_url, value: Vec::new() };
+        let packed = Any {
+            type_url: self.typed_config.type_url,
+            value: Vec::new(),
+        };
         let config_type = Some(hcm::http_filter::ConfigType::TypedConfig(packed));
-        Ok(hcm::HttpFilter { name: self.name, config_type, ..Default::default() })
+        Ok(hcm::HttpFilter {
+            name: self.name,
+            config_type,
+            ..Default::default()
+        })
     }
 }

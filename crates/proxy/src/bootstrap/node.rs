@@ -53,13 +53,21 @@ pub const USER_AGENT: &str = "meltemi";
 impl From<NodeJson> for Node {
     fn from(json: NodeJson) -> Self {
         let _ = (&json.user_agent_name, &json.user_agent_version);
-        let text = |key: &str| json.metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            json.metadata
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let labels = json.metadata.get("LABELS").and_then(Value::as_object);
         let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
         Node {
             name: text("NAME"),
             namespace: text("NAMESPACE"),
-            labels: labels.map(|labels| labels.iter().filter_map(label).collect()).unwrap_or_default(),
+            labels: labels
+                .map(|labels| labels.iter().filter_map(label).collect())
+                .unwrap_or_default(),
             service_account: text("SERVICE_ACCOUNT"),
             workload_name: text("WORKLOAD_NAME"),
             cluster_id: text("CLUSTER_ID"),
@@ -77,7 +85,9 @@ impl Node {
     /// As it goes to the control plane.
     pub fn message(&self) -> core::Node {
         let mut version = core::BuildVersion::default();
-        let mut numbers = runtime::version::VERSION.split('.').map(|number| number.parse().unwrap_or(0));
+        let mut numbers = runtime::version::VERSION
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0));
         let mut number = || numbers.next().unwrap_or(0);
         version.version = Some(proto::envoy::envoy::r#type::v3::SemanticVersion {
             major_number: number(),
@@ -109,9 +119,14 @@ fn proto_value(value: &Value) -> ProtoValue {
         Value::Bool(value) => Kind::BoolValue(*value),
         Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(0.0)),
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(proto_value).collect() }),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(proto_value).collect(),
+        }),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| (key.clone(), proto_value(value))).collect();
+            let fields = fields
+                .iter()
+                .map(|(key, value)| (key.clone(), proto_value(value)))
+                .collect();
             Kind::StructValue(Struct { fields })
         }
     };

@@ -51,15 +51,23 @@ struct RegexJson {
 
 impl From<StatsJson> for Inclusion {
     fn from(json: StatsJson) -> Self {
-        let _ = (&json.stats_tags, &json.use_all_default_tags, &json.histogram_bucket_settings);
+        let _ = (
+            &json.stats_tags,
+            &json.use_all_default_tags,
+            &json.histogram_bucket_settings,
+        );
         let mut inclusion = Inclusion::default();
         for pattern in json.stats_matcher.inclusion_list.patterns {
             inclusion.prefixes.extend(pattern.prefix.or(pattern.exact));
             inclusion.suffixes.extend(pattern.suffix);
-            let Some(RegexJson { regex, google_re2: _ }) = pattern.safe_regex else { continue };
+            let Some(RegexJson { regex, google_re2: _ }) = pattern.safe_regex else {
+                continue;
+            };
             match regex::Regex::new(&format!("^(?:{regex})$")) {
                 Ok(regex) => inclusion.regexes.push(regex),
-                Err(error) => tracing::warn!(%regex, %error, "statistics pattern is no regular expression, it has no effect"),
+                Err(error) => {
+                    tracing::warn!(%regex, %error, "statistics pattern is no regular expression, it has no effect")
+                }
             }
         }
         inclusion

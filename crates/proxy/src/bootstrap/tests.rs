@@ -60,19 +60,32 @@ const FULL: &str = r#"{
 fn reads_what_the_agent_writes() {
     let bootstrap = read(FULL).unwrap();
     assert_eq!(bootstrap.node.namespace, "default");
-    assert_eq!(bootstrap.node.labels["camelCase"], "kept", "keys of metadata are the user's");
+    assert_eq!(
+        bootstrap.node.labels["camelCase"], "kept",
+        "keys of metadata are the user's"
+    );
     assert_eq!(bootstrap.admin, Some("127.0.0.1:15000".parse().unwrap()));
     assert_eq!(bootstrap.source, Some("127.64.1.1".parse().unwrap()));
     let ads = bootstrap.ads.unwrap();
-    assert_eq!((ads.dialect, ads.service.cluster.as_str()), (xds::client::Dialect::Delta, "xds-grpc"));
+    assert_eq!(
+        (ads.dialect, ads.service.cluster.as_str()),
+        (xds::client::Dialect::Delta, "xds-grpc")
+    );
     let names: Vec<_> = bootstrap.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["xds-grpc", "sds-grpc"]);
     assert_eq!(bootstrap.clusters[0].connect_timeout.unwrap().nanos, 500_000_000);
     assert_eq!(bootstrap.listeners[0].name, "prometheus");
-    assert!(bootstrap.stats.includes("server.live") && bootstrap.stats.includes("abc") && !bootstrap.stats.includes("cluster.x"));
+    assert!(
+        bootstrap.stats.includes("server.live")
+            && bootstrap.stats.includes("abc")
+            && !bootstrap.stats.includes("cluster.x")
+    );
     assert_eq!(
         bootstrap.warnings,
-        ["field `surprise` is not known, it has no effect", "field `tracing` has no effect in this proxy"]
+        [
+            "field `surprise` is not known, it has no effect",
+            "field `tracing` has no effect in this proxy"
+        ]
     );
 }
 
@@ -89,11 +102,26 @@ fn faults_name_file_and_field() {
     let cases = [
         ("{", "/etc/bootstrap.json:1: not JSON"),
         (r#"{"admin": 5}"#, "field `admin`"),
-        (r#"{"admin": {"address": {"socket_address": {"address": "nowhere"}}}}"#, "field `admin.address.socket_address.address`: `nowhere`"),
-        (r#"{"static_resources": {"clusters": [{"name": "a", "type": "EDS"}]}}"#, "field `static_resources.clusters[0].type`: `EDS`"),
-        (r#"{"static_resources": {"clusters": [{"name": "a", "connect_timeout": "1h"}]}}"#, "connect_timeout`: `1h` is no duration"),
-        (r#"{"dynamic_resources": {"lds_config": {"path": "x"}}}"#, "field `dynamic_resources.lds_config.ads`"),
-        (r#"{"dynamic_resources": {"ads_config": {"api_type": "REST"}}}"#, "field `dynamic_resources.ads_config.api_type`: `REST`"),
+        (
+            r#"{"admin": {"address": {"socket_address": {"address": "nowhere"}}}}"#,
+            "field `admin.address.socket_address.address`: `nowhere`",
+        ),
+        (
+            r#"{"static_resources": {"clusters": [{"name": "a", "type": "EDS"}]}}"#,
+            "field `static_resources.clusters[0].type`: `EDS`",
+        ),
+        (
+            r#"{"static_resources": {"clusters": [{"name": "a", "connect_timeout": "1h"}]}}"#,
+            "connect_timeout`: `1h` is no duration",
+        ),
+        (
+            r#"{"dynamic_resources": {"lds_config": {"path": "x"}}}"#,
+            "field `dynamic_resources.lds_config.ads`",
+        ),
+        (
+            r#"{"dynamic_resources": {"ads_config": {"api_type": "REST"}}}"#,
+            "field `dynamic_resources.ads_config.api_type`: `REST`",
+        ),
     ];
     for (text, expected) in cases {
         let error = read(text).err().unwrap();

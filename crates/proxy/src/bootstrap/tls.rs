@@ -1,10 +1,10 @@
 //! TLS of static clusters.
 
+use prost::Name;
 use proto::any;
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
 use proto::envoy::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use prost::Name;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -130,16 +130,27 @@ impl SocketJson {
     pub(super) fn message(self) -> Result<core::TransportSocket, FieldError> {
         let field = |name: &str| format!("transport_socket.{name}");
         if !self.typed_config.type_url.ends_with(".UpstreamTlsContext") {
-            return Err(FieldError::new(field("typed_config.@type"), "only an UpstreamTlsContext can be used in a bootstrap"));
+            return Err(FieldError::new(
+                field("typed_config.@type"),
+                "only an UpstreamTlsContext can be used in a bootstrap",
+            ));
         }
         let context = tls::UpstreamTlsContext {
             sni: self.typed_config.sni,
-            common_tls_context: Some(self.typed_config.common_tls_context.message().map_err(|e| e.within(&field("typed_config")))?),
+            common_tls_context: Some(
+                self.typed_config
+                    .common_tls_context
+                    .message()
+                    .map_err(|e| e.within(&field("typed_config")))?,
+            ),
             ..Default::default()
         };
         let packed = any(&tls::UpstreamTlsContext::type_url(), &context);
         let config_type = Some(core::transport_socket::ConfigType::TypedConfig(packed));
-        Ok(core::TransportSocket { name: self.name, config_type })
+        Ok(core::TransportSocket {
+            name: self.name,
+            config_type,
+        })
     }
 }
 
@@ -147,17 +158,23 @@ impl CommonJson {
     fn message(self) -> Result<tls::CommonTlsContext, FieldError> {
         use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
         let validation = match (self.combined_validation_context, self.validation_context) {
-            (Some(combined), _) => Some(ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-                default_validation_context: Some(combined.default_validation_context.message()?),
-                validation_context_sds_secret_config: Some(combined.validation_context_sds_secret_config.message()),
-                ..Default::default()
-            })),
+            (Some(combined), _) => Some(ValidationContextType::CombinedValidationContext(
+                CombinedCertificateValidationContext {
+                    default_validation_context: Some(combined.default_validation_context.message()?),
+                    validation_context_sds_secret_config: Some(combined.validation_context_sds_secret_config.message()),
+                    ..Default::default()
+                },
+            )),
             (None, Some(context)) => Some(ValidationContextType::ValidationContext(context.message()?)),
             (None, None) => None,
         };
         Ok(tls::CommonTlsContext {
             tls_params: Some(self.tls_params.message()?),
-            tls_certificates: self.tls_certificates.into_iter().map(CertificateJson::message).collect(),
+            tls_certificates: self
+                .tls_certificates
+                .into_iter()
+                .map(CertificateJson::message)
+                .collect(),
             tls_certificate_sds_secret_configs: self
                 .tls_certificate_sds_secret_configs
                 .into_iter()
@@ -177,7 +194,12 @@ impl ParamsJson {
             None => Ok(0),
             Some(name) => tls::tls_parameters::TlsProtocol::from_str_name(&name)
                 .map(|version| version as i32)
-                .ok_or_else(|| FieldError::new(format!("common_tls_context.tls_params.{field}"), format!("`{name}` is not known"))),
+                .ok_or_else(|| {
+                    FieldError::new(
+                        format!("common_tls_context.tls_params.{field}"),
+                        format!("`{name}` is not known"),
+                    )
+                }),
         };
         Ok(tls::TlsParameters {
             tls_minimum_protocol_version: version("tls_minimum_protocol_version", self.tls_minimum_protocol_version)?,
@@ -201,7 +223,10 @@ impl SourceJson {
     fn message(self) -> core::DataSource {
         use core::data_source::Specifier;
         let inline = self.inline_string.map(Specifier::InlineString);
-        core::DataSource { specifier: self.filename.map(Specifier::Filename).or(inline), ..Default::default() }
+        core::DataSource {
+            specifier: self.filename.map(Specifier::Filename).or(inline),
+            ..Default::default()
+        }
     }
 }
 
@@ -210,12 +235,18 @@ impl SecretJson {
         let _ = self.sds_config.initial_fetch_timeout;
         let _ = &self.sds_config.resource_api_version;
         let api = self.sds_config.api_config_source;
-        let _ = (&api.api_type, &api.transport_api_version, &api.set_node_on_first_message_only);
+        let _ = (
+            &api.api_type,
+            &api.transport_api_version,
+            &api.set_node_on_first_message_only,
+        );
         let service = |grpc: GrpcJson| core::GrpcService {
-            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
-                cluster_name: grpc.envoy_grpc.cluster_name,
-                ..Default::default()
-            })),
+            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+                core::grpc_service::EnvoyGrpc {
+                    cluster_name: grpc.envoy_grpc.cluster_name,
+                    ..Default::default()
+                },
+            )),
             ..Default::default()
         };
         let api = core::ApiConfigSource {
@@ -263,7 +294,10 @@ impl SanJson {
             .ok_or_else(|| FieldError::new(format!("{FIELD}.matcher"), "needs `exact`, `prefix` or `suffix`"))?;
         Ok(tls::SubjectAltNameMatcher {
             san_type: san_type as i32,
-            matcher: Some(StringMatcher { ignore_case: false, match_pattern: Some(pattern) }),
+            matcher: Some(StringMatcher {
+                ignore_case: false,
+                match_pattern: Some(pattern),
+            }),
             ..Default::default()
         })
     }

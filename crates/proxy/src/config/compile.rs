@@ -76,7 +76,13 @@ pub struct References {
 
 impl Context {
     pub fn new(shared: Arc<Shared>, source: Option<IpAddr>) -> Self {
-        Context { shared, tls: TlsStore::default(), logs: access_log::Logs::default(), source, references: RefCell::default() }
+        Context {
+            shared,
+            tls: TlsStore::default(),
+            logs: access_log::Logs::default(),
+            source,
+            references: RefCell::default(),
+        }
     }
 
     /// What was referred to since the last call.
@@ -86,13 +92,19 @@ impl Context {
 
     fn cluster_slot(&self, name: &str) -> Arc<ClusterSlot> {
         let slot = self.shared.slots.cluster(name);
-        self.references.borrow_mut().clusters.insert(slot.name.clone(), slot.clone());
+        self.references
+            .borrow_mut()
+            .clusters
+            .insert(slot.name.clone(), slot.clone());
         slot
     }
 
     fn route_slot(&self, name: &str) -> Arc<RouteSlot> {
         let slot = self.shared.slots.routes(name);
-        self.references.borrow_mut().routes.insert(slot.name.clone(), slot.clone());
+        self.references
+            .borrow_mut()
+            .routes
+            .insert(slot.name.clone(), slot.clone());
         slot
     }
 }

@@ -30,7 +30,11 @@ pub fn session(source: &AdsSource, state: &State, node: &Node) -> anyhow::Result
 pub(super) fn open(source: &ClusterSource, service: Service, client: Client, state: &State) -> anyhow::Result<Session> {
     let slot = state.clusters.slot(&source.cluster);
     let slot = slot.with_context(|| format!("bootstrap: there is no static cluster `{}`", source.cluster))?;
-    let timeout = slot.cluster.load().as_ref().map_or(Duration::from_secs(5), |cluster| cluster.connect_timeout);
+    let timeout = slot
+        .cluster
+        .load()
+        .as_ref()
+        .map_or(Duration::from_secs(5), |cluster| cluster.connect_timeout);
     let options = Options {
         service,
         authority: source.cluster.clone(),
@@ -38,7 +42,11 @@ pub(super) fn open(source: &ClusterSource, service: Service, client: Client, sta
         keep_alive: Some(KEEP_ALIVE),
         retry: source.retry,
     };
-    Ok(Session::new(client, dial::connector(slot, state.tls().arrivals()), options))
+    Ok(Session::new(
+        client,
+        dial::connector(slot, state.tls().arrivals()),
+        options,
+    ))
 }
 
 /// Clusters and listeners in whole; of endpoints and routes what those speak of.
@@ -53,7 +61,10 @@ pub fn subscribe(client: &mut Client, state: &State) {
 
 fn secrets(state: &State) -> BTreeSet<Arc<str>> {
     let wanted = state.tls().wanted().into_iter();
-    wanted.filter(|(_, source)| *source == SecretSource::Aggregated).map(|(name, _)| name).collect()
+    wanted
+        .filter(|(_, source)| *source == SecretSource::Aggregated)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Takes what a session says.
@@ -65,7 +76,11 @@ pub fn handle(event: Event, session: &mut Session, state: &mut State) {
             stats.control_plane_connected.set(1);
         }
         Event::Closed { reason, retry_in } => {
-            tracing::warn!(reason, ?retry_in, "no stream to the control plane; what is in force stays in force");
+            tracing::warn!(
+                reason,
+                ?retry_in,
+                "no stream to the control plane; what is in force stays in force"
+            );
             stats.control_plane_connected.set(0);
             stats.cds_update_failure.inc();
             stats.lds_update_failure.inc();
@@ -80,7 +95,13 @@ fn receive(response: Response, client: &mut Client, state: &mut State) {
         return;
     };
     let (type_url, version) = (update.type_url, update.version.clone());
-    tracing::debug!(type_url, version, changed = update.changed.len(), removed = update.removed.len(), "xDS response");
+    tracing::debug!(
+        type_url,
+        version,
+        changed = update.changed.len(),
+        removed = update.removed.len(),
+        "xDS response"
+    );
     let rejections = state.apply(&update);
     state.settle();
     // Asked for before the answer goes out, so that a server that waits for it knows what comes next.
@@ -94,8 +115,16 @@ fn receive(response: Response, client: &mut Client, state: &mut State) {
 
 fn count(stats: &ServerStats, kind: Kind, accepted: bool) {
     let (attempt, success, rejected): (Option<&Counter>, &Counter, &Counter) = match kind {
-        Kind::Cluster => (Some(&stats.cds_update_attempt), &stats.cds_update_success, &stats.cds_update_rejected),
-        Kind::Listener => (Some(&stats.lds_update_attempt), &stats.lds_update_success, &stats.lds_update_rejected),
+        Kind::Cluster => (
+            Some(&stats.cds_update_attempt),
+            &stats.cds_update_success,
+            &stats.cds_update_rejected,
+        ),
+        Kind::Listener => (
+            Some(&stats.lds_update_attempt),
+            &stats.lds_update_success,
+            &stats.lds_update_rejected,
+        ),
         Kind::Endpoint => (None, &stats.eds_update_success, &stats.eds_update_rejected),
         Kind::Route => (None, &stats.rds_update_success, &stats.rds_update_rejected),
         Kind::Secret => (None, &stats.sds_update_success, &stats.sds_update_rejected),

@@ -61,14 +61,25 @@ impl Clusters {
         if !from_bootstrap && self.entries.get(&slot.name).is_some_and(|entry| entry.from_bootstrap) {
             return Err(CompileError::new("", "a cluster of the bootstrap has this name"));
         }
-        let CompiledCluster { cluster, assignment, locality_weighted } = compile::cluster(message, context)?;
-        let entry = Entry { cluster: Arc::new(cluster), slot, locality_weighted, from_bootstrap };
+        let CompiledCluster {
+            cluster,
+            assignment,
+            locality_weighted,
+        } = compile::cluster(message, context)?;
+        let entry = Entry {
+            cluster: Arc::new(cluster),
+            slot,
+            locality_weighted,
+            from_bootstrap,
+        };
         let service = entry.service_name();
         let assignment = match (&service, assignments) {
             (Some(service), Some(find)) => find(service),
             _ => assignment,
         };
-        let endpoints = assignment.map(|assignment| entry.compile_endpoints(assignment)).transpose()?;
+        let endpoints = assignment
+            .map(|assignment| entry.compile_endpoints(assignment))
+            .transpose()?;
         self.install(entry, service, endpoints);
         Ok(())
     }
@@ -116,11 +127,21 @@ impl Clusters {
         for name in users {
             if let Some(entry) = self.entries.get(&name) {
                 let current = entry.slot.endpoints.load();
-                entry.slot.endpoints.store(Arc::new(EndpointSet { generation: current.generation + 1, ..EndpointSet::default() }));
+                entry.slot.endpoints.store(Arc::new(EndpointSet {
+                    generation: current.generation + 1,
+                    ..EndpointSet::default()
+                }));
                 entry.cluster.stats.update_empty.inc();
             }
             self.warmed(&name);
         }
+        self.publish_gauges();
+    }
+
+    /// The endpoints that have come cannot be used: clusters that never had any go into force without.
+    pub fn give_up(&mut self, service: &str) {
+        let users: Vec<_> = self.users.get(service).into_iter().flatten().cloned().collect();
+        users.iter().for_each(|name| self.warmed(name));
         self.publish_gauges();
     }
 
@@ -143,9 +164,14 @@ impl Clusters {
     /// Puts clusters into force whose names have been resolved, or that have waited long enough.
     pub fn settle(&mut self, now: Instant) {
         let is_resolved = |name: &Arc<str>| {
-            self.entries.get(name).is_some_and(|entry| entry.is_dns() && entry.slot.endpoints.load().generation > 0)
+            self.entries
+                .get(name)
+                .is_some_and(|entry| entry.is_dns() && entry.slot.endpoints.load().generation > 0)
         };
-        let looked_at = self.warming.iter().map(|(name, deadline)| (name.clone(), is_resolved(name), *deadline <= now));
+        let looked_at = self
+            .warming
+            .iter()
+            .map(|(name, deadline)| (name.clone(), is_resolved(name), *deadline <= now));
         let done: Vec<_> = looked_at.filter(|(_, resolved, late)| *resolved || *late).collect();
         for (name, resolved, _) in &done {
             if !resolved {
@@ -207,12 +233,20 @@ impl Clusters {
     }
 
     fn tell(&self, entry: &Entry) {
-        self.workers.iter().for_each(|worker| worker.send(Command::ClusterChanged { index: entry.slot.index }));
+        self.workers.iter().for_each(|worker| {
+            worker.send(Command::ClusterChanged {
+                index: entry.slot.index,
+            })
+        });
     }
 
     fn publish_gauges(&self) {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.shared.stats.server.active_clusters.set(count(self.entries.len() - self.warming.len()));
+        self.shared
+            .stats
+            .server
+            .active_clusters
+            .set(count(self.entries.len() - self.warming.len()));
         self.shared.stats.server.warming_clusters.set(count(self.warming.len()));
     }
 }
@@ -228,14 +262,20 @@ impl Entry {
     }
 
     fn is_dns(&self) -> bool {
-        matches!(self.cluster.discovery, Discovery::StrictDns { .. } | Discovery::LogicalDns { .. })
+        matches!(
+            self.cluster.discovery,
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
+        )
     }
 
     fn publish(&self, endpoints: Endpoints, resolver: &mut Resolver, now_ms: i64) {
         if self.is_dns() {
             // Generation 0 says that no answer has come yet.
             if self.slot.endpoints.load().generation == 0 {
-                self.slot.endpoints.store(Arc::new(EndpointSet { generation: 0, ..endpoints.set }));
+                self.slot.endpoints.store(Arc::new(EndpointSet {
+                    generation: 0,
+                    ..endpoints.set
+                }));
             }
             resolver.set(&self.slot, &self.cluster.discovery, endpoints.names);
             return;
@@ -247,8 +287,11 @@ impl Entry {
     }
 
     fn compile_endpoints(&self, assignment: ClusterLoadAssignment) -> Result<Endpoints, CompileError> {
-        let shape =
-            Shape { transports: &self.cluster.transports, locality_weighted: self.locality_weighted, dns: self.is_dns() };
+        let shape = Shape {
+            transports: &self.cluster.transports,
+            locality_weighted: self.locality_weighted,
+            dns: self.is_dns(),
+        };
         compile::endpoints(assignment, shape, &self.slot.endpoints.load())
     }
 }

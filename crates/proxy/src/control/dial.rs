@@ -61,7 +61,11 @@ async fn dial(cluster: &Cluster, endpoint: &Endpoint, secrets: watch::Receiver<u
 }
 
 async fn tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
         socket.bind(SocketAddr::new(source, 0))?;
     }
@@ -70,7 +74,12 @@ async fn tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStrea
     Ok(stream)
 }
 
-async fn tls(stream: TcpStream, address: SocketAddr, context: &UpstreamTls, mut secrets: watch::Receiver<u64>) -> Result<Box<dyn Io>, String> {
+async fn tls(
+    stream: TcpStream,
+    address: SocketAddr,
+    context: &UpstreamTls,
+    mut secrets: watch::Receiver<u64>,
+) -> Result<Box<dyn Io>, String> {
     let config = loop {
         secrets.borrow_and_update();
         if let Some(config) = context.config.load_full() {
@@ -85,11 +94,17 @@ async fn tls(stream: TcpStream, address: SocketAddr, context: &UpstreamTls, mut 
         Some(name) => ServerName::try_from(name.to_string()).map_err(|error| format!("SNI `{name}`: {error}"))?,
         None => ServerName::from(address.ip()),
     };
-    let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.map_err(|error| explain(&error))?;
+    let stream = tokio_rustls::TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .map_err(|error| explain(&error))?;
     Ok(Box::new(stream))
 }
 
 fn explain(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tls.map_or_else(|| format!("TLS: {error}"), |error| format!("TLS: {}", pki::tls::explain(error)))
+    tls.map_or_else(
+        || format!("TLS: {error}"),
+        |error| format!("TLS: {}", pki::tls::explain(error)),
+    )
 }

@@ -54,7 +54,11 @@ impl Phase {
 
 impl Lifecycle {
     pub fn new(shared: Arc<Shared>, quit: UnboundedSender<()>) -> Self {
-        Lifecycle { shared, quit, inner: Rc::default() }
+        Lifecycle {
+            shared,
+            quit,
+            inner: Rc::default(),
+        }
     }
 
     /// Once initialized it stays so: later changes have an older configuration to fall back on.
@@ -74,7 +78,10 @@ impl Lifecycle {
             return Phase::Draining;
         }
         let working = self.shared.stats.server.workers_started.get() > 0;
-        match (working && self.inner.initialized.get(), working && self.inner.heard.get()) {
+        match (
+            working && self.inner.initialized.get(),
+            working && self.inner.heard.get(),
+        ) {
             (true, _) => Phase::Live,
             (false, true) => Phase::Initializing,
             (false, false) => Phase::PreInitializing,

@@ -33,27 +33,51 @@ struct Waiting {
 
 impl ListenerBook {
     pub fn new(active: Listeners) -> Self {
-        ListenerBook { active, waiting: BTreeMap::new(), routes: BTreeMap::new() }
+        ListenerBook {
+            active,
+            waiting: BTreeMap::new(),
+            routes: BTreeMap::new(),
+        }
     }
 
     /// Puts a listener into force, or lets it wait for its route tables.
     ///
     /// # Errors
     /// In words for an operator: what cannot be compiled, or why it cannot be bound.
-    pub fn apply(&mut self, message: Message, version: u64, clusters: &Clusters, context: &Context) -> Result<(), String> {
+    pub fn apply(
+        &mut self,
+        message: Message,
+        version: u64,
+        clusters: &Clusters,
+        context: &Context,
+    ) -> Result<(), String> {
         context.take_references();
         let listener = Arc::new(compile::listener(message, version, context).map_err(|error| error.to_string())?);
-        let References { clusters: named, routes } = context.take_references();
+        let References {
+            clusters: named,
+            routes,
+        } = context.take_references();
         let name = listener.name.clone();
         let asked: BTreeSet<_> = routes.keys().cloned().collect();
-        let empty: Vec<_> = routes.into_values().filter(|slot| slot.table.load().is_none() || !self.asks_for(&slot.name)).collect();
+        let empty: Vec<_> = routes
+            .into_values()
+            .filter(|slot| slot.table.load().is_none() || !self.asks_for(&slot.name))
+            .collect();
         let cold: Vec<_> = named.into_keys().filter(|cluster| !clusters.is_warm(cluster)).collect();
         if empty.is_empty() && cold.is_empty() {
             self.active.apply(listener).map_err(|error| error.to_string())?;
             self.waiting.remove(&name);
         } else {
             let deadline = Instant::now() + WARMING;
-            self.waiting.insert(name.clone(), Waiting { listener, routes: empty, clusters: cold, deadline });
+            self.waiting.insert(
+                name.clone(),
+                Waiting {
+                    listener,
+                    routes: empty,
+                    clusters: cold,
+                    deadline,
+                },
+            );
         }
         self.routes.insert(name, asked);
         Ok(())
@@ -69,12 +93,20 @@ impl ListenerBook {
     pub fn settle(&mut self, now: Instant, clusters: &Clusters, routes: &Routes) -> Vec<(Arc<str>, String)> {
         let is_ready = |waiting: &Waiting| {
             waiting.deadline <= now
-                || waiting.routes.iter().all(|slot| routes.is_settled(slot)) && waiting.clusters.iter().all(|name| clusters.is_warm(name))
+                || waiting.routes.iter().all(|slot| routes.is_settled(slot))
+                    && waiting.clusters.iter().all(|name| clusters.is_warm(name))
         };
-        let ready: Vec<_> = self.waiting.iter().filter(|(_, waiting)| is_ready(waiting)).map(|(name, _)| name.clone()).collect();
+        let ready: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| is_ready(waiting))
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut failed = Vec::new();
         for name in ready {
-            let Some(waiting) = self.waiting.remove(&name) else { continue };
+            let Some(waiting) = self.waiting.remove(&name) else {
+                continue;
+            };
             if let Err(error) = self.active.apply(waiting.listener) {
                 failed.push((name, error.to_string()));
             }

@@ -84,13 +84,30 @@ impl Records {
     pub fn accept(&mut self, kind: Kind, name: &Arc<str>, version: &str, body: Any) {
         let book = self.book_mut(kind);
         book.refused.remove(name);
-        book.accepted.insert(name.clone(), Accepted { version: version.to_owned(), body, updated: SystemTime::now() });
+        book.accepted.insert(
+            name.clone(),
+            Accepted {
+                version: version.to_owned(),
+                body,
+                updated: SystemTime::now(),
+            },
+        );
     }
 
     pub fn refuse(&mut self, kind: Kind, name: &Arc<str>, version: &str, body: Option<&Any>, reason: String) {
-        tracing::warn!(kind = kind.noun(), name = &**name, reason, "refused; the last good one, if any, stays in force");
+        tracing::warn!(
+            kind = kind.noun(),
+            name = &**name,
+            reason,
+            "refused; the last good one, if any, stays in force"
+        );
         let body = body.filter(|body| body.value.len() <= MAX_REFUSED_BYTES).cloned();
-        let refused = Refused { version: version.to_owned(), body, attempted: SystemTime::now(), reason };
+        let refused = Refused {
+            version: version.to_owned(),
+            body,
+            attempted: SystemTime::now(),
+            reason,
+        };
         self.book_mut(kind).refused.insert(name.clone(), refused);
     }
 

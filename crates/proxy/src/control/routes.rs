@@ -42,15 +42,24 @@ impl Routes {
     ) -> Result<(), CompileError> {
         context.take_references();
         let table = Arc::new(compile::routes(message, version, context)?);
-        let clusters: Vec<_> =
-            context.take_references().clusters.into_keys().filter(|cluster| !clusters.is_warm(cluster)).collect();
+        let clusters: Vec<_> = context
+            .take_references()
+            .clusters
+            .into_keys()
+            .filter(|cluster| !clusters.is_warm(cluster))
+            .collect();
         let slot = context.shared.slots.routes(name);
         self.missing.remove(name);
         if clusters.is_empty() {
             self.waiting.remove(name);
             slot.table.store(Some(table));
         } else {
-            let waiting = Waiting { table, slot, clusters, deadline: Instant::now() + WARMING };
+            let waiting = Waiting {
+                table,
+                slot,
+                clusters,
+                deadline: Instant::now() + WARMING,
+            };
             self.waiting.insert(name.into(), waiting);
         }
         Ok(())
@@ -61,6 +70,11 @@ impl Routes {
         self.waiting.remove(name);
         slots.routes(name).table.store(None);
         self.missing.insert(name.into());
+    }
+
+    /// The table that has come cannot be used: listeners that wait for a first one go into force without.
+    pub fn give_up(&mut self, name: &Arc<str>) {
+        self.missing.insert(name.clone());
     }
 
     pub fn settle(&mut self, now: Instant, clusters: &Clusters) {

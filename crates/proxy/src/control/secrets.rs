@@ -28,11 +28,17 @@ pub struct Secret {
     pub shown: Any,
 }
 
+/// What a stream brings.
+pub enum Arrival {
+    Secret(Secret),
+    Refused { rejection: Rejection, version: String },
+}
+
 /// The streams.
 pub struct Secrets {
     tasks: HashMap<Arc<str>, AbortHandle>,
-    sender: mpsc::UnboundedSender<Secret>,
-    receiver: mpsc::UnboundedReceiver<Secret>,
+    sender: mpsc::UnboundedSender<Arrival>,
+    receiver: mpsc::UnboundedReceiver<Arrival>,
 }
 
 /// The agent may start later than we do, but then it is there at once.
@@ -43,17 +49,26 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 impl Secrets {
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Secrets { tasks: HashMap::new(), sender, receiver }
+        Secrets {
+            tasks: HashMap::new(),
+            sender,
+            receiver,
+        }
     }
 
     /// Opens a stream for each secret that has none.
     pub fn follow(&mut self, state: &State) {
         for (name, source) in state.tls().wanted() {
-            let SecretSource::Cluster(cluster) = source else { continue };
+            let SecretSource::Cluster(cluster) = source else {
+                continue;
+            };
             if self.tasks.contains_key(&name) {
                 continue;
             }
-            let source = ClusterSource { cluster: cluster.to_string(), retry: RETRY };
+            let source = ClusterSource {
+                cluster: cluster.to_string(),
+                retry: RETRY,
+            };
             let mut client = Client::new(Dialect::Sotw, state.shared.node.message());
             client.subscribe(SECRET, Interest::Names([name.clone()].into()));
             match ads::open(&source, Service::Secrets, client, state) {
@@ -67,7 +82,7 @@ impl Secrets {
     }
 
     /// The next secret that arrives. Cancel safe.
-    pub async fn next(&mut self) -> Option<Secret> {
+    pub async fn next(&mut self) -> Option<Arrival> {
         self.receiver.recv().await
     }
 }
@@ -78,29 +93,41 @@ impl Drop for Secrets {
     }
 }
 
-async fn stream(name: Arc<str>, mut session: Session, secrets: mpsc::UnboundedSender<Secret>) {
+async fn stream(name: Arc<str>, mut session: Session, arrivals: mpsc::UnboundedSender<Arrival>) {
     loop {
         match session.next().await {
             Event::Opened => {}
             Event::Closed { reason, retry_in } => {
-                tracing::warn!(secret = &*name, reason, ?retry_in, "no stream for this secret; the one in force stays");
+                tracing::warn!(
+                    secret = &*name,
+                    reason,
+                    ?retry_in,
+                    "no stream for this secret; the one in force stays"
+                );
             }
             Event::Response(response) => {
                 let client = session.client();
-                let Some(update) = client.receive(response) else { continue };
-                let taken = update.changed.iter().map(|resource| take(resource, &secrets));
+                let Some(update) = client.receive(response) else {
+                    continue;
+                };
+                let version = update.version.clone();
+                let taken = update.changed.iter().map(|resource| take(resource, &arrivals));
                 let rejections: Vec<_> = taken.filter_map(Result::err).collect();
-                for refused in client.settle(update, rejections) {
-                    tracing::error!(secret = &*refused.name, reason = refused.reason, "secret refused; the one in force stays");
+                for rejection in client.settle(update, rejections) {
+                    let version = version.clone();
+                    let _ = arrivals.send(Arrival::Refused { rejection, version });
                 }
             }
         }
     }
 }
 
-fn take(resource: &Resource, secrets: &mpsc::UnboundedSender<Secret>) -> Result<(), Rejection> {
-    let secret = Secret::read(resource).map_err(|reason| Rejection { name: resource.name.clone(), reason })?;
-    let _ = secrets.send(secret);
+fn take(resource: &Resource, arrivals: &mpsc::UnboundedSender<Arrival>) -> Result<(), Rejection> {
+    let secret = Secret::read(resource).map_err(|reason| Rejection {
+        name: resource.name.clone(),
+        reason,
+    })?;
+    let _ = arrivals.send(Arrival::Secret(secret));
     Ok(())
 }
 
@@ -113,12 +140,22 @@ impl Secret {
         let message: Message = decode(&resource.body)?;
         let shown = proto::any(SECRET, &redacted(message.clone()));
         let content = compile::secret(message).map_err(|error| error.to_string())?;
-        Ok(Secret { name: resource.name.clone(), version: resource.version.clone(), content, shown })
+        Ok(Secret {
+            name: resource.name.clone(),
+            version: resource.version.clone(),
+            content,
+            shown,
+        })
     }
 }
 
 fn redacted(mut message: Message) -> Message {
-    let hidden = || Some(DataSource { specifier: Some(Specifier::InlineString("[redacted]".to_owned())), ..DataSource::default() });
+    let hidden = || {
+        Some(DataSource {
+            specifier: Some(Specifier::InlineString("[redacted]".to_owned())),
+            ..DataSource::default()
+        })
+    };
     match &mut message.r#type {
         Some(Type::TlsCertificate(certificate)) => {
             certificate.private_key = hidden();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use prost::Message;
 use proto::envoy::google::protobuf::Any;
 use proto::meltemi::origins::v1::Origins;
 use proto::type_url;
-use prost::Message;
 use tokio::time::Instant;
 use xds::client::{Rejection, Resource, Update, decode};
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,7 +15,7 @@ use super::clusters::Clusters;
 use super::listeners::ListenerBook;
 use super::records::{Kind, Records};
 use super::routes::Routes;
-use super::secrets::Secret;
+use super::secrets::{Arrival, Secret};
 use crate::bootstrap::Bootstrap;
 use crate::config::compile::{Context, TlsStore};
 use crate::listener::Listeners;
@@ -71,11 +71,14 @@ impl State {
         for cluster in &bootstrap.clusters {
             let applied = self.clusters.apply(cluster.clone(), true, None, &self.context);
             applied.map_err(|error| anyhow::anyhow!("bootstrap: cluster `{}`: {error}", cluster.name))?;
-            self.statics.push((Kind::Cluster, proto::any(type_url::CLUSTER, cluster)));
+            self.statics
+                .push((Kind::Cluster, proto::any(type_url::CLUSTER, cluster)));
         }
         for listener in &bootstrap.listeners {
             let body = proto::any(type_url::LISTENER, listener);
-            let applied = self.listeners.apply(listener.clone(), xxh3_64(&body.value), &self.clusters, &self.context);
+            let applied = self
+                .listeners
+                .apply(listener.clone(), xxh3_64(&body.value), &self.clusters, &self.context);
             applied.map_err(|reason| anyhow::anyhow!("bootstrap: listener `{}`: {reason}", listener.name))?;
             self.statics.push((Kind::Listener, body));
         }
@@ -84,7 +87,10 @@ impl State {
 
     /// There is no control plane to wait for.
     pub fn expect_nothing(&mut self) {
-        self.heard = Heard { clusters: true, listeners: true };
+        self.heard = Heard {
+            clusters: true,
+            listeners: true,
+        };
     }
 
     pub fn tls(&self) -> &TlsStore {
@@ -96,16 +102,30 @@ impl State {
         if update.type_url == type_url::ORIGINS {
             return self.apply_origins(update);
         }
-        let Some(kind) = Kind::of(update.type_url) else { return Vec::new() };
+        let Some(kind) = Kind::of(update.type_url) else {
+            return Vec::new();
+        };
         let mut rejections = Vec::new();
         for resource in &update.changed {
             match self.apply_resource(kind, resource) {
                 // What is shown of a secret is not what has come.
                 Ok(()) if kind == Kind::Secret => {}
-                Ok(()) => self.records.accept(kind, &resource.name, &resource.version, resource.body.clone()),
+                Ok(()) => self
+                    .records
+                    .accept(kind, &resource.name, &resource.version, resource.body.clone()),
                 Err(reason) => {
-                    self.records.refuse(kind, &resource.name, &resource.version, Some(&resource.body), reason.clone());
-                    rejections.push(Rejection { name: resource.name.clone(), reason });
+                    self.records.refuse(
+                        kind,
+                        &resource.name,
+                        &resource.version,
+                        Some(&resource.body),
+                        reason.clone(),
+                    );
+                    self.give_up(kind, &resource.name);
+                    rejections.push(Rejection {
+                        name: resource.name.clone(),
+                        reason,
+                    });
                 }
             }
         }
@@ -122,8 +142,14 @@ impl State {
     pub fn note_refusals(&mut self, type_url: &str, version: &str, refused: &[Rejection]) {
         let Some(kind) = Kind::of(type_url) else { return };
         for rejection in refused {
-            if !self.records.refused(kind).get(&rejection.name).is_some_and(|known| known.version == version) {
-                self.records.refuse(kind, &rejection.name, version, None, rejection.reason.clone());
+            if self
+                .records
+                .refused(kind)
+                .get(&rejection.name)
+                .is_none_or(|known| known.version != version)
+            {
+                self.records
+                    .refuse(kind, &rejection.name, version, None, rejection.reason.clone());
             }
         }
     }
@@ -133,16 +159,45 @@ impl State {
         let version = xxh3_64(&resource.body.value);
         match kind {
             Kind::Cluster => {
-                let assignment = |service: &str| self.records.get(Kind::Endpoint, service).and_then(|r| Message::decode(&*r.body.value).ok());
-                self.clusters.apply(decode(&resource.body)?, false, Some(&assignment), &self.context).map_err(text)
+                let assignment = |service: &str| {
+                    self.records
+                        .get(Kind::Endpoint, service)
+                        .and_then(|r| Message::decode(&*r.body.value).ok())
+                };
+                self.clusters
+                    .apply(decode(&resource.body)?, false, Some(&assignment), &self.context)
+                    .map_err(text)
             }
-            Kind::Endpoint => self.clusters.apply_endpoints(&resource.name, &decode(&resource.body)?).map_err(text),
-            Kind::Listener => self.listeners.apply(decode(&resource.body)?, version, &self.clusters, &self.context),
-            Kind::Route => self.routes.apply(&resource.name, decode(&resource.body)?, version, &self.clusters, &self.context).map_err(text),
+            Kind::Endpoint => self
+                .clusters
+                .apply_endpoints(&resource.name, &decode(&resource.body)?)
+                .map_err(text),
+            Kind::Listener => self
+                .listeners
+                .apply(decode(&resource.body)?, version, &self.clusters, &self.context),
+            Kind::Route => self
+                .routes
+                .apply(
+                    &resource.name,
+                    decode(&resource.body)?,
+                    version,
+                    &self.clusters,
+                    &self.context,
+                )
+                .map_err(text),
             Kind::Secret => {
                 self.set_secret(Secret::read(resource)?);
                 Ok(())
             }
+        }
+    }
+
+    /// Nobody has to wait any longer for what was refused.
+    fn give_up(&mut self, kind: Kind, name: &Arc<str>) {
+        match kind {
+            Kind::Endpoint => self.clusters.give_up(name),
+            Kind::Route => self.routes.give_up(name),
+            Kind::Cluster | Kind::Listener | Kind::Secret => {}
         }
     }
 
@@ -163,19 +218,37 @@ impl State {
         for resource in &update.changed {
             match decode(&resource.body) {
                 Ok(origins) => self.origins = origins,
-                Err(reason) => rejections.push(Rejection { name: resource.name.clone(), reason }),
+                Err(reason) => rejections.push(Rejection {
+                    name: resource.name.clone(),
+                    reason,
+                }),
             }
         }
         rejections
     }
 
-    pub fn set_secret(&mut self, secret: Secret) {
+    /// What a secret's own stream has brought.
+    pub fn hear_secret(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Secret(secret) => {
+                self.shared.stats.server.sds_update_success.inc();
+                self.set_secret(secret);
+            }
+            Arrival::Refused { rejection, version } => {
+                self.shared.stats.server.sds_update_rejected.inc();
+                self.records
+                    .refuse(Kind::Secret, &rejection.name, &version, None, rejection.reason);
+            }
+        }
+    }
+
+    fn set_secret(&mut self, secret: Secret) {
         tracing::debug!(secret = &*secret.name, version = secret.version, "secret arrived");
-        self.shared.stats.server.sds_update_success.inc();
         if let Err(error) = self.context.tls.set_secret(&secret.name, secret.content) {
             tracing::error!(secret = &*secret.name, %error, "a TLS context cannot be made with this secret; it stays as it was");
         }
-        self.records.accept(Kind::Secret, &secret.name, &secret.version, secret.shown);
+        self.records
+            .accept(Kind::Secret, &secret.name, &secret.version, secret.shown);
     }
 
     /// Puts into force what has waited long enough, or has what it waited for.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Name;
 use proto::envoy::envoy::config::cluster::v3::{Cluster, cluster::ClusterDiscoveryType};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::config::endpoint::v3 as endpoint;
@@ -14,7 +15,6 @@ use proto::envoy::envoy::service::discovery::v3 as discovery;
 use proto::envoy::google::protobuf::Any;
 use proto::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 use proto::{TypeUrl, any};
-use prost::Name;
 use tokio::task::LocalSet;
 use xds::client::{Client, Dialect, Response};
 
@@ -41,7 +41,11 @@ impl Talk {
         let mut client = Client::new(Dialect::Delta, core::Node::default());
         ads::subscribe(&mut client, &state);
         client.stream_opened();
-        Talk { state, client, nonce: 0 }
+        Talk {
+            state,
+            client,
+            nonce: 0,
+        }
     }
 
     /// One delta response; the answer is what is refused.
@@ -69,7 +73,10 @@ impl Talk {
         ads::subscribe(&mut self.client, &self.state);
         let refused = self.client.settle(update, rejections);
         self.state.note_refusals(url, &version, &refused);
-        refused.into_iter().map(|r| format!("{}: {}", r.name, r.reason)).collect()
+        refused
+            .into_iter()
+            .map(|r| format!("{}: {}", r.name, r.reason))
+            .collect()
     }
 
     fn in_force(&self, cluster: &str) -> bool {
@@ -78,7 +85,11 @@ impl Talk {
 
     fn endpoints(&self, cluster: &str) -> Vec<String> {
         let set = self.state.shared.slots.cluster(cluster).endpoints.load_full();
-        set.priorities.iter().flatten().map(|e| e.address_text.to_string()).collect()
+        set.priorities
+            .iter()
+            .flatten()
+            .map(|e| e.address_text.to_string())
+            .collect()
     }
 
     fn listening(&self) -> Vec<String> {
@@ -91,11 +102,18 @@ fn pack<M: prost::Message + TypeUrl>(message: &M) -> Any {
 }
 
 pub(crate) fn eds_cluster(name: &str) -> Any {
-    pack(&Cluster { name: name.into(), cluster_discovery_type: Some(ClusterDiscoveryType::Type(3)), ..Default::default() })
+    pack(&Cluster {
+        name: name.into(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(3)),
+        ..Default::default()
+    })
 }
 
 fn bad_cluster(name: &str) -> Any {
-    let mut cluster = Cluster { name: name.into(), ..Default::default() };
+    let mut cluster = Cluster {
+        name: name.into(),
+        ..Default::default()
+    };
     cluster.health_checks.push(Default::default());
     pack(&cluster)
 }
@@ -106,7 +124,9 @@ fn socket(ip: &str, port: u32) -> Option<core::Address> {
         port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
         ..Default::default()
     };
-    Some(core::Address { address: Some(core::address::Address::SocketAddress(socket)) })
+    Some(core::Address {
+        address: Some(core::address::Address::SocketAddress(socket)),
+    })
 }
 
 pub(crate) fn assignment(name: &str, ips: &[&str]) -> Any {
@@ -117,8 +137,15 @@ pub(crate) fn assignment(name: &str, ips: &[&str]) -> Any {
         })),
         ..Default::default()
     };
-    let locality = endpoint::LocalityLbEndpoints { lb_endpoints: ips.iter().map(endpoint).collect(), ..Default::default() };
-    pack(&endpoint::ClusterLoadAssignment { cluster_name: name.into(), endpoints: vec![locality], ..Default::default() })
+    let locality = endpoint::LocalityLbEndpoints {
+        lb_endpoints: ips.iter().map(endpoint).collect(),
+        ..Default::default()
+    };
+    pack(&endpoint::ClusterLoadAssignment {
+        cluster_name: name.into(),
+        endpoints: vec![locality],
+        ..Default::default()
+    })
 }
 
 pub(crate) fn http_listener(name: &str, routes: &str) -> Any {
@@ -129,15 +156,25 @@ pub(crate) fn http_listener(name: &str, routes: &str) -> Any {
             route_config_name: routes.into(),
             config_source: None,
         })),
-        http_filters: vec![hcm::HttpFilter { name: "router".into(), config_type: Some(router), ..Default::default() }],
+        http_filters: vec![hcm::HttpFilter {
+            name: "router".into(),
+            config_type: Some(router),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let packed = any(&hcm::HttpConnectionManager::type_url(), &manager);
-    let filter = listener::Filter { name: "hcm".into(), config_type: Some(listener::filter::ConfigType::TypedConfig(packed)) };
+    let filter = listener::Filter {
+        name: "hcm".into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(packed)),
+    };
     pack(&listener::Listener {
         name: name.into(),
         address: socket("127.0.0.1", 0),
-        filter_chains: vec![listener::FilterChain { filters: vec![filter], ..Default::default() }],
+        filter_chains: vec![listener::FilterChain {
+            filters: vec![filter],
+            ..Default::default()
+        }],
         ..Default::default()
     })
 }
@@ -155,13 +192,26 @@ pub(crate) fn routes_to(name: &str, cluster: &str) -> Any {
         action: Some(route::route::Action::Route(action)),
         ..Default::default()
     };
-    let host = route::VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![one], ..Default::default() };
-    pack(&route::RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..Default::default() })
+    let host = route::VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: vec![one],
+        ..Default::default()
+    };
+    pack(&route::RouteConfiguration {
+        name: name.into(),
+        virtual_hosts: vec![host],
+        ..Default::default()
+    })
 }
 
 /// Runs a test where the control loop runs.
 pub(crate) fn on_control_thread(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     LocalSet::new().block_on(&runtime, test);
 }
 
@@ -174,11 +224,17 @@ fn what_is_referred_to_comes_into_force_first() {
         talk.say(LISTENER, vec![("l", http_listener("l", "80"))], &[]);
         assert!(talk.listening().is_empty(), "its routes have not come");
         talk.say(ROUTE, vec![("80", routes_to("80", "a"))], &[]);
-        assert!(talk.state.shared.slots.routes("80").table.load().is_none(), "its cluster is not in force");
+        assert!(
+            talk.state.shared.slots.routes("80").table.load().is_none(),
+            "its cluster is not in force"
+        );
         assert!(!talk.state.is_initialized() && talk.state.is_waiting());
         talk.say(ENDPOINT, vec![("a", assignment("a", &["10.0.0.1"]))], &[]);
         assert!(talk.in_force("a") && talk.state.shared.slots.routes("80").table.load().is_some());
-        assert_eq!((talk.endpoints("a"), talk.listening()), (vec!["10.0.0.1:80".to_owned()], vec!["l".to_owned()]));
+        assert_eq!(
+            (talk.endpoints("a"), talk.listening()),
+            (vec!["10.0.0.1:80".to_owned()], vec!["l".to_owned()])
+        );
         assert!(talk.state.is_initialized() && !talk.state.is_waiting());
     });
 }
@@ -210,19 +266,69 @@ fn a_missing_name_is_waited_for_no_longer() {
 }
 
 #[test]
+fn a_refused_name_is_waited_for_no_longer() {
+    on_control_thread(async {
+        let mut talk = Talk::new();
+        talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]);
+        talk.say(LISTENER, vec![("l", http_listener("l", "80"))], &[]);
+        let refused = talk.say(ENDPOINT, vec![("a", assignment("a", &["nowhere"]))], &[]);
+        assert!(refused[0].contains("`nowhere` is no IP address"), "{refused:?}");
+        assert!(talk.in_force("a") && talk.endpoints("a").is_empty());
+        assert!(talk.listening().is_empty());
+        let broken = Any {
+            type_url: ROUTE.into(),
+            value: vec![0x0a, 2, b'8', b'0', 0xff],
+        };
+        assert_eq!(talk.say(ROUTE, vec![("80", broken)], &[]).len(), 1);
+        assert_eq!(talk.listening(), ["l"]);
+    });
+}
+
+#[test]
 fn the_last_good_one_stays_and_the_reason_is_kept() {
     on_control_thread(async {
         let mut talk = Talk::new();
         talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]);
         talk.say(ENDPOINT, vec![("a", assignment("a", &["10.0.0.1"]))], &[]);
-        let refused = talk.say(CLUSTER, vec![("a", bad_cluster("a")), ("b", eds_cluster("b")), ("c", bad_cluster("c"))], &[]);
-        assert_eq!(refused, ["a: health_checks: not supported by this proxy", "c: health_checks: not supported by this proxy"]);
+        let refused = talk.say(
+            CLUSTER,
+            vec![
+                ("a", bad_cluster("a")),
+                ("b", eds_cluster("b")),
+                ("c", bad_cluster("c")),
+            ],
+            &[],
+        );
+        assert_eq!(
+            refused,
+            [
+                "a: health_checks: not supported by this proxy",
+                "c: health_checks: not supported by this proxy"
+            ]
+        );
         assert!(talk.in_force("a") && talk.state.records.get(Kind::Cluster, "b").is_some());
         let kept = talk.state.records.refused(Kind::Cluster);
         assert_eq!(kept.keys().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
-        talk.say(CLUSTER, vec![("a", pack(&Cluster { alt_stat_name: "x".into(), ..prost::Message::decode(&*eds_cluster("a").value).unwrap() }))], &["c"]);
-        assert!(talk.state.records.refused(Kind::Cluster).is_empty(), "a good version, and a removal, end a refusal");
-        assert_eq!(talk.endpoints("a"), ["10.0.0.1:80"], "endpoints outlive a change of their cluster");
+        talk.say(
+            CLUSTER,
+            vec![(
+                "a",
+                pack(&Cluster {
+                    alt_stat_name: "x".into(),
+                    ..prost::Message::decode(&*eds_cluster("a").value).unwrap()
+                }),
+            )],
+            &["c"],
+        );
+        assert!(
+            talk.state.records.refused(Kind::Cluster).is_empty(),
+            "a good version, and a removal, end a refusal"
+        );
+        assert_eq!(
+            talk.endpoints("a"),
+            ["10.0.0.1:80"],
+            "endpoints outlive a change of their cluster"
+        );
     });
 }
 
@@ -235,9 +341,14 @@ fn new_endpoints_touch_nothing_but_the_set() {
         let slot = talk.state.shared.slots.cluster("a");
         let (cluster, set) = (slot.cluster.load_full(), slot.endpoints.load_full());
         talk.say(ENDPOINT, vec![("a", assignment("a", &["10.0.0.1", "10.0.0.2"]))], &[]);
-        assert!(Arc::ptr_eq(cluster.as_ref().unwrap(), slot.cluster.load().as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            cluster.as_ref().unwrap(),
+            slot.cluster.load().as_ref().unwrap()
+        ));
         let now = slot.endpoints.load_full();
-        assert!(Arc::ptr_eq(&set.priorities[0][0].stats, &now.priorities[0][0].stats) && now.generation > set.generation);
+        assert!(
+            Arc::ptr_eq(&set.priorities[0][0].stats, &now.priorities[0][0].stats) && now.generation > set.generation
+        );
         talk.say(CLUSTER, vec![], &["a"]);
         assert!(!talk.in_force("a") && talk.endpoints("a").is_empty());
         assert!(talk.state.clusters.service_names().is_empty());
@@ -255,7 +366,10 @@ fn a_listener_that_goes_takes_its_routes_and_one_that_returns_waits_for_fresh_on
         assert!(talk.listening().is_empty() && talk.state.routes.names().is_empty());
         assert!(talk.state.records.get(Kind::Route, "80").is_none());
         talk.say(LISTENER, vec![("l", http_listener("l", "80"))], &[]);
-        assert!(talk.listening().is_empty(), "what the table held then may be out of date");
+        assert!(
+            talk.listening().is_empty(),
+            "what the table held then may be out of date"
+        );
         talk.say(ROUTE, vec![("80", routes_to("80", "nowhere"))], &[]);
         assert_eq!(talk.listening(), ["l"]);
     });
@@ -264,8 +378,10 @@ fn a_listener_that_goes_takes_its_routes_and_one_that_returns_waits_for_fresh_on
 #[test]
 fn the_bootstraps_clusters_are_not_the_control_planes() {
     on_control_thread(async {
-        let mut talk = Talk::with(r#"{"static_resources": {"clusters": [{"name": "xds-grpc", "load_assignment": {"endpoints":
-            [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}]}]}}]}}"#);
+        let mut talk = Talk::with(
+            r#"{"static_resources": {"clusters": [{"name": "xds-grpc", "load_assignment": {"endpoints":
+            [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}}]}]}}]}}"#,
+        );
         assert!(talk.in_force("xds-grpc"));
         let refused = talk.say(CLUSTER, vec![("xds-grpc", eds_cluster("xds-grpc"))], &[]);
         assert_eq!(refused, ["xds-grpc: a cluster of the bootstrap has this name"]);

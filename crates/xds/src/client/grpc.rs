@@ -68,7 +68,13 @@ enum State {
 impl Session {
     pub fn new(client: Client, connector: Connector, options: Options) -> Self {
         let backoff = Backoff::new(options.retry.0, options.retry.1);
-        Session { client, connector, options, backoff, state: State::Idle }
+        Session {
+            client,
+            connector,
+            options,
+            backoff,
+            state: State::Idle,
+        }
     }
 
     /// Changes to subscriptions and answers leave with the next call of [`Session::next`].
@@ -126,7 +132,9 @@ impl Session {
     }
 
     fn opened(&mut self, responses: Responses) {
-        let State::Opening(requests, _) = std::mem::replace(&mut self.state, State::Idle) else { return };
+        let State::Opening(requests, _) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
         self.state = State::Open(requests, responses);
     }
 
@@ -138,7 +146,9 @@ impl Session {
     }
 
     fn flush(&mut self) {
-        let (State::Opening(requests, _) | State::Open(requests, _)) = &self.state else { return };
+        let (State::Opening(requests, _) | State::Open(requests, _)) = &self.state else {
+            return;
+        };
         while let Some(request) = self.client.next_request() {
             requests.send(request);
         }

@@ -64,7 +64,13 @@ pub struct Client {
 
 impl Client {
     pub fn new(dialect: Dialect, node: Node) -> Self {
-        Client { dialect, node, node_sent: false, connected: false, types: Vec::new() }
+        Client {
+            dialect,
+            node,
+            node_sent: false,
+            connected: false,
+            types: Vec::new(),
+        }
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -101,7 +107,9 @@ impl Client {
 
     /// Answers a response: an ACK, or a NACK if something was refused here or by the caller.
     pub fn settle(&mut self, update: Update, rejections: Vec<Rejection>) -> Vec<Rejection> {
-        let Some(known) = self.types.iter_mut().find(|t| t.url == update.type_url) else { return rejections };
+        let Some(known) = self.types.iter_mut().find(|t| t.url == update.type_url) else {
+            return rejections;
+        };
         known.settle(update, rejections)
     }
 
@@ -124,6 +132,9 @@ impl Client {
 
     /// The name of a resource that is held, and its version.
     pub fn held(&self, type_url: &str) -> impl Iterator<Item = (&Arc<str>, &str)> {
-        self.types.iter().filter(move |t| t.url == type_url).flat_map(ResourceType::held)
+        self.types
+            .iter()
+            .filter(move |t| t.url == type_url)
+            .flat_map(ResourceType::held)
     }
 }

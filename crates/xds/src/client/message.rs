@@ -93,7 +93,11 @@ impl Response {
 
 fn sotw_parts(response: discovery::DiscoveryResponse) -> Parts {
     let version = response.version_info;
-    let resource = |body: Any| RawResource { name: String::new(), version: version.clone(), body: Some(body) };
+    let resource = |body: Any| RawResource {
+        name: String::new(),
+        version: version.clone(),
+        body: Some(body),
+    };
     Parts {
         resources: response.resources.into_iter().map(resource).collect(),
         type_url: response.type_url,
@@ -104,7 +108,11 @@ fn sotw_parts(response: discovery::DiscoveryResponse) -> Parts {
 }
 
 fn delta_parts(response: discovery::DeltaDiscoveryResponse) -> Parts {
-    let resource = |r: discovery::Resource| RawResource { name: r.name, version: r.version, body: r.resource };
+    let resource = |r: discovery::Resource| RawResource {
+        name: r.name,
+        version: r.version,
+        body: r.resource,
+    };
     Parts {
         type_url: response.type_url,
         version: response.system_version_info,
@@ -119,7 +127,9 @@ pub(super) fn name_of(type_url: &str, body: &[u8]) -> Result<String, String> {
     if type_url == proto::type_url::ORIGINS {
         return Ok(ORIGINS_NAME.to_owned());
     }
-    read_name(body).map_err(|error| format!("it does not decode: {error}"))?.ok_or_else(|| "it has no name".to_owned())
+    read_name(body)
+        .map_err(|error| format!("it does not decode: {error}"))?
+        .ok_or_else(|| "it has no name".to_owned())
 }
 
 fn read_name(mut body: &[u8]) -> Result<Option<String>, prost::DecodeError> {
@@ -131,9 +141,14 @@ fn read_name(mut body: &[u8]) -> Result<Option<String>, prost::DecodeError> {
             continue;
         }
         let length = usize::try_from(decode_varint(&mut body)?).unwrap_or(usize::MAX);
-        let Some((bytes, rest)) = body.split_at_checked(length) else { return Ok(None) };
+        let Some((bytes, rest)) = body.split_at_checked(length) else {
+            return Ok(None);
+        };
         body = rest;
-        name = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned);
+        name = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned);
     }
     Ok(name)
 }
@@ -154,18 +169,39 @@ mod tests {
 
     #[test]
     fn a_name_is_read_without_the_rest() {
-        let cluster = Cluster { name: "outbound|80||a".into(), alt_stat_name: "x".into(), ..Default::default() };
+        let cluster = Cluster {
+            name: "outbound|80||a".into(),
+            alt_stat_name: "x".into(),
+            ..Default::default()
+        };
         let bytes = cluster.encode_to_vec();
-        assert_eq!(name_of(proto::type_url::CLUSTER, &bytes).as_deref(), Ok("outbound|80||a"));
+        assert_eq!(
+            name_of(proto::type_url::CLUSTER, &bytes).as_deref(),
+            Ok("outbound|80||a")
+        );
         assert_eq!(name_of(proto::type_url::ORIGINS, &[]).as_deref(), Ok("origins"));
-        let nameless = Cluster { alt_stat_name: "x".into(), ..Default::default() }.encode_to_vec();
-        assert_eq!(name_of(proto::type_url::CLUSTER, &nameless).unwrap_err(), "it has no name");
-        assert!(name_of(proto::type_url::CLUSTER, &[0xff, 0xff]).unwrap_err().contains("does not decode"));
+        let nameless = Cluster {
+            alt_stat_name: "x".into(),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        assert_eq!(
+            name_of(proto::type_url::CLUSTER, &nameless).unwrap_err(),
+            "it has no name"
+        );
+        assert!(
+            name_of(proto::type_url::CLUSTER, &[0xff, 0xff])
+                .unwrap_err()
+                .contains("does not decode")
+        );
     }
 
     #[test]
     fn another_message_is_refused_by_its_name() {
-        let body = Any { type_url: proto::type_url::ROUTE.into(), value: Vec::new() };
+        let body = Any {
+            type_url: proto::type_url::ROUTE.into(),
+            value: Vec::new(),
+        };
         assert!(decode::<Cluster>(&body).unwrap_err().contains("RouteConfiguration"));
     }
 }

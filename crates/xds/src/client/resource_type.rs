@@ -58,7 +58,13 @@ const MAX_REASON_CHARS: usize = 600;
 
 impl ResourceType {
     pub(super) fn new(url: &'static str, interest: Interest) -> Self {
-        ResourceType { url, interest, held: HashMap::new(), version: String::new(), stream: Stream::default() }
+        ResourceType {
+            url,
+            interest,
+            held: HashMap::new(),
+            version: String::new(),
+            stream: Stream::default(),
+        }
     }
 
     pub(super) fn set_interest(&mut self, interest: Interest) {
@@ -104,13 +110,21 @@ impl ResourceType {
         let Some(body) = raw.body else { return };
         let name = match self.name(&raw.name, &body.value) {
             Ok(name) => name,
-            Err(reason) => return update.refused.push(Rejection { name: raw.name.into(), reason }),
+            Err(reason) => {
+                return update.refused.push(Rejection {
+                    name: raw.name.into(),
+                    reason,
+                });
+            }
         };
         if !self.wants(&name) {
             return;
         }
         if !present.insert(name.clone()) {
-            return update.refused.push(Rejection { name, reason: "it is there twice".to_owned() });
+            return update.refused.push(Rejection {
+                name,
+                reason: "it is there twice".to_owned(),
+            });
         }
         if body.type_url != self.url {
             let reason = format!("it is a `{}`, expected is `{}`", body.type_url, self.url);
@@ -120,11 +134,20 @@ impl ResourceType {
         if self.held.get(&name).is_some_and(|held| held.hash == hash) {
             return update.unchanged.push((name, raw.version));
         }
-        update.changed.push(Resource { name, version: raw.version, body, hash });
+        update.changed.push(Resource {
+            name,
+            version: raw.version,
+            body,
+            hash,
+        });
     }
 
     fn name(&self, given: &str, body: &[u8]) -> Result<Arc<str>, String> {
-        let name = if given.is_empty() { name_of(self.url, body)? } else { given.to_owned() };
+        let name = if given.is_empty() {
+            name_of(self.url, body)?
+        } else {
+            given.to_owned()
+        };
         check_name(&name).map(|()| name.into())
     }
 
@@ -143,14 +166,23 @@ impl ResourceType {
         for resource in update.changed.into_iter().filter(|r| !bad.contains(&*r.name)) {
             // The subscription may have ended while the response was applied.
             if wants(&self.interest, &resource.name) {
-                self.held.insert(resource.name, Held { version: resource.version, hash: resource.hash });
+                self.held.insert(
+                    resource.name,
+                    Held {
+                        version: resource.version,
+                        hash: resource.hash,
+                    },
+                );
             }
         }
         if refused.is_empty() {
             self.version = update.version;
         }
         let error = (!refused.is_empty()).then(|| self.error(&refused));
-        self.stream.answers.push(Answer { nonce: update.nonce, error });
+        self.stream.answers.push(Answer {
+            nonce: update.nonce,
+            error,
+        });
         refused
     }
 
@@ -158,7 +190,11 @@ impl ResourceType {
         let mut message = format!("Error adding/updating {}(s) ", noun(self.url));
         for (index, rejection) in refused.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            let name = if rejection.name.is_empty() { "(without a name)" } else { &rejection.name };
+            let name = if rejection.name.is_empty() {
+                "(without a name)"
+            } else {
+                &rejection.name
+            };
             message.push_str(separator);
             message.push_str(name);
             if index < MAX_REASONS {
@@ -166,7 +202,11 @@ impl ResourceType {
                 message.extend(rejection.reason.chars().take(MAX_REASON_CHARS));
             }
         }
-        Status { code: INVALID_ARGUMENT, message, details: Vec::new() }
+        Status {
+            code: INVALID_ARGUMENT,
+            message,
+            details: Vec::new(),
+        }
     }
 
     pub(super) fn next_request(&mut self, dialect: Dialect) -> Option<Request> {
@@ -202,7 +242,10 @@ impl ResourceType {
 
     /// Answers and changes of the subscription go in requests of their own: servers differ in how they read both at once.
     fn next_delta(&mut self) -> Option<DeltaDiscoveryRequest> {
-        let mut request = DeltaDiscoveryRequest { type_url: self.url.to_owned(), ..Default::default() };
+        let mut request = DeltaDiscoveryRequest {
+            type_url: self.url.to_owned(),
+            ..Default::default()
+        };
         if self.stream.begun && !self.stream.answers.is_empty() {
             let answer = self.stream.answers.remove(0);
             request.response_nonce = answer.nonce;
@@ -218,8 +261,11 @@ impl ResourceType {
         request.resource_names_subscribe = names.difference(&self.stream.told).map(text).collect();
         request.resource_names_unsubscribe = self.stream.told.difference(&names).map(text).collect();
         if begin {
-            request.initial_resource_versions =
-                self.held.iter().map(|(name, held)| (name.to_string(), held.version.clone())).collect();
+            request.initial_resource_versions = self
+                .held
+                .iter()
+                .map(|(name, held)| (name.to_string(), held.version.clone()))
+                .collect();
         }
         self.tell(names);
         Some(request)
@@ -231,7 +277,12 @@ impl ResourceType {
     }
 
     fn absent(&self, present: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
-        let mut absent: Vec<_> = self.held.keys().filter(|name| !present.contains(*name)).cloned().collect();
+        let mut absent: Vec<_> = self
+            .held
+            .keys()
+            .filter(|name| !present.contains(*name))
+            .cloned()
+            .collect();
         absent.sort();
         absent
     }

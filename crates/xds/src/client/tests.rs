@@ -20,15 +20,34 @@ fn names<const N: usize>(names: [&str; N]) -> Interest {
 }
 
 fn client(dialect: Dialect) -> Client {
-    Client::new(dialect, Node { id: "me".into(), ..Default::default() })
+    Client::new(
+        dialect,
+        Node {
+            id: "me".into(),
+            ..Default::default()
+        },
+    )
 }
 
 fn cluster(name: &str, content: &str) -> Any {
-    proto::any(CLUSTER, &Cluster { name: name.into(), alt_stat_name: content.into(), ..Default::default() })
+    proto::any(
+        CLUSTER,
+        &Cluster {
+            name: name.into(),
+            alt_stat_name: content.into(),
+            ..Default::default()
+        },
+    )
 }
 
 fn assignment(name: &str) -> Any {
-    proto::any(ENDPOINT, &ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() })
+    proto::any(
+        ENDPOINT,
+        &ClusterLoadAssignment {
+            cluster_name: name.into(),
+            ..Default::default()
+        },
+    )
 }
 
 fn delta(type_url: &str, nonce: &str, resources: Vec<(&str, &str, Any)>, removed: &[&str]) -> Response {
@@ -58,12 +77,17 @@ fn sotw(type_url: &str, version: &str, nonce: &str, resources: Vec<Any>) -> Resp
 }
 
 fn rejection(name: &str, reason: &str) -> Rejection {
-    Rejection { name: name.into(), reason: reason.into() }
+    Rejection {
+        name: name.into(),
+        reason: reason.into(),
+    }
 }
 
 /// All that is said now, each request in one line.
 fn said(client: &mut Client) -> Vec<String> {
-    std::iter::from_fn(|| client.next_request()).map(|request| line(&request)).collect()
+    std::iter::from_fn(|| client.next_request())
+        .map(|request| line(&request))
+        .collect()
 }
 
 fn line(request: &Request) -> String {
@@ -80,7 +104,11 @@ fn line(request: &Request) -> String {
             word("error", vec![r.error_detail.clone().unwrap_or_default().message]);
             word("+", r.resource_names_subscribe.clone());
             word("-", r.resource_names_unsubscribe.clone());
-            let mut held: Vec<_> = r.initial_resource_versions.iter().map(|(n, v)| format!("{n}@{v}")).collect();
+            let mut held: Vec<_> = r
+                .initial_resource_versions
+                .iter()
+                .map(|(n, v)| format!("{n}@{v}"))
+                .collect();
             held.sort();
             word("held", held);
             format!("{} {}", short(&r.type_url), words.join(" "))
@@ -127,7 +155,14 @@ fn delta_asks_in_order_and_says_what_it_holds_on_the_next_stream() {
     c.stream_opened();
     assert_eq!(said(&mut c), ["Cluster node=me", "Listener"]);
 
-    let update = c.receive(delta(CLUSTER, "n1", vec![("a", "1", cluster("a", "")), ("b", "1", cluster("b", ""))], &[])).unwrap();
+    let update = c
+        .receive(delta(
+            CLUSTER,
+            "n1",
+            vec![("a", "1", cluster("a", "")), ("b", "1", cluster("b", ""))],
+            &[],
+        ))
+        .unwrap();
     assert_eq!(changed(&update), ["a", "b"]);
     c.subscribe(ENDPOINT, names(["a", "b"]));
     c.settle(update, Vec::new());
@@ -145,7 +180,14 @@ fn delta_asks_in_order_and_says_what_it_holds_on_the_next_stream() {
     c.stream_closed();
     assert!(said(&mut c).is_empty());
     c.stream_opened();
-    assert_eq!(said(&mut c), ["Cluster node=me held=a@1", "ClusterLoadAssignment +=a held=a@7", "Listener"]);
+    assert_eq!(
+        said(&mut c),
+        [
+            "Cluster node=me held=a@1",
+            "ClusterLoadAssignment +=a held=a@7",
+            "Listener"
+        ]
+    );
 }
 
 #[test]
@@ -154,18 +196,32 @@ fn delta_refusal_names_the_resource_and_keeps_the_rest() {
     c.subscribe(CLUSTER, Interest::Everything);
     c.stream_opened();
     said(&mut c);
-    accept(&mut c, delta(CLUSTER, "n1", vec![("old", "1", cluster("old", ""))], &[]));
+    accept(
+        &mut c,
+        delta(CLUSTER, "n1", vec![("old", "1", cluster("old", ""))], &[]),
+    );
     said(&mut c);
 
-    let offered = vec![("old", "2", cluster("old", "x")), ("new", "2", cluster("new", "")), ("bad", "2", cluster("bad", ""))];
+    let offered = vec![
+        ("old", "2", cluster("old", "x")),
+        ("new", "2", cluster("new", "")),
+        ("bad", "2", cluster("bad", "")),
+    ];
     let update = c.receive(delta(CLUSTER, "n2", offered, &[])).unwrap();
     let refused = c.settle(update, vec![rejection("old", "no"), rejection("bad", "never")]);
     assert_eq!(refused.len(), 2);
-    assert_eq!(said(&mut c), ["Cluster ack=n2 error=Error adding/updating cluster(s) old: no; bad: never"]);
+    assert_eq!(
+        said(&mut c),
+        ["Cluster ack=n2 error=Error adding/updating cluster(s) old: no; bad: never"]
+    );
 
     c.stream_closed();
     c.stream_opened();
-    assert_eq!(said(&mut c), ["Cluster node=me held=new@2,old@1"], "the version in force, and nothing of `bad`");
+    assert_eq!(
+        said(&mut c),
+        ["Cluster node=me held=new@2,old@1"],
+        "the version in force, and nothing of `bad`"
+    );
 }
 
 #[test]
@@ -183,7 +239,12 @@ fn what_is_held_already_is_not_handed_out_again() {
         let update = c.receive(respond("100", "n2", "")).unwrap();
         assert!(update.changed.is_empty() && update.removed.is_empty());
         c.settle(update, Vec::new());
-        assert_eq!(c.held(CLUSTER).map(|(name, version)| (&**name, version)).collect::<Vec<_>>(), [("a", "100")]);
+        assert_eq!(
+            c.held(CLUSTER)
+                .map(|(name, version)| (&**name, version))
+                .collect::<Vec<_>>(),
+            [("a", "100")]
+        );
         let update = c.receive(respond("101", "n3", "changed")).unwrap();
         assert_eq!(changed(&update), ["a"], "{dialect:?}");
     }
@@ -197,11 +258,19 @@ fn sotw_repeats_names_and_removes_what_is_absent() {
     c.stream_opened();
     assert_eq!(said(&mut c), ["Cluster node=me"]);
 
-    let update = c.receive(sotw(CLUSTER, "v1", "n1", vec![cluster("a", ""), cluster("b", "")])).unwrap();
+    let update = c
+        .receive(sotw(CLUSTER, "v1", "n1", vec![cluster("a", ""), cluster("b", "")]))
+        .unwrap();
     c.subscribe(ENDPOINT, names(["a", "b"]));
     c.settle(update, Vec::new());
-    assert_eq!(said(&mut c), ["Cluster ack=n1 version=v1", "ClusterLoadAssignment names=a,b"]);
-    accept(&mut c, sotw(ENDPOINT, "v1", "n2", vec![assignment("a"), assignment("b")]));
+    assert_eq!(
+        said(&mut c),
+        ["Cluster ack=n1 version=v1", "ClusterLoadAssignment names=a,b"]
+    );
+    accept(
+        &mut c,
+        sotw(ENDPOINT, "v1", "n2", vec![assignment("a"), assignment("b")]),
+    );
     assert_eq!(said(&mut c), ["ClusterLoadAssignment ack=n2 version=v1 names=a,b"]);
     // For endpoints absence says nothing.
     let update = c.receive(sotw(ENDPOINT, "v2", "n3", vec![assignment("a")])).unwrap();
@@ -213,7 +282,13 @@ fn sotw_repeats_names_and_removes_what_is_absent() {
     assert_eq!(removed(&update), ["b"]);
     c.subscribe(ENDPOINT, names(["a"]));
     c.settle(update, Vec::new());
-    assert_eq!(said(&mut c), ["Cluster ack=n4 version=v2", "ClusterLoadAssignment ack=n3 version=v2 names=a"]);
+    assert_eq!(
+        said(&mut c),
+        [
+            "Cluster ack=n4 version=v2",
+            "ClusterLoadAssignment ack=n3 version=v2 names=a"
+        ]
+    );
 }
 
 #[test]
@@ -223,24 +298,48 @@ fn sotw_refusal_keeps_the_last_version_taken_whole() {
     c.stream_opened();
     accept(&mut c, sotw(CLUSTER, "v1", "n1", vec![cluster("a", "")]));
     said(&mut c);
-    let update = c.receive(sotw(CLUSTER, "v2", "n2", vec![cluster("a", "bad"), cluster("b", "")])).unwrap();
+    let update = c
+        .receive(sotw(CLUSTER, "v2", "n2", vec![cluster("a", "bad"), cluster("b", "")]))
+        .unwrap();
     c.settle(update, vec![rejection("a", "no")]);
-    assert_eq!(said(&mut c), ["Cluster ack=n2 version=v1 error=Error adding/updating cluster(s) a: no"]);
+    assert_eq!(
+        said(&mut c),
+        ["Cluster ack=n2 version=v1 error=Error adding/updating cluster(s) a: no"]
+    );
     let held: BTreeSet<_> = c.held(CLUSTER).map(|(name, _)| name.to_string()).collect();
-    assert_eq!(held, BTreeSet::from(["a".to_owned(), "b".to_owned()]), "`b` is in force, and so is the old `a`");
+    assert_eq!(
+        held,
+        BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+        "`b` is in force, and so is the old `a`"
+    );
 }
 
 #[test]
 fn faulty_resources_are_refused_before_anybody_sees_them() {
     let mut wrong_type = cluster("w", "");
     wrong_type.type_url = LISTENER.into();
-    let damaged = Any { type_url: CLUSTER.into(), value: vec![0xff] };
+    let damaged = Any {
+        type_url: CLUSTER.into(),
+        value: vec![0xff],
+    };
     let cases = [
-        ("doubled", vec![cluster("a", ""), cluster("a", "")], "a: it is there twice"),
+        (
+            "doubled",
+            vec![cluster("a", ""), cluster("a", "")],
+            "a: it is there twice",
+        ),
         ("nameless", vec![cluster("", "x")], "(without a name): it has no name"),
-        ("another type", vec![wrong_type], "w: it is a `type.googleapis.com/envoy.config.listener.v3.Listener`"),
+        (
+            "another type",
+            vec![wrong_type],
+            "w: it is a `type.googleapis.com/envoy.config.listener.v3.Listener`",
+        ),
         ("damaged", vec![damaged], "(without a name): it does not decode"),
-        ("long name", vec![cluster(&"x".repeat(5000), "")], "(without a name): its name has 5000 bytes; the limit is 4096"),
+        (
+            "long name",
+            vec![cluster(&"x".repeat(5000), "")],
+            "(without a name): its name has 5000 bytes; the limit is 4096",
+        ),
     ];
     for (case, resources, expected) in cases {
         let mut c = client(Dialect::Sotw);
@@ -257,17 +356,29 @@ fn faulty_resources_are_refused_before_anybody_sees_them() {
 #[test]
 fn a_name_given_up_and_wanted_again_is_asked_for_again() {
     for (dialect, expected) in [
-        (Dialect::Delta, ["ClusterLoadAssignment -=a", "ClusterLoadAssignment +=a"]),
-        (Dialect::Sotw, ["ClusterLoadAssignment ack=n version=v names=b", "ClusterLoadAssignment ack=n version=v names=a,b"]),
+        (
+            Dialect::Delta,
+            ["ClusterLoadAssignment -=a", "ClusterLoadAssignment +=a"],
+        ),
+        (
+            Dialect::Sotw,
+            [
+                "ClusterLoadAssignment ack=n version=v names=b",
+                "ClusterLoadAssignment ack=n version=v names=a,b",
+            ],
+        ),
     ] {
         let mut c = client(dialect);
         c.subscribe(ENDPOINT, names(["a", "b"]));
         c.stream_opened();
         said(&mut c);
-        accept(&mut c, match dialect {
-            Dialect::Delta => delta(ENDPOINT, "n", vec![("a", "1", assignment("a"))], &[]),
-            Dialect::Sotw => sotw(ENDPOINT, "v", "n", vec![assignment("a")]),
-        });
+        accept(
+            &mut c,
+            match dialect {
+                Dialect::Delta => delta(ENDPOINT, "n", vec![("a", "1", assignment("a"))], &[]),
+                Dialect::Sotw => sotw(ENDPOINT, "v", "n", vec![assignment("a")]),
+            },
+        );
         said(&mut c);
         c.subscribe(ENDPOINT, names(["b"]));
         c.subscribe(ENDPOINT, names(["a", "b"]));
@@ -282,7 +393,14 @@ fn unasked_answers_are_passed_over() {
     c.stream_opened();
     said(&mut c);
     assert!(c.receive(delta(LISTENER, "n", vec![], &[])).is_none());
-    let update = c.receive(delta(ENDPOINT, "n", vec![("other", "1", assignment("other"))], &["another"])).unwrap();
+    let update = c
+        .receive(delta(
+            ENDPOINT,
+            "n",
+            vec![("other", "1", assignment("other"))],
+            &["another"],
+        ))
+        .unwrap();
     assert!(update.changed.is_empty() && update.removed.is_empty());
     c.settle(update, Vec::new());
     assert_eq!(said(&mut c), ["ClusterLoadAssignment ack=n"]);
@@ -295,10 +413,16 @@ fn long_error_texts_are_cut_but_name_every_resource() {
     c.stream_opened();
     said(&mut c);
     let update = c.receive(delta(CLUSTER, "n", vec![], &[])).unwrap();
-    let refused = (0..500).map(|i| rejection(&format!("c{i}"), &"x".repeat(10_000))).collect();
+    let refused = (0..500)
+        .map(|i| rejection(&format!("c{i}"), &"x".repeat(10_000)))
+        .collect();
     c.settle(update, refused);
     let answer = said(&mut c).concat();
-    assert!(answer.len() < 32 * 1024 && answer.contains("; c499"), "{}", answer.len());
+    assert!(
+        answer.len() < 32 * 1024 && answer.contains("; c499"),
+        "{}",
+        answer.len()
+    );
 }
 
 #[test]

@@ -13,7 +13,9 @@ const TEXT_TYPE: &str = "type.googleapis.com/google.protobuf.StringValue";
 /// If the type is not known, or the bytes are damaged.
 pub(super) fn open(pool: &DescriptorPool, type_url: &str, bytes: &[u8]) -> anyhow::Result<DynamicMessage> {
     let name = type_url.rsplit('/').next().unwrap_or_default();
-    let descriptor = pool.get_message_by_name(name).ok_or_else(|| anyhow::anyhow!("the type `{name}` is not known"))?;
+    let descriptor = pool
+        .get_message_by_name(name)
+        .ok_or_else(|| anyhow::anyhow!("the type `{name}` is not known"))?;
     Ok(DynamicMessage::decode(descriptor, bytes)?)
 }
 
@@ -35,14 +37,23 @@ fn mend_value(pool: &DescriptorPool, value: &mut Value) {
 }
 
 fn mend_any(pool: &DescriptorPool, any: &mut DynamicMessage) {
-    let type_url = any.get_field_by_name("type_url").and_then(|url| url.as_str().map(str::to_owned)).unwrap_or_default();
-    let bytes = any.get_field_by_name("value").and_then(|value| value.as_bytes().cloned()).unwrap_or_default();
+    let type_url = any
+        .get_field_by_name("type_url")
+        .and_then(|url| url.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    let bytes = any
+        .get_field_by_name("value")
+        .and_then(|value| value.as_bytes().cloned())
+        .unwrap_or_default();
     let (type_url, bytes) = match open(pool, &type_url, &bytes) {
         Ok(mut inner) => {
             mend(pool, &mut inner);
             (type_url, inner.encode_to_vec())
         }
-        Err(error) => (TEXT_TYPE.to_owned(), format!("{type_url}, {} bytes: {error}", bytes.len()).encode_to_vec()),
+        Err(error) => (
+            TEXT_TYPE.to_owned(),
+            format!("{type_url}, {} bytes: {error}", bytes.len()).encode_to_vec(),
+        ),
     };
     any.set_field_by_name("type_url", Value::String(type_url));
     any.set_field_by_name("value", Value::Bytes(bytes.into()));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proto::envoy::envoy::config::accesslog::v3::{
     AccessLog as Message, AccessLogFilter, access_log::ConfigType, access_log_filter::FilterSpecifier,
 };
-use proto::envoy::envoy::config::core::v3::{SubstitutionFormatString, substitution_format_string::Format as FormatMessage};
+use proto::envoy::envoy::config::core::v3::{
+    SubstitutionFormatString, substitution_format_string::Format as FormatMessage,
+};
 use proto::envoy::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat};
 use proto::envoy::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
@@ -41,7 +43,9 @@ fn access_log(message: Message, place: Place, context: &Context) -> Compiled<Arc
     if let Some(filter) = message.filter {
         check_filter(filter, place).within("filter")?;
     }
-    let Some(ConfigType::TypedConfig(any)) = message.config_type else { return Err(CompileError::missing("typed_config")) };
+    let Some(ConfigType::TypedConfig(any)) = message.config_type else {
+        return Err(CompileError::missing("typed_config"));
+    };
     let key = xxh3_64(&[any.type_url.as_bytes(), &any.value].concat());
     if let Some(log) = context.logs.0.borrow().get(&key) {
         return Ok(log.clone());
@@ -66,11 +70,15 @@ fn open(any: &Any) -> Compiled<AccessLog> {
         (message.path, file_format(message.access_log_format)?)
     } else if holds::<StdoutAccessLog>(any) {
         let message: StdoutAccessLog = unpack(any)?;
-        let format = message.access_log_format.map(|stdout_access_log::AccessLogFormat::LogFormat(format)| format);
+        let format = message
+            .access_log_format
+            .map(|stdout_access_log::AccessLogFormat::LogFormat(format)| format);
         ("/dev/stdout".to_owned(), substitution(format)?)
     } else if holds::<StderrAccessLog>(any) {
         let message: StderrAccessLog = unpack(any)?;
-        let format = message.access_log_format.map(|stderr_access_log::AccessLogFormat::LogFormat(format)| format);
+        let format = message
+            .access_log_format
+            .map(|stderr_access_log::AccessLogFormat::LogFormat(format)| format);
         ("/dev/stderr".to_owned(), substitution(format)?)
     } else {
         return Err(CompileError::unsupported(short(&any.type_url)));
@@ -82,7 +90,9 @@ fn file_format(format: Option<AccessLogFormat>) -> Compiled<Format> {
     match format {
         Some(AccessLogFormat::LogFormat(format)) => substitution(Some(format)),
         Some(AccessLogFormat::Format(text)) => parsed(Format::text(&text)),
-        Some(AccessLogFormat::JsonFormat(fields) | AccessLogFormat::TypedJsonFormat(fields)) => parsed(Format::json(&json(&fields))),
+        Some(AccessLogFormat::JsonFormat(fields) | AccessLogFormat::TypedJsonFormat(fields)) => {
+            parsed(Format::json(&json(&fields)))
+        }
         None => Ok(Format::default_text()),
     }
 }
@@ -93,7 +103,8 @@ fn substitution(format: Option<SubstitutionFormatString>) -> Compiled<Format> {
         Some(FormatMessage::TextFormat(text)) => parsed(Format::text(&text)),
         Some(FormatMessage::JsonFormat(fields)) => parsed(Format::json(&json(&fields))),
         Some(FormatMessage::TextFormatSource(source)) => {
-            let text = String::from_utf8(data(source)?).map_err(|_| CompileError::new("text_format_source", "is no text"))?;
+            let text =
+                String::from_utf8(data(source)?).map_err(|_| CompileError::new("text_format_source", "is no text"))?;
             parsed(Format::text(&text))
         }
         None => Ok(Format::default_text()),

@@ -3,6 +3,7 @@
 use std::mem::take;
 use std::time::Duration;
 
+use prost::Message as _;
 use proto::envoy::envoy::config::listener::v3::{
     Filter, FilterChain as Message, FilterChainMatch, filter::ConfigType, filter_chain_match::ConnectionSourceType,
 };
@@ -10,7 +11,6 @@ use proto::envoy::envoy::extensions::filters::network::http_connection_manager::
 use proto::envoy::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use proto::envoy::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use proto::envoy::google::protobuf::Any;
-use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
@@ -26,7 +26,8 @@ pub(super) fn chain(mut message: Message, surroundings: &Surroundings, context: 
     // The only part whose encoding has no order of its own.
     harmless!(message: metadata);
     let version = xxh3_64_with_seed(&message.encode_to_vec(), u64::from(surroundings.buffer_limit));
-    let handshake = duration(take(&mut message.transport_socket_connect_timeout)).within("transport_socket_connect_timeout")?;
+    let handshake =
+        duration(take(&mut message.transport_socket_connect_timeout)).within("transport_socket_connect_timeout")?;
     let compiled = FilterChain {
         name: take(&mut message.name).into(),
         matches: chain_match(take(&mut message.filter_chain_match).unwrap_or_default()).within("filter_chain_match")?,
@@ -41,7 +42,10 @@ pub(super) fn chain(mut message: Message, surroundings: &Surroundings, context: 
 
 /// The last filter ends the chain; of those before it only the choice of a cluster by SNI is known.
 fn filters(messages: Vec<Filter>, surroundings: &Surroundings, context: &Context) -> Compiled<NetworkFilter> {
-    let last = messages.len().checked_sub(1).ok_or_else(|| CompileError::missing("filters"))?;
+    let last = messages
+        .len()
+        .checked_sub(1)
+        .ok_or_else(|| CompileError::missing("filters"))?;
     let mut from_sni = false;
     let mut end = None;
     for (index, message) in messages.into_iter().enumerate() {
@@ -64,7 +68,8 @@ fn terminal(any: &Any, from_sni: bool, surroundings: &Surroundings, context: &Co
         return manager(unpack(any)?, surroundings, context).map(|manager| NetworkFilter::Http(manager.into()));
     }
     if holds::<TcpProxy>(any) {
-        return tcp_proxy(unpack(any)?, surroundings.direction, from_sni, context).map(|proxy| NetworkFilter::Tcp(proxy.into()));
+        return tcp_proxy(unpack(any)?, surroundings.direction, from_sni, context)
+            .map(|proxy| NetworkFilter::Tcp(proxy.into()));
     }
     Err(CompileError::unsupported(short(&any.type_url)))
 }
@@ -82,9 +87,14 @@ fn chain_match(mut message: FilterChainMatch) -> Compiled<ChainMatch> {
     harmless!(message: address_suffix, suffix_len);
     let transport = take(&mut message.transport_protocol);
     let compiled = ChainMatch {
-        destination_port: number(take(&mut message.destination_port)).map(port_number).transpose()?,
+        destination_port: number(take(&mut message.destination_port))
+            .map(port_number)
+            .transpose()?,
         prefix_ranges: each("prefix_ranges", take(&mut message.prefix_ranges), network)?,
-        server_names: take(&mut message.server_names).into_iter().map(|name| name.to_ascii_lowercase()).collect(),
+        server_names: take(&mut message.server_names)
+            .into_iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect(),
         transport_protocol: match transport.as_str() {
             "" => None,
             "tls" => Some(TransportProtocol::Tls),

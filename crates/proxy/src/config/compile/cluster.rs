@@ -4,7 +4,9 @@ use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proto::envoy::envoy::config::cluster::v3::{self as pb, cluster as cl, cluster::ClusterDiscoveryType, cluster::DiscoveryType};
+use proto::envoy::envoy::config::cluster::v3::{
+    self as pb, cluster as cl, cluster::ClusterDiscoveryType, cluster::DiscoveryType,
+};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::envoy::envoy::extensions::upstreams::http::v3::{self as http, http_protocol_options as options};
@@ -43,7 +45,9 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
     harmless!(message: close_connections_on_host_health_failure, ignore_health_on_host_removal);
     let name = take(&mut message.name);
     let common_lb = take(&mut message.common_lb_config);
-    let (panic_threshold, locality_weighted) = common_lb.map_or(Ok((PANIC_THRESHOLD, false)), common).within("common_lb_config")?;
+    let (panic_threshold, locality_weighted) = common_lb
+        .map_or(Ok((PANIC_THRESHOLD, false)), common)
+        .within("common_lb_config")?;
     let discovery = discovery(&mut message, &name)?;
     let cluster = Cluster {
         stats: context.shared.stats.clusters.get(&name),
@@ -55,28 +59,43 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
             _ => lb_policy::compile(&mut message)?,
         },
         discovery,
-        connect_timeout: duration(take(&mut message.connect_timeout)).within("connect_timeout")?.unwrap_or(CONNECT_TIMEOUT),
+        connect_timeout: duration(take(&mut message.connect_timeout))
+            .within("connect_timeout")?
+            .unwrap_or(CONNECT_TIMEOUT),
         http: http_options(&mut message)?,
         transports: transports(&mut message, context)?,
         breakers: breakers(take(&mut message.circuit_breakers)).within("circuit_breakers")?,
-        outlier: take(&mut message.outlier_detection).map(outlier::compile).transpose().within("outlier_detection")?,
+        outlier: take(&mut message.outlier_detection)
+            .map(outlier::compile)
+            .transpose()
+            .within("outlier_detection")?,
         panic_threshold,
-        source: take(&mut message.upstream_bind_config).map_or(Ok(context.source), source).within("upstream_bind_config")?,
+        source: take(&mut message.upstream_bind_config)
+            .map_or(Ok(context.source), source)
+            .within("upstream_bind_config")?,
         keepalive: keepalive(take(&mut message.upstream_connection_options)).within("upstream_connection_options")?,
         identity: mesh_metadata::identity(take(&mut message.metadata).as_ref()),
         name: name.into(),
     };
     let assignment = take(&mut message.load_assignment);
     exhausted(&message)?;
-    Ok(CompiledCluster { cluster, assignment, locality_weighted })
+    Ok(CompiledCluster {
+        cluster,
+        assignment,
+        locality_weighted,
+    })
 }
 
 fn discovery(message: &mut pb::Cluster, name: &str) -> Compiled<Discovery> {
-    let refresh = duration(take(&mut message.dns_refresh_rate)).within("dns_refresh_rate")?.unwrap_or(DNS_REFRESH);
+    let refresh = duration(take(&mut message.dns_refresh_rate))
+        .within("dns_refresh_rate")?
+        .unwrap_or(DNS_REFRESH);
     let eds = take(&mut message.eds_cluster_config);
     let kind = match take(&mut message.cluster_discovery_type) {
         Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).unwrap_or(DiscoveryType::Static),
-        Some(ClusterDiscoveryType::ClusterType(kind)) => return Err(CompileError::unsupported(format!("cluster_type({})", kind.name))),
+        Some(ClusterDiscoveryType::ClusterType(kind)) => {
+            return Err(CompileError::unsupported(format!("cluster_type({})", kind.name)));
+        }
         None => DiscoveryType::Static,
     };
     Ok(match kind {
@@ -89,8 +108,14 @@ fn discovery(message: &mut pb::Cluster, name: &str) -> Compiled<Discovery> {
             if let Some(source) = eds.eds_config {
                 aggregated(source).within("eds_cluster_config.eds_config")?;
             }
-            let service = if eds.service_name.is_empty() { name } else { &eds.service_name };
-            Discovery::Eds { service_name: service.into() }
+            let service = if eds.service_name.is_empty() {
+                name
+            } else {
+                &eds.service_name
+            };
+            Discovery::Eds {
+                service_name: service.into(),
+            }
         }
     })
 }
@@ -100,7 +125,10 @@ pub(super) fn aggregated(source: core::ConfigSource) -> Compiled<()> {
     use core::config_source::ConfigSourceSpecifier;
     match source.config_source_specifier {
         None | Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Ok(()),
-        Some(_) => Err(CompileError::new("", "only aggregated discovery (`ads`) is supported by this proxy")),
+        Some(_) => Err(CompileError::new(
+            "",
+            "only aggregated discovery (`ads`) is supported by this proxy",
+        )),
     }
 }
 
@@ -109,7 +137,9 @@ fn common(mut message: cl::CommonLbConfig) -> Compiled<(f64, bool)> {
     // Zone-aware routing needs a local cluster, which no bootstrap of ours names: without it, it does nothing.
     let weighted = matches!(
         take(&mut message.locality_config_specifier),
-        Some(cl::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+        Some(cl::common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(
+            _
+        ))
     );
     harmless!(message: update_merge_window, ignore_new_hosts_until_first_hc, close_connections_on_host_set_change);
     let threshold = take(&mut message.healthy_panic_threshold).map_or(PANIC_THRESHOLD, |percent| percent.value);
@@ -120,7 +150,8 @@ fn common(mut message: cl::CommonLbConfig) -> Compiled<(f64, bool)> {
 fn http_options(message: &mut pb::Cluster) -> Compiled<HttpOptions> {
     let legacy_http2 = take(&mut message.http2_protocol_options);
     let mut common = take(&mut message.common_http_protocol_options);
-    let use_downstream = take(&mut message.protocol_selection) == cl::ClusterProtocolSelection::UseDownstreamProtocol as i32;
+    let use_downstream =
+        take(&mut message.protocol_selection) == cl::ClusterProtocolSelection::UseDownstreamProtocol as i32;
     let mut protocol = match (&legacy_http2, use_downstream) {
         (_, true) => UpstreamProtocol::Downstream,
         (Some(_), false) => UpstreamProtocol::Http2,
@@ -136,10 +167,13 @@ fn http_options(message: &mut pb::Cluster) -> Compiled<HttpOptions> {
         common = their_common.or(common);
     }
     if let Some(name) = extensions.keys().next() {
-        return Err(CompileError::unsupported(format!("typed_extension_protocol_options[{name}]")));
+        return Err(CompileError::unsupported(format!(
+            "typed_extension_protocol_options[{name}]"
+        )));
     }
     let mut common = common.unwrap_or_default();
-    let requests = number(take(&mut message.max_requests_per_connection)).or(number(take(&mut common.max_requests_per_connection)));
+    let requests = number(take(&mut message.max_requests_per_connection))
+        .or(number(take(&mut common.max_requests_per_connection)));
     let idle = duration(take(&mut common.idle_timeout)).within("common_http_protocol_options.idle_timeout")?;
     harmless!(common: max_headers_count, max_response_headers_kb, headers_with_underscores_action);
     exhausted(&common).within("common_http_protocol_options")?;
@@ -147,11 +181,17 @@ fn http_options(message: &mut pb::Cluster) -> Compiled<HttpOptions> {
         protocol,
         idle_timeout: idle.map_or(IDLE_TIMEOUT, |idle| if idle.is_zero() { NEVER } else { idle }),
         max_requests_per_connection: requests.unwrap_or(0),
-        max_concurrent_streams: http2.and_then(|http2| number(http2.max_concurrent_streams)).unwrap_or(i32::MAX.unsigned_abs()),
+        max_concurrent_streams: http2
+            .and_then(|http2| number(http2.max_concurrent_streams))
+            .unwrap_or(i32::MAX.unsigned_abs()),
     })
 }
 
-type Extension = (UpstreamProtocol, Option<core::Http2ProtocolOptions>, Option<core::HttpProtocolOptions>);
+type Extension = (
+    UpstreamProtocol,
+    Option<core::Http2ProtocolOptions>,
+    Option<core::HttpProtocolOptions>,
+);
 
 fn extension(mut message: http::HttpProtocolOptions) -> Compiled<Extension> {
     use options::explicit_http_config::ProtocolConfig;
@@ -166,7 +206,9 @@ fn extension(mut message: http::HttpProtocolOptions) -> Compiled<Extension> {
         Some(options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(config)) => {
             (UpstreamProtocol::Downstream, config.http2_protocol_options)
         }
-        Some(options::UpstreamProtocolOptions::AutoConfig(config)) => (UpstreamProtocol::Auto, config.http2_protocol_options),
+        Some(options::UpstreamProtocolOptions::AutoConfig(config)) => {
+            (UpstreamProtocol::Auto, config.http2_protocol_options)
+        }
         None => (UpstreamProtocol::Http1, None),
     };
     let common = take(&mut message.common_http_protocol_options);
@@ -175,9 +217,11 @@ fn extension(mut message: http::HttpProtocolOptions) -> Compiled<Extension> {
 }
 
 fn transports(message: &mut pb::Cluster, context: &Context) -> Compiled<Transports> {
-    let matches = each("transport_socket_matches", take(&mut message.transport_socket_matches), |one| {
-        transport::socket_match(one, context)
-    })?;
+    let matches = each(
+        "transport_socket_matches",
+        take(&mut message.transport_socket_matches),
+        |one| transport::socket_match(one, context),
+    )?;
     let default = transport::upstream(take(&mut message.transport_socket), context).within("transport_socket")?;
     Ok(Transports { matches, default })
 }
@@ -218,6 +262,10 @@ fn keepalive(message: Option<pb::UpstreamConnectionOptions>) -> Compiled<Option<
     Ok(keepalive.map(|keepalive| {
         let time = seconds(keepalive.keepalive_time, KEEPALIVE.0);
         let interval = seconds(keepalive.keepalive_interval, KEEPALIVE.1);
-        (time, interval, number(keepalive.keepalive_probes).unwrap_or(KEEPALIVE.2))
+        (
+            time,
+            interval,
+            number(keepalive.keepalive_probes).unwrap_or(KEEPALIVE.2),
+        )
     }))
 }

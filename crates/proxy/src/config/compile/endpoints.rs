@@ -9,8 +9,8 @@ use proto::envoy::envoy::config::core::v3::{self as core, address::Address};
 use proto::envoy::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
-use super::value::{field_text, number, port};
 use super::mesh_metadata;
+use super::value::{field_text, number, port};
 use crate::config::{Endpoint, EndpointAddress, EndpointSet, Health, Transports};
 use crate::stats::EndpointStats;
 use crate::upstream::DnsName;
@@ -55,21 +55,43 @@ struct Place {
 ///
 /// # Errors
 /// Names the field that cannot be used.
-pub fn endpoints(mut message: pb::ClusterLoadAssignment, shape: Shape<'_>, current: &EndpointSet) -> Compiled<Endpoints> {
+pub fn endpoints(
+    mut message: pb::ClusterLoadAssignment,
+    shape: Shape<'_>,
+    current: &EndpointSet,
+) -> Compiled<Endpoints> {
     harmless!(message: cluster_name);
     if let Some(mut policy) = take(&mut message.policy) {
         harmless!(policy: overprovisioning_factor, endpoint_stale_after, weighted_priority_health);
         exhausted(&policy).within("policy")?;
     }
-    let kept = current.priorities.iter().flatten().map(|e| (e.address.clone(), e.stats.clone())).collect();
+    let kept = current
+        .priorities
+        .iter()
+        .flatten()
+        .map(|e| (e.address.clone(), e.stats.clone()))
+        .collect();
     let locality_weighted = shape.locality_weighted;
-    let mut builder = Builder { shape, kept, priorities: Vec::new(), names: Vec::new(), count: 0 };
+    let mut builder = Builder {
+        shape,
+        kept,
+        priorities: Vec::new(),
+        names: Vec::new(),
+        count: 0,
+    };
     for (index, locality) in take(&mut message.endpoints).into_iter().enumerate() {
         builder.locality(locality).at("endpoints", index)?;
     }
     exhausted(&message)?;
-    let set = EndpointSet { generation: current.generation + 1, priorities: builder.priorities, locality_weighted };
-    Ok(Endpoints { set, names: builder.names })
+    let set = EndpointSet {
+        generation: current.generation + 1,
+        priorities: builder.priorities,
+        locality_weighted,
+    };
+    Ok(Endpoints {
+        set,
+        names: builder.names,
+    })
 }
 
 // === impl Builder ===
@@ -79,7 +101,10 @@ impl Builder<'_> {
         harmless!(message: metadata, proximity);
         let priority = take(&mut message.priority);
         if priority > MAX_PRIORITY {
-            return Err(CompileError::new("priority", format!("{priority}; the limit is {MAX_PRIORITY}")));
+            return Err(CompileError::new(
+                "priority",
+                format!("{priority}; the limit is {MAX_PRIORITY}"),
+            ));
         }
         let place = Place {
             priority: priority as usize,
@@ -157,7 +182,10 @@ fn endpoint_address(address: Option<Address>) -> Compiled<EndpointAddress> {
     match address {
         Some(Address::SocketAddress(socket)) => {
             let ip: std::net::IpAddr = socket.address.parse().map_err(|_| {
-                CompileError::new("socket_address.address", format!("`{}` is no IP address; names need a DNS cluster", socket.address))
+                CompileError::new(
+                    "socket_address.address",
+                    format!("`{}` is no IP address; names need a DNS cluster", socket.address),
+                )
             })?;
             Ok(EndpointAddress::Socket((ip, port(&socket)?).into()))
         }
@@ -179,19 +207,26 @@ fn health(status: i32) -> Health {
         Ok(core::HealthStatus::Draining) => Health::Draining,
         Ok(core::HealthStatus::Unhealthy | core::HealthStatus::Timeout) => Health::Unhealthy,
         // Degraded endpoints are still endpoints.
-        Ok(core::HealthStatus::Unknown | core::HealthStatus::Healthy | core::HealthStatus::Degraded) | Err(_) => Health::Healthy,
+        Ok(core::HealthStatus::Unknown | core::HealthStatus::Healthy | core::HealthStatus::Degraded) | Err(_) => {
+            Health::Healthy
+        }
     }
 }
 
 fn transport_labels(metadata: Option<&core::Metadata>) -> BTreeMap<String, String> {
     let labels = metadata.and_then(|metadata| metadata.filter_metadata.get(TRANSPORT_MATCH));
     let label = |(key, value): (&String, &_)| field_text(value).map(|text| (key.clone(), text));
-    labels.map(|labels| labels.fields.iter().filter_map(label).collect()).unwrap_or_default()
+    labels
+        .map(|labels| labels.fields.iter().filter_map(label).collect())
+        .unwrap_or_default()
 }
 
 fn locality_text(locality: Option<core::Locality>) -> String {
     let locality = locality.unwrap_or_default();
     let parts = [locality.region, locality.zone, locality.sub_zone];
-    let used = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |last| last + 1);
+    let used = parts
+        .iter()
+        .rposition(|part| !part.is_empty())
+        .map_or(0, |last| last + 1);
     parts[..used].join("/")
 }

@@ -15,7 +15,10 @@ pub(super) type Compiled<T> = Result<T, CompileError>;
 
 impl CompileError {
     pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        CompileError { path: path.into(), message: message.into() }
+        CompileError {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     /// The field asks for something that this proxy does not do.
@@ -33,7 +36,10 @@ impl CompileError {
             (_, "") => outer.to_owned(),
             (_, path) => format!("{outer}.{path}"),
         };
-        CompileError { path, message: self.message }
+        CompileError {
+            path,
+            message: self.message,
+        }
     }
 }
 
@@ -66,7 +72,11 @@ impl<T> Within<T> for Compiled<T> {
 
 /// Compiles the items of a repeated field.
 pub(super) fn each<A, B>(list: &str, items: Vec<A>, mut compile: impl FnMut(A) -> Compiled<B>) -> Compiled<Vec<B>> {
-    items.into_iter().enumerate().map(|(index, item)| compile(item).at(list, index)).collect()
+    items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| compile(item).at(list, index))
+        .collect()
 }
 
 /// Refuses a message in which a field is left that nobody has taken.
@@ -77,7 +87,11 @@ pub(super) fn exhausted<M: Default + PartialEq + Debug>(rest: &M) -> Compiled<()
     }
     let fields = fields_of(rest);
     let default = fields_of(&untouched);
-    let left: Vec<_> = fields.iter().filter(|field| !default.contains(field)).map(|(name, _)| name.as_str()).collect();
+    let left: Vec<_> = fields
+        .iter()
+        .filter(|field| !default.contains(field))
+        .map(|(name, _)| name.as_str())
+        .collect();
     Err(CompileError::unsupported(left.join(", ")))
 }
 
@@ -86,7 +100,9 @@ fn fields_of(message: &impl Debug) -> Vec<(String, String)> {
     const INDENT: &str = "    ";
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in format!("{message:#?}").lines() {
-        let top = line.strip_prefix(INDENT).filter(|rest| rest.starts_with(|c: char| c.is_alphabetic()));
+        let top = line
+            .strip_prefix(INDENT)
+            .filter(|rest| rest.starts_with(|c: char| c.is_alphabetic()));
         match (top.and_then(|rest| rest.split_once(": ")), fields.last_mut()) {
             (Some((name, value)), _) => fields.push((name.trim_start_matches("r#").to_owned(), value.to_owned())),
             (None, Some((_, value))) => value.push_str(line),
@@ -112,12 +128,19 @@ mod tests {
 
     #[test]
     fn what_is_left_over_is_named() {
-        let mut cluster = Cluster { name: "a".into(), alt_stat_name: "b".into(), ..Default::default() };
+        let mut cluster = Cluster {
+            name: "a".into(),
+            alt_stat_name: "b".into(),
+            ..Default::default()
+        };
         harmless!(cluster: name, alt_stat_name);
         assert_eq!(exhausted(&cluster), Ok(()));
         cluster.health_checks.push(HealthCheck::default());
         cluster.connection_pool_per_downstream_connection = true;
         let error = exhausted(&cluster).unwrap_err().within("x");
-        assert_eq!(error.to_string(), "x.health_checks, connection_pool_per_downstream_connection: not supported by this proxy");
+        assert_eq!(
+            error.to_string(),
+            "x.health_checks, connection_pool_per_downstream_connection: not supported by this proxy"
+        );
     }
 }

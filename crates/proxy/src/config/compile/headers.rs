@@ -11,9 +11,16 @@ use super::text::{text_match, whole};
 use crate::config::{HeaderAction, HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, QueryMatch, TextMatch};
 use crate::telemetry::Template;
 
-pub(super) fn operations(direction: &str, add: Vec<HeaderValueOption>, remove: Vec<String>) -> Compiled<HeaderOperations> {
+pub(super) fn operations(
+    direction: &str,
+    add: Vec<HeaderValueOption>,
+    remove: Vec<String>,
+) -> Compiled<HeaderOperations> {
     Ok(HeaderOperations {
-        remove: remove.into_iter().map(|name| name.to_ascii_lowercase().into()).collect(),
+        remove: remove
+            .into_iter()
+            .map(|name| name.to_ascii_lowercase().into())
+            .collect(),
         set: each(&format!("{direction}_headers_to_add"), add, operation)?,
     })
 }
@@ -35,7 +42,8 @@ fn operation(option: HeaderValueOption) -> Compiled<HeaderOperation> {
         (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd) | Err(_)) => HeaderAction::Append,
     };
     Ok(HeaderOperation {
-        value: Template::parse(&value).map_err(|fault| CompileError::new(format!("header({}).value", header.key), fault))?,
+        value: Template::parse(&value)
+            .map_err(|fault| CompileError::new(format!("header({}).value", header.key), fault))?,
         name: header.key.to_ascii_lowercase().into(),
         action,
         keep_empty: option.keep_empty_value,
@@ -62,10 +70,22 @@ fn rule(specifier: HeaderMatchSpecifier) -> Compiled<HeaderRule> {
         HeaderMatchSpecifier::PresentMatch(present) => HeaderRule::Present(present),
         HeaderMatchSpecifier::RangeMatch(range) => HeaderRule::Range(range.start, range.end),
         HeaderMatchSpecifier::StringMatch(matcher) => HeaderRule::Text(text_match(matcher)?),
-        HeaderMatchSpecifier::ExactMatch(exact) => HeaderRule::Text(TextMatch::Exact { text: text(exact), ignore_case: false }),
-        HeaderMatchSpecifier::PrefixMatch(prefix) => HeaderRule::Text(TextMatch::Prefix { text: text(prefix), ignore_case: false }),
-        HeaderMatchSpecifier::SuffixMatch(suffix) => HeaderRule::Text(TextMatch::Suffix { text: text(suffix), ignore_case: false }),
-        HeaderMatchSpecifier::ContainsMatch(part) => HeaderRule::Text(TextMatch::Contains { text: text(part), ignore_case: false }),
+        HeaderMatchSpecifier::ExactMatch(exact) => HeaderRule::Text(TextMatch::Exact {
+            text: text(exact),
+            ignore_case: false,
+        }),
+        HeaderMatchSpecifier::PrefixMatch(prefix) => HeaderRule::Text(TextMatch::Prefix {
+            text: text(prefix),
+            ignore_case: false,
+        }),
+        HeaderMatchSpecifier::SuffixMatch(suffix) => HeaderRule::Text(TextMatch::Suffix {
+            text: text(suffix),
+            ignore_case: false,
+        }),
+        HeaderMatchSpecifier::ContainsMatch(part) => HeaderRule::Text(TextMatch::Contains {
+            text: text(part),
+            ignore_case: false,
+        }),
         HeaderMatchSpecifier::SafeRegexMatch(regex) => HeaderRule::Text(TextMatch::Regex(whole(&regex)?)),
     })
 }
@@ -74,7 +94,12 @@ pub(super) fn query_match(matcher: QueryParameterMatcher) -> Compiled<QueryMatch
     let value = match matcher.query_parameter_match_specifier {
         Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => Some(text_match(matcher)?),
         Some(QueryParameterMatchSpecifier::PresentMatch(true)) | None => None,
-        Some(QueryParameterMatchSpecifier::PresentMatch(false)) => return Err(CompileError::unsupported("present_match: false")),
+        Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
+            return Err(CompileError::unsupported("present_match: false"));
+        }
     };
-    Ok(QueryMatch { name: matcher.name.into(), value })
+    Ok(QueryMatch {
+        name: matcher.name.into(),
+        value,
+    })
 }

@@ -6,7 +6,9 @@ use proto::envoy::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::envoy::extensions::filters::http::fault::v3::HttpFault;
 use proto::envoy::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 use proto::envoy::envoy::extensions::filters::http::router::v3::Router;
-use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{HttpFilter as Message, http_filter::ConfigType};
+use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpFilter as Message, http_filter::ConfigType,
+};
 use proto::envoy::google::protobuf::Any;
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
@@ -23,7 +25,9 @@ pub(super) fn pipeline(messages: Vec<Message>) -> Compiled<Pipeline> {
         if routed {
             return Err(CompileError::new(place, "comes after the router"));
         }
-        let Some(any) = settings(message).within(&place)? else { continue };
+        let Some(any) = settings(message).within(&place)? else {
+            continue;
+        };
         if holds::<Router>(&any.0) {
             router(unpack(&any.0).within(&place)?).within(&place)?;
             routed = true;
@@ -58,7 +62,9 @@ fn filter(any: &Any) -> Compiled<Option<HttpFilter>> {
     } else if holds::<HttpFault>(any) {
         let message: HttpFault = unpack(any)?;
         // Without settings it only stands ready for those of the routes.
-        let default = (message != HttpFault::default()).then(|| per_filter::fault(message).map(Arc::new)).transpose()?;
+        let default = (message != HttpFault::default())
+            .then(|| per_filter::fault(message).map(Arc::new))
+            .transpose()?;
         Some(HttpFilter::Fault(fault::Fault { default }))
     } else if holds::<grpc_stats::FilterConfig>(any) {
         // gRPC messages are counted anyway.

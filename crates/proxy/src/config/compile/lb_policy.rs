@@ -28,13 +28,21 @@ pub(super) fn compile(message: &mut pb::Cluster) -> Compiled<LbPolicy> {
             if ring.hash_function != cl::ring_hash_lb_config::HashFunction::XxHash as i32 {
                 return Err(CompileError::unsupported("ring_hash_lb_config.hash_function"));
             }
-            ring_hash(ring.minimum_ring_size.map(|size| size.value), ring.maximum_ring_size.map(|size| size.value))
+            ring_hash(
+                ring.minimum_ring_size.map(|size| size.value),
+                ring.maximum_ring_size.map(|size| size.value),
+            )
         }
         (cl::LbPolicy::RingHash, _) => ring_hash(None, None),
-        (cl::LbPolicy::Maglev, Some(cl::LbConfig::MaglevLbConfig(maglev))) => self::maglev(maglev.table_size.map(|size| size.value)),
+        (cl::LbPolicy::Maglev, Some(cl::LbConfig::MaglevLbConfig(maglev))) => {
+            self::maglev(maglev.table_size.map(|size| size.value))
+        }
         (cl::LbPolicy::Maglev, _) => self::maglev(None),
         (cl::LbPolicy::ClusterProvided, _) => {
-            return Err(CompileError::new("lb_policy", "CLUSTER_PROVIDED goes with ORIGINAL_DST only"));
+            return Err(CompileError::new(
+                "lb_policy",
+                "CLUSTER_PROVIDED goes with ORIGINAL_DST only",
+            ));
         }
         (cl::LbPolicy::LoadBalancingPolicyConfig, _) => return Err(CompileError::missing("load_balancing_policy")),
     })
@@ -56,29 +64,42 @@ fn least_request(settings: Option<cl::LbConfig>) -> Compiled<LbPolicy> {
     harmless!(config: active_request_bias);
     let choices = number(take(&mut config.choice_count)).unwrap_or(CHOICES);
     exhausted(&config).within("least_request_lb_config")?;
-    Ok(LbPolicy::LeastRequest { choices: choices.max(2) })
+    Ok(LbPolicy::LeastRequest {
+        choices: choices.max(2),
+    })
 }
 
 fn ring_hash(min: Option<u64>, max: Option<u64>) -> LbPolicy {
     let max_size = max.unwrap_or(RING.1).clamp(1, RING.1);
-    LbPolicy::RingHash { min_size: min.unwrap_or(RING.0).min(max_size), max_size }
+    LbPolicy::RingHash {
+        min_size: min.unwrap_or(RING.0).min(max_size),
+        max_size,
+    }
 }
 
 fn maglev(size: Option<u64>) -> LbPolicy {
-    LbPolicy::Maglev { table_size: size.unwrap_or(MAGLEV_TABLE) }
+    LbPolicy::Maglev {
+        table_size: size.unwrap_or(MAGLEV_TABLE),
+    }
 }
 
 /// The first policy of the list that is known.
 fn typed(message: pb::LoadBalancingPolicy) -> Compiled<LbPolicy> {
     let mut unknown = Vec::new();
     for policy in message.policies {
-        let any = policy.typed_extension_config.and_then(|extension| extension.typed_config).unwrap_or_default();
+        let any = policy
+            .typed_extension_config
+            .and_then(|extension| extension.typed_config)
+            .unwrap_or_default();
         match extension(&any)? {
             Some(policy) => return Ok(policy),
             None => unknown.push(short(&any.type_url).to_owned()),
         }
     }
-    Err(CompileError::new("policies", format!("none of [{}] is supported by this proxy", unknown.join(", "))))
+    Err(CompileError::new(
+        "policies",
+        format!("none of [{}] is supported by this proxy", unknown.join(", ")),
+    ))
 }
 
 fn extension(any: &Any) -> Compiled<Option<LbPolicy>> {
@@ -89,10 +110,15 @@ fn extension(any: &Any) -> Compiled<Option<LbPolicy>> {
         LbPolicy::Random
     } else if holds::<least_request::v3::LeastRequest>(any) {
         let message: least_request::v3::LeastRequest = unpack(any)?;
-        LbPolicy::LeastRequest { choices: number(message.choice_count).unwrap_or(CHOICES).max(2) }
+        LbPolicy::LeastRequest {
+            choices: number(message.choice_count).unwrap_or(CHOICES).max(2),
+        }
     } else if holds::<ring_hash::v3::RingHash>(any) {
         let message: ring_hash::v3::RingHash = unpack(any)?;
-        self::ring_hash(message.minimum_ring_size.map(|size| size.value), message.maximum_ring_size.map(|size| size.value))
+        self::ring_hash(
+            message.minimum_ring_size.map(|size| size.value),
+            message.maximum_ring_size.map(|size| size.value),
+        )
     } else if holds::<maglev::v3::Maglev>(any) {
         let message: maglev::v3::Maglev = unpack(any)?;
         self::maglev(message.table_size.map(|size| size.value))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proto::envoy::envoy::config::core::v3::TrafficDirection;
 use proto::envoy::envoy::config::listener::v3::{Listener as Message, ListenerFilter, listener_filter::ConfigType};
 use proto::envoy::envoy::extensions::filters::listener::{
-    http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, proxy_protocol::v3::ProxyProtocol, tls_inspector::v3::TlsInspector,
+    http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, proxy_protocol::v3::ProxyProtocol,
+    tls_inspector::v3::TlsInspector,
 };
 use proto::envoy::google::protobuf::Any;
 
@@ -67,7 +68,11 @@ pub fn listener(mut message: Message, version: u64, context: &Context) -> Compil
             .within("default_filter_chain")?,
         access_log: access_logs(take(&mut message.access_log), Place::Listener, context)?,
         version,
-        stats: context.shared.stats.listeners.get(&address.to_string().replace(':', "_")),
+        stats: context
+            .shared
+            .stats
+            .listeners
+            .get(&address.to_string().replace(':', "_")),
     };
     exhausted(&message)?;
     match compiled.chains.is_empty() && compiled.default_chain.is_none() {
@@ -84,7 +89,9 @@ fn listener_filters(message: &mut Message) -> Compiled<ListenerFilters> {
         tls_inspector: false,
         http_inspector: false,
         proxy_protocol: false,
-        timeout: duration(take(&mut message.listener_filters_timeout)).within("listener_filters_timeout")?.unwrap_or(FILTERS_TIMEOUT),
+        timeout: duration(take(&mut message.listener_filters_timeout))
+            .within("listener_filters_timeout")?
+            .unwrap_or(FILTERS_TIMEOUT),
         continue_on_timeout: take(&mut message.continue_on_listener_filters_timeout),
     };
     for (index, filter) in take(&mut message.listener_filters).into_iter().enumerate() {

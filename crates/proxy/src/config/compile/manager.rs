@@ -4,11 +4,11 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager as Message, http_connection_manager as hcm,
 };
-use prost::Message as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Context;
@@ -42,14 +42,20 @@ struct Limits {
     max_headers_count: u32,
 }
 
-pub(super) fn manager(mut message: Message, surroundings: &Surroundings, context: &Context) -> Compiled<HttpConnectionManager> {
+pub(super) fn manager(
+    mut message: Message,
+    surroundings: &Surroundings,
+    context: &Context,
+) -> Compiled<HttpConnectionManager> {
     ignore(&mut message);
     let stat_prefix = take(&mut message.stat_prefix);
     let limits = limits(take(&mut message.common_http_protocol_options)).within("common_http_protocol_options")?;
     let http1 = http1(take(&mut message.http_protocol_options)).within("http_protocol_options")?;
     let details = take(&mut message.set_current_client_cert_details).unwrap_or_default();
     if details.chain || details.issuer || details.format != 0 {
-        return Err(CompileError::unsupported("set_current_client_cert_details.chain, issuer, format"));
+        return Err(CompileError::unsupported(
+            "set_current_client_cert_details.chain, issuer, format",
+        ));
     }
     let server_name = take(&mut message.server_name);
     let http2 = take(&mut message.http2_protocol_options).unwrap_or_default();
@@ -59,7 +65,11 @@ pub(super) fn manager(mut message: Message, surroundings: &Surroundings, context
         routes: route_source(take(&mut message.route_specifier), context)?,
         pipeline: Arc::new(pipeline(take(&mut message.http_filters))?),
         access_log: access_logs(take(&mut message.access_log), Place::Chain, context)?,
-        server_name: if server_name.is_empty() { "envoy".into() } else { server_name.into() },
+        server_name: if server_name.is_empty() {
+            "envoy".into()
+        } else {
+            server_name.into()
+        },
         server_header: server_header(take(&mut message.server_header_transformation)),
         use_remote_address: flag(take(&mut message.use_remote_address), false),
         xff_num_trusted_hops: take(&mut message.xff_num_trusted_hops),
@@ -74,19 +84,31 @@ pub(super) fn manager(mut message: Message, surroundings: &Surroundings, context
         normalize_path: flag(take(&mut message.normalize_path), false),
         merge_slashes: take(&mut message.merge_slashes),
         strip_matching_host_port: take(&mut message.strip_matching_host_port),
-        strip_any_host_port: matches!(take(&mut message.strip_port_mode), Some(hcm::StripPortMode::StripAnyHostPort(true))),
+        strip_any_host_port: matches!(
+            take(&mut message.strip_port_mode),
+            Some(hcm::StripPortMode::StripAnyHostPort(true))
+        ),
         upgrades: upgrades(take(&mut message.upgrade_configs))?,
         accept_http_10: http1.accept_http_10,
-        default_host_for_http_10: (!http1.default_host_for_http_10.is_empty()).then(|| http1.default_host_for_http_10.into()),
+        default_host_for_http_10: (!http1.default_host_for_http_10.is_empty())
+            .then(|| http1.default_host_for_http_10.into()),
         idle_timeout: limits.idle_timeout,
-        stream_idle_timeout: duration(take(&mut message.stream_idle_timeout)).within("stream_idle_timeout")?.unwrap_or(STREAM_IDLE_TIMEOUT),
-        request_timeout: duration(take(&mut message.request_timeout)).within("request_timeout")?.unwrap_or_default(),
+        stream_idle_timeout: duration(take(&mut message.stream_idle_timeout))
+            .within("stream_idle_timeout")?
+            .unwrap_or(STREAM_IDLE_TIMEOUT),
+        request_timeout: duration(take(&mut message.request_timeout))
+            .within("request_timeout")?
+            .unwrap_or_default(),
         request_headers_timeout: duration(take(&mut message.request_headers_timeout))
             .within("request_headers_timeout")?
             .unwrap_or(HEADERS_TIMEOUT),
         max_connection_duration: limits.max_connection_duration,
-        drain_timeout: duration(take(&mut message.drain_timeout)).within("drain_timeout")?.unwrap_or(DRAIN_TIMEOUT),
-        max_request_headers_bytes: number(take(&mut message.max_request_headers_kb)).unwrap_or(MAX_HEADERS_KB).saturating_mul(1024),
+        drain_timeout: duration(take(&mut message.drain_timeout))
+            .within("drain_timeout")?
+            .unwrap_or(DRAIN_TIMEOUT),
+        max_request_headers_bytes: number(take(&mut message.max_request_headers_kb))
+            .unwrap_or(MAX_HEADERS_KB)
+            .saturating_mul(1024),
         max_headers_count: limits.max_headers_count,
         max_concurrent_streams: number(http2.max_concurrent_streams).unwrap_or(MAX_STREAMS),
         buffer_limit: surroundings.buffer_limit,
@@ -104,8 +126,11 @@ fn ignore(message: &mut Message) {
     harmless!(message: stream_error_on_invalid_http_message, path_normalization_options, add_proxy_protocol_connection_state);
     harmless!(message: http1_safe_max_connection_duration);
     use hcm::PathWithEscapedSlashesAction as Slashes;
-    if [Slashes::ImplementationSpecificDefault as i32, Slashes::KeepUnchanged as i32]
-        .contains(&message.path_with_escaped_slashes_action)
+    if [
+        Slashes::ImplementationSpecificDefault as i32,
+        Slashes::KeepUnchanged as i32,
+    ]
+    .contains(&message.path_with_escaped_slashes_action)
     {
         harmless!(message: path_with_escaped_slashes_action);
     }
@@ -128,7 +153,9 @@ fn route_source(specifier: Option<hcm::RouteSpecifier>, context: &Context) -> Co
         }
         Some(hcm::RouteSpecifier::RouteConfig(config)) => {
             let version = xxh3_64(&config.encode_to_vec());
-            routes(config, version, context).within("route_config").map(|table| RouteSource::Inline(Arc::new(table)))
+            routes(config, version, context)
+                .within("route_config")
+                .map(|table| RouteSource::Inline(Arc::new(table)))
         }
         Some(hcm::RouteSpecifier::ScopedRoutes(_)) => Err(CompileError::unsupported("scoped_routes")),
         None => Err(CompileError::missing("route_specifier")),
@@ -157,7 +184,9 @@ fn limits(options: Option<core::HttpProtocolOptions>) -> Compiled<Limits> {
     let mut options = options.unwrap_or_default();
     harmless!(options: max_response_headers_kb, max_connection_duration_jitter);
     let limits = Limits {
-        idle_timeout: duration(take(&mut options.idle_timeout)).within("idle_timeout")?.unwrap_or(IDLE_TIMEOUT),
+        idle_timeout: duration(take(&mut options.idle_timeout))
+            .within("idle_timeout")?
+            .unwrap_or(IDLE_TIMEOUT),
         max_connection_duration: duration(take(&mut options.max_connection_duration))
             .within("max_connection_duration")?
             .filter(|limit| !limit.is_zero()),

@@ -52,7 +52,9 @@ fn fields(metadata: Option<&Metadata>) -> Option<&Struct> {
 
 fn string<'a>(fields: &'a Struct, name: &str) -> &'a str {
     match fields.fields.get(name) {
-        Some(Value { kind: Some(Kind::StringValue(text)) }) => text,
+        Some(Value {
+            kind: Some(Kind::StringValue(text)),
+        }) => text,
         _ => "",
     }
 }

@@ -35,25 +35,41 @@ pub(super) fn compile(mut message: OutlierDetection) -> Compiled<Outlier> {
         let enforcing = number(take(enforcing)).unwrap_or(default_enforcing);
         (enforcing > 0 && count > 0).then_some(count)
     };
-    let consecutive_5xx = threshold(&mut message.consecutive_5xx, &mut message.enforcing_consecutive_5xx, 100);
-    let consecutive_gateway_failure =
-        threshold(&mut message.consecutive_gateway_failure, &mut message.enforcing_consecutive_gateway_failure, 0);
-    let local = threshold(&mut message.consecutive_local_origin_failure, &mut message.enforcing_consecutive_local_origin_failure, 100);
+    let consecutive_5xx = threshold(
+        &mut message.consecutive_5xx,
+        &mut message.enforcing_consecutive_5xx,
+        100,
+    );
+    let consecutive_gateway_failure = threshold(
+        &mut message.consecutive_gateway_failure,
+        &mut message.enforcing_consecutive_gateway_failure,
+        0,
+    );
+    let local = threshold(
+        &mut message.consecutive_local_origin_failure,
+        &mut message.enforcing_consecutive_local_origin_failure,
+        100,
+    );
     let split_local_origin = take(&mut message.split_external_local_origin_errors);
-    let base_ejection_time =
-        duration(take(&mut message.base_ejection_time)).within("base_ejection_time")?.unwrap_or(BASE_EJECTION);
+    let base_ejection_time = duration(take(&mut message.base_ejection_time))
+        .within("base_ejection_time")?
+        .unwrap_or(BASE_EJECTION);
     let outlier = Outlier {
         consecutive_5xx,
         consecutive_gateway_failure,
         consecutive_local_origin_failure: local.filter(|_| split_local_origin),
         split_local_origin,
-        interval: duration(take(&mut message.interval)).within("interval")?.unwrap_or(INTERVAL),
+        interval: duration(take(&mut message.interval))
+            .within("interval")?
+            .unwrap_or(INTERVAL),
         base_ejection_time,
         max_ejection_time: duration(take(&mut message.max_ejection_time))
             .within("max_ejection_time")?
             .unwrap_or(MAX_EJECTION)
             .max(base_ejection_time),
-        max_ejection_percent: number(take(&mut message.max_ejection_percent)).unwrap_or(MAX_EJECTION_PERCENT).min(100),
+        max_ejection_percent: number(take(&mut message.max_ejection_percent))
+            .unwrap_or(MAX_EJECTION_PERCENT)
+            .min(100),
     };
     exhausted(&message)?;
     Ok(outlier)

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proto::envoy::envoy::config::route::v3 as route;
 use proto::envoy::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay::FaultDelaySecifier};
 use proto::envoy::envoy::extensions::filters::http::cors::v3::CorsPolicy as CorsMessage;
-use proto::envoy::envoy::extensions::filters::http::fault::v3::{FaultAbort as AbortMessage, HttpFault, fault_abort::ErrorType};
+use proto::envoy::envoy::extensions::filters::http::fault::v3::{
+    FaultAbort as AbortMessage, HttpFault, fault_abort::ErrorType,
+};
 use proto::envoy::google::protobuf::Any;
 
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
@@ -25,7 +27,10 @@ pub(super) struct PerFilter {
 
 impl PerFilter {
     pub(super) fn or(self, outer: &PerFilter) -> PerFilter {
-        PerFilter { cors: self.cors.or_else(|| outer.cors.clone()), fault: self.fault.or_else(|| outer.fault.clone()) }
+        PerFilter {
+            cors: self.cors.or_else(|| outer.cors.clone()),
+            fault: self.fault.or_else(|| outer.fault.clone()),
+        }
     }
 }
 
@@ -61,7 +66,11 @@ fn add(compiled: &mut PerFilter, any: &Any) -> Compiled<()> {
 pub(super) fn cors(mut message: CorsMessage) -> Compiled<CorsPolicy> {
     harmless!(message: shadow_enabled);
     let policy = CorsPolicy {
-        allow_origins: each("allow_origin_string_match", take(&mut message.allow_origin_string_match), text_match)?,
+        allow_origins: each(
+            "allow_origin_string_match",
+            take(&mut message.allow_origin_string_match),
+            text_match,
+        )?,
         allow_methods: take(&mut message.allow_methods).into(),
         allow_headers: take(&mut message.allow_headers).into(),
         expose_headers: take(&mut message.expose_headers).into(),
@@ -76,7 +85,9 @@ pub(super) fn cors(mut message: CorsMessage) -> Compiled<CorsPolicy> {
 
 /// The place where Envoy had the policy before filters had settings per route.
 pub(super) fn legacy_cors(message: route::CorsPolicy) -> Compiled<CorsPolicy> {
-    let enabled = message.enabled_specifier.map(|route::cors_policy::EnabledSpecifier::FilterEnabled(enabled)| enabled);
+    let enabled = message
+        .enabled_specifier
+        .map(|route::cors_policy::EnabledSpecifier::FilterEnabled(enabled)| enabled);
     cors(CorsMessage {
         allow_origin_string_match: message.allow_origin_string_match,
         allow_methods: message.allow_methods,

@@ -20,14 +20,20 @@ pub(super) fn compile(mut message: Message) -> Compiled<Option<RetryPolicy>> {
     let mut avoid_previous_hosts = false;
     for predicate in take(&mut message.retry_host_predicate) {
         if predicate.name != PREVIOUS_HOSTS {
-            return Err(CompileError::unsupported(format!("retry_host_predicate({})", predicate.name)));
+            return Err(CompileError::unsupported(format!(
+                "retry_host_predicate({})",
+                predicate.name
+            )));
         }
         avoid_previous_hosts = true;
     }
     let back_off = take(&mut message.retry_back_off).unwrap_or_default();
-    let base_interval = duration(back_off.base_interval).within("retry_back_off.base_interval")?.unwrap_or(BASE_INTERVAL);
-    let max_interval =
-        duration(back_off.max_interval).within("retry_back_off.max_interval")?.unwrap_or(base_interval * MAX_INTERVALS);
+    let base_interval = duration(back_off.base_interval)
+        .within("retry_back_off.base_interval")?
+        .unwrap_or(BASE_INTERVAL);
+    let max_interval = duration(back_off.max_interval)
+        .within("retry_back_off.max_interval")?
+        .unwrap_or(base_interval * MAX_INTERVALS);
     let status = |code: u32| {
         let code = u16::try_from(code).ok().filter(|code| (100..=999).contains(code));
         code.ok_or_else(|| CompileError::new("retriable_status_codes", "holds a number that is no status"))
@@ -38,8 +44,13 @@ pub(super) fn compile(mut message: Message) -> Compiled<Option<RetryPolicy>> {
         per_try_timeout: limit(duration(take(&mut message.per_try_timeout)).within("per_try_timeout")?),
         per_try_idle_timeout: limit(duration(take(&mut message.per_try_idle_timeout)).within("per_try_idle_timeout")?),
         avoid_previous_hosts,
-        host_selection_attempts: u32::try_from(take(&mut message.host_selection_retry_max_attempts)).unwrap_or(0).max(1),
-        statuses: take(&mut message.retriable_status_codes).into_iter().map(status).collect::<Result<_, _>>()?,
+        host_selection_attempts: u32::try_from(take(&mut message.host_selection_retry_max_attempts))
+            .unwrap_or(0)
+            .max(1),
+        statuses: take(&mut message.retriable_status_codes)
+            .into_iter()
+            .map(status)
+            .collect::<Result<_, _>>()?,
         base_interval,
         max_interval: max_interval.max(base_interval),
     };

@@ -3,7 +3,6 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::config::route::v3::{
     DirectResponseAction, RedirectAction, Route as Message, redirect_action as redirect, route::Action as ActionMessage,
 };
@@ -114,10 +113,16 @@ fn direct(mut message: DirectResponseAction) -> Compiled<DirectResponse> {
     let status = take(&mut message.status);
     let status = u16::try_from(status).ok().filter(|status| (200..600).contains(status));
     let status = status.ok_or_else(|| CompileError::new("status", "is no status from 200 to 599"))?;
-    let body = data(take(&mut message.body).unwrap_or(core::DataSource::default())).within("body")?;
+    let body = data(take(&mut message.body).unwrap_or_default()).within("body")?;
     if body.len() > MAX_BODY {
-        return Err(CompileError::new("body", format!("{} bytes; the limit is {MAX_BODY}", body.len())));
+        return Err(CompileError::new(
+            "body",
+            format!("{} bytes; the limit is {MAX_BODY}", body.len()),
+        ));
     }
     exhausted(&message)?;
-    Ok(DirectResponse { status, body: body.into() })
+    Ok(DirectResponse {
+        status,
+        body: body.into(),
+    })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::envoy::envoy::config::route::v3::{
-    RouteAction as Message, WeightedCluster as WeightedMessage, route_action as action, weighted_cluster::ClusterWeight,
-    weighted_cluster::cluster_weight::HostRewriteSpecifier as WeightHostRewrite,
+    RouteAction as Message, WeightedCluster as WeightedMessage, route_action as action,
+    weighted_cluster::ClusterWeight, weighted_cluster::cluster_weight::HostRewriteSpecifier as WeightHostRewrite,
 };
 
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
@@ -29,12 +29,18 @@ pub(super) fn route_action(
     harmless!(message: early_data_policy, include_vh_rate_limits, flush_timeout);
     let cluster = cluster(take(&mut message.cluster_specifier), context)?;
     let (host_rewrite, auto_host_rewrite) = host_rewrite(take(&mut message.host_rewrite_specifier))?;
-    let timeout = duration(take(&mut message.timeout)).within("timeout")?.unwrap_or(TIMEOUT);
+    let timeout = duration(take(&mut message.timeout))
+        .within("timeout")?
+        .unwrap_or(TIMEOUT);
     let retry = match take(&mut message.retry_policy) {
         Some(policy) => retry::compile(policy).within("retry_policy")?.map(Arc::new),
         None => defaults.retry.clone(),
     };
-    let cors = take(&mut message.cors).map(legacy_cors).transpose().within("cors")?.map(Arc::new);
+    let cors = take(&mut message.cors)
+        .map(legacy_cors)
+        .transpose()
+        .within("cors")?
+        .map(Arc::new);
     let compiled = RouteAction {
         cluster,
         rewrite: path_rewrite(&mut message)?,
@@ -45,10 +51,16 @@ pub(super) fn route_action(
         idle_timeout: duration(take(&mut message.idle_timeout)).within("idle_timeout")?,
         max_grpc_timeout: grpc_timeout(&mut message)?,
         retry,
-        mirrors: each("request_mirror_policies", take(&mut message.request_mirror_policies), |one| mirror(one, context))?,
+        mirrors: each(
+            "request_mirror_policies",
+            take(&mut message.request_mirror_policies),
+            |one| mirror(one, context),
+        )?,
         hash: each("hash_policy", take(&mut message.hash_policy), hash)?,
         upgrades: each("upgrade_configs", take(&mut message.upgrade_configs), upgrade)?,
-        cluster_not_found_status: match action::ClusterNotFoundResponseCode::try_from(take(&mut message.cluster_not_found_response_code)) {
+        cluster_not_found_status: match action::ClusterNotFoundResponseCode::try_from(take(
+            &mut message.cluster_not_found_response_code,
+        )) {
             Ok(action::ClusterNotFoundResponseCode::NotFound) => 404,
             Ok(action::ClusterNotFoundResponseCode::InternalServerError) => 500,
             Ok(action::ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
@@ -63,7 +75,9 @@ fn cluster(specifier: Option<action::ClusterSpecifier>, context: &Context) -> Co
     Ok(match specifier {
         Some(ClusterSpecifier::Cluster(name)) => ClusterChoice::One(context.cluster_slot(&name)),
         Some(ClusterSpecifier::ClusterHeader(name)) => ClusterChoice::Header(name.to_ascii_lowercase().into()),
-        Some(ClusterSpecifier::WeightedClusters(clusters)) => weighted(clusters, context).within("weighted_clusters")?,
+        Some(ClusterSpecifier::WeightedClusters(clusters)) => {
+            weighted(clusters, context).within("weighted_clusters")?
+        }
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_) | ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
             return Err(CompileError::unsupported("cluster_specifier_plugin"));
         }
@@ -78,7 +92,9 @@ fn weighted(mut message: WeightedMessage, context: &Context) -> Compiled<Cluster
     let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     match total {
         0 => Err(CompileError::new("clusters", "the weights sum up to 0")),
-        total if total > u64::from(u32::MAX) => Err(CompileError::new("clusters", "the sum of the weights exceeds 32 bits")),
+        total if total > u64::from(u32::MAX) => {
+            Err(CompileError::new("clusters", "the sum of the weights exceeds 32 bits"))
+        }
         _ => Ok(ClusterChoice::Weighted(clusters)),
     }
 }
@@ -110,7 +126,9 @@ fn host_rewrite(specifier: Option<action::HostRewriteSpecifier>) -> Compiled<(Op
         Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Ok((Some(host.into()), false)),
         Some(HostRewriteSpecifier::AutoHostRewrite(auto)) => Ok((None, auto.value)),
         Some(HostRewriteSpecifier::HostRewriteHeader(_)) => Err(CompileError::unsupported("host_rewrite_header")),
-        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => Err(CompileError::unsupported("host_rewrite_path_regex")),
+        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => {
+            Err(CompileError::unsupported("host_rewrite_path_regex"))
+        }
         Some(HostRewriteSpecifier::HostRewrite(_)) => Err(CompileError::unsupported("host_rewrite")),
         None => Ok((None, false)),
     }
@@ -131,12 +149,15 @@ fn path_rewrite(message: &mut Message) -> Compiled<PathRewrite> {
 /// The newer of two fields wins. A limit on whole streams may only be "none".
 fn grpc_timeout(message: &mut Message) -> Compiled<Option<Duration>> {
     let older = duration(take(&mut message.max_grpc_timeout)).within("max_grpc_timeout")?;
-    let Some(mut limits) = take(&mut message.max_stream_duration) else { return Ok(older) };
+    let Some(mut limits) = take(&mut message.max_stream_duration) else {
+        return Ok(older);
+    };
     let whole = duration(take(&mut limits.max_stream_duration)).within("max_stream_duration.max_stream_duration")?;
     if whole.is_some_and(|limit| !limit.is_zero()) {
         return Err(CompileError::unsupported("max_stream_duration.max_stream_duration"));
     }
-    let newer = duration(take(&mut limits.grpc_timeout_header_max)).within("max_stream_duration.grpc_timeout_header_max")?;
+    let newer =
+        duration(take(&mut limits.grpc_timeout_header_max)).within("max_stream_duration.grpc_timeout_header_max")?;
     exhausted(&limits).within("max_stream_duration")?;
     Ok(newer.or(older))
 }
@@ -159,9 +180,10 @@ fn hash(message: action::HashPolicy) -> Compiled<HashPolicy> {
         Some(PolicySpecifier::Header(header)) if header.regex_rewrite.is_some() => {
             return Err(CompileError::unsupported("header.regex_rewrite"));
         }
-        Some(PolicySpecifier::Header(header)) => {
-            HashPolicy::Header { name: header.header_name.to_ascii_lowercase().into(), terminal }
-        }
+        Some(PolicySpecifier::Header(header)) => HashPolicy::Header {
+            name: header.header_name.to_ascii_lowercase().into(),
+            terminal,
+        },
         Some(PolicySpecifier::Cookie(cookie)) if !cookie.attributes.is_empty() => {
             return Err(CompileError::unsupported("cookie.attributes"));
         }
@@ -171,9 +193,16 @@ fn hash(message: action::HashPolicy) -> Compiled<HashPolicy> {
             path: cookie.path.into(),
             terminal,
         },
-        Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => HashPolicy::SourceIp { terminal },
-        Some(PolicySpecifier::ConnectionProperties(_)) => return Err(CompileError::missing("connection_properties.source_ip")),
-        Some(PolicySpecifier::QueryParameter(query)) => HashPolicy::Query { name: query.name.into(), terminal },
+        Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => {
+            HashPolicy::SourceIp { terminal }
+        }
+        Some(PolicySpecifier::ConnectionProperties(_)) => {
+            return Err(CompileError::missing("connection_properties.source_ip"));
+        }
+        Some(PolicySpecifier::QueryParameter(query)) => HashPolicy::Query {
+            name: query.name.into(),
+            terminal,
+        },
         Some(PolicySpecifier::FilterState(_)) => return Err(CompileError::unsupported("filter_state")),
         None => return Err(CompileError::missing("policy_specifier")),
     })
@@ -183,5 +212,8 @@ fn upgrade(message: action::UpgradeConfig) -> Compiled<(Arc<str>, bool)> {
     if message.connect_config.is_some() {
         return Err(CompileError::unsupported("connect_config"));
     }
-    Ok((message.upgrade_type.to_ascii_lowercase().into(), flag(message.enabled, true)))
+    Ok((
+        message.upgrade_type.to_ascii_lowercase().into(),
+        flag(message.enabled, true),
+    ))
 }

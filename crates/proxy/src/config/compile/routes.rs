@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::mem::take;
 use std::sync::Arc;
 
-use proto::envoy::envoy::config::route::v3::{RouteConfiguration, VirtualHost as HostMessage, virtual_host::TlsRequirementType};
+use proto::envoy::envoy::config::route::v3::{
+    RouteConfiguration, VirtualHost as HostMessage, virtual_host::TlsRequirementType,
+};
 
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
 use super::headers::operations;
@@ -42,7 +44,10 @@ pub fn routes(mut message: RouteConfiguration, version: u64, context: &Context) 
         let place = format!("virtual_hosts[{index}]({name})");
         let (host, domains) = virtual_host(host, &filters, context).within(&place)?;
         table.virtual_hosts.push(host);
-        domains.iter().try_for_each(|domain| table.add_domain(domain, index)).within(&place)?;
+        domains
+            .iter()
+            .try_for_each(|domain| table.add_domain(domain, index))
+            .within(&place)?;
     }
     exhausted(&message)?;
     let longest_first = |list: &mut Vec<(Box<str>, usize)>| list.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
@@ -51,7 +56,11 @@ pub fn routes(mut message: RouteConfiguration, version: u64, context: &Context) 
     Ok(table)
 }
 
-fn virtual_host(mut message: HostMessage, outer: &PerFilter, context: &Context) -> Compiled<(VirtualHost, Vec<String>)> {
+fn virtual_host(
+    mut message: HostMessage,
+    outer: &PerFilter,
+    context: &Context,
+) -> Compiled<(VirtualHost, Vec<String>)> {
     harmless!(message: metadata, virtual_clusters, per_request_buffer_limit_bytes, request_body_buffer_limit);
     harmless!(message: include_is_timeout_retry_header);
     let mut filters = per_filter::compile(take(&mut message.typed_per_filter_config))?;
@@ -60,7 +69,12 @@ fn virtual_host(mut message: HostMessage, outer: &PerFilter, context: &Context) 
     }
     let defaults = Defaults {
         filters: filters.or(outer),
-        retry: take(&mut message.retry_policy).map(retry::compile).transpose().within("retry_policy")?.flatten().map(Arc::new),
+        retry: take(&mut message.retry_policy)
+            .map(retry::compile)
+            .transpose()
+            .within("retry_policy")?
+            .flatten()
+            .map(Arc::new),
     };
     let require_tls = match TlsRequirementType::try_from(take(&mut message.require_tls)) {
         Ok(TlsRequirementType::None) => false,
@@ -69,7 +83,9 @@ fn virtual_host(mut message: HostMessage, outer: &PerFilter, context: &Context) 
     };
     let host = VirtualHost {
         name: take(&mut message.name).into(),
-        routes: each("routes", take(&mut message.routes), |message| route(message, &defaults, context).map(Arc::new))?,
+        routes: each("routes", take(&mut message.routes), |message| {
+            route(message, &defaults, context).map(Arc::new)
+        })?,
         require_tls,
         request_headers: operations(
             "request",
@@ -102,7 +118,10 @@ impl RouteTable {
         };
         match added {
             true => Ok(()),
-            false => Err(CompileError::new("domains", format!("`{domain}` belongs to another virtual host already"))),
+            false => Err(CompileError::new(
+                "domains",
+                format!("`{domain}` belongs to another virtual host already"),
+            )),
         }
     }
 }

@@ -30,8 +30,12 @@ pub struct Validation {
 /// A key or certificate that cannot be used, or a kind of secret that is unknown here. Never says a word of the content.
 pub fn secret(message: tls::Secret) -> Compiled<SecretContent> {
     match message.r#type {
-        Some(Type::TlsCertificate(certificate)) => identity(certificate).map(SecretContent::Identity).within("tls_certificate"),
-        Some(Type::ValidationContext(context)) => validation(context).map(SecretContent::Validation).within("validation_context"),
+        Some(Type::TlsCertificate(certificate)) => identity(certificate)
+            .map(SecretContent::Identity)
+            .within("tls_certificate"),
+        Some(Type::ValidationContext(context)) => validation(context)
+            .map(SecretContent::Validation)
+            .within("validation_context"),
         Some(Type::SessionTicketKeys(_)) => Err(CompileError::unsupported("session_ticket_keys")),
         Some(Type::GenericSecret(_)) => Err(CompileError::unsupported("generic_secret")),
         None => Err(CompileError::missing("type")),
@@ -50,7 +54,9 @@ pub(super) fn identity(mut message: tls::TlsCertificate) -> Compiled<Identity> {
 fn exhausted_secret(message: tls::TlsCertificate) -> Compiled<()> {
     match message == tls::TlsCertificate::default() {
         true => Ok(()),
-        false => Err(CompileError::unsupported("anything but certificate_chain and private_key")),
+        false => Err(CompileError::unsupported(
+            "anything but certificate_chain and private_key",
+        )),
     }
 }
 
@@ -64,13 +70,23 @@ pub(super) fn validation(mut message: tls::CertificateValidationContext) -> Comp
             Some(Roots::from_pem(&pem).map_err(|error| CompileError::new("trusted_ca", error.to_string()))?)
         }
     };
-    let mut sans = each("match_typed_subject_alt_names", take(&mut message.match_typed_subject_alt_names), |matcher| {
-        san(matcher.matcher.ok_or_else(|| CompileError::missing("matcher"))?)
-    })?;
-    sans.extend(each("match_subject_alt_names", take(&mut message.match_subject_alt_names), san)?);
+    let mut sans = each(
+        "match_typed_subject_alt_names",
+        take(&mut message.match_typed_subject_alt_names),
+        |matcher| san(matcher.matcher.ok_or_else(|| CompileError::missing("matcher"))?),
+    )?;
+    sans.extend(each(
+        "match_subject_alt_names",
+        take(&mut message.match_subject_alt_names),
+        san,
+    )?);
     let trust = take(&mut message.trust_chain_verification);
     exhausted(&message)?;
-    Ok(Validation { roots, sans, accept_untrusted: trust == TrustChainVerification::AcceptUntrusted as i32 })
+    Ok(Validation {
+        roots,
+        sans,
+        accept_untrusted: trust == TrustChainVerification::AcceptUntrusted as i32,
+    })
 }
 
 fn san(matcher: proto::envoy::envoy::r#type::matcher::v3::StringMatcher) -> Compiled<SanMatch> {

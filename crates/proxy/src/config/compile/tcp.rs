@@ -14,14 +14,23 @@ use crate::config::{ClusterChoice, Direction, HeaderOperations, TcpProxy, Weight
 /// Envoy's limit on a connection on which nothing moves.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-pub(super) fn tcp_proxy(mut message: Message, direction: Direction, from_sni: bool, context: &Context) -> Compiled<TcpProxy> {
+pub(super) fn tcp_proxy(
+    mut message: Message,
+    direction: Direction,
+    from_sni: bool,
+    context: &Context,
+) -> Compiled<TcpProxy> {
     harmless!(message: access_log_flush_interval, access_log_options, backoff_options);
     let stat_prefix = take(&mut message.stat_prefix);
-    let idle = duration(take(&mut message.idle_timeout)).within("idle_timeout")?.unwrap_or(IDLE_TIMEOUT);
+    let idle = duration(take(&mut message.idle_timeout))
+        .within("idle_timeout")?
+        .unwrap_or(IDLE_TIMEOUT);
     let compiled = TcpProxy {
         cluster: match take(&mut message.cluster_specifier) {
             Some(tcp::ClusterSpecifier::Cluster(name)) => ClusterChoice::One(context.cluster_slot(&name)),
-            Some(tcp::ClusterSpecifier::WeightedClusters(clusters)) => weighted(clusters, context).within("weighted_clusters")?,
+            Some(tcp::ClusterSpecifier::WeightedClusters(clusters)) => {
+                weighted(clusters, context).within("weighted_clusters")?
+            }
             None => return Err(CompileError::missing("cluster_specifier")),
         },
         cluster_from_sni: from_sni,

@@ -1,6 +1,8 @@
 //! String matchers and regular expressions.
 
-use proto::envoy::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, string_matcher::MatchPattern};
+use proto::envoy::envoy::r#type::matcher::v3::{
+    RegexMatchAndSubstitute, RegexMatcher, StringMatcher, string_matcher::MatchPattern,
+};
 use regex::Regex;
 
 use super::error::{CompileError, Compiled};
@@ -13,10 +15,22 @@ pub(super) fn text_match(matcher: StringMatcher) -> Compiled<TextMatch> {
     let ignore_case = matcher.ignore_case;
     let fold = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text }.into_boxed_str();
     Ok(match matcher.match_pattern {
-        Some(MatchPattern::Exact(text)) => TextMatch::Exact { text: fold(text), ignore_case },
-        Some(MatchPattern::Prefix(text)) => TextMatch::Prefix { text: fold(text), ignore_case },
-        Some(MatchPattern::Suffix(text)) => TextMatch::Suffix { text: fold(text), ignore_case },
-        Some(MatchPattern::Contains(text)) => TextMatch::Contains { text: fold(text), ignore_case },
+        Some(MatchPattern::Exact(text)) => TextMatch::Exact {
+            text: fold(text),
+            ignore_case,
+        },
+        Some(MatchPattern::Prefix(text)) => TextMatch::Prefix {
+            text: fold(text),
+            ignore_case,
+        },
+        Some(MatchPattern::Suffix(text)) => TextMatch::Suffix {
+            text: fold(text),
+            ignore_case,
+        },
+        Some(MatchPattern::Contains(text)) => TextMatch::Contains {
+            text: fold(text),
+            ignore_case,
+        },
         Some(MatchPattern::SafeRegex(regex)) => TextMatch::Regex(whole(&regex)?),
         Some(MatchPattern::Custom(_)) => return Err(CompileError::unsupported("custom")),
         None => return Err(CompileError::missing("match_pattern")),
@@ -80,7 +94,12 @@ mod tests {
 
     #[test]
     fn expressions_are_anchored_and_faults_named() {
-        let of = |regex: &str| whole(&RegexMatcher { regex: regex.into(), ..Default::default() });
+        let of = |regex: &str| {
+            whole(&RegexMatcher {
+                regex: regex.into(),
+                ..Default::default()
+            })
+        };
         let found = of("a|b").unwrap();
         assert!(found.is_match("a") && !found.is_match("ab"));
         assert!(of("(").unwrap_err().to_string().contains("`(`"));

@@ -3,9 +3,11 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use proto::envoy::envoy::config::core::v3 as core;
-use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol};
 use pki::tls::{Identity, Version};
+use proto::envoy::envoy::config::core::v3 as core;
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{
+    self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol,
+};
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
 use super::secret::{Validation, identity, validation};
@@ -38,7 +40,10 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
         validation: Validation::default(),
         validation_secret: None,
         validates: false,
-        alpn: take(&mut message.alpn_protocols).into_iter().map(String::into_bytes).collect(),
+        alpn: take(&mut message.alpn_protocols)
+            .into_iter()
+            .map(String::into_bytes)
+            .collect(),
         min_version: versions(take(&mut message.tls_params)).within("tls_params")?,
         secrets: Vec::new(),
     };
@@ -47,8 +52,14 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
     common.identity = match (here.next(), secrets.next()) {
         (None, None) => None,
         (Some(certificate), None) => Some(Source::Here(identity(certificate).within("tls_certificates[0]")?)),
-        (None, Some(config)) => Some(Source::Secret(common.secret(config).within("tls_certificate_sds_secret_configs[0]")?)),
-        (Some(_), Some(_)) => return Err(CompileError::unsupported("tls_certificates beside tls_certificate_sds_secret_configs")),
+        (None, Some(config)) => Some(Source::Secret(
+            common.secret(config).within("tls_certificate_sds_secret_configs[0]")?,
+        )),
+        (Some(_), Some(_)) => {
+            return Err(CompileError::unsupported(
+                "tls_certificates beside tls_certificate_sds_secret_configs",
+            ));
+        }
     };
     if here.next().is_some() || secrets.next().is_some() {
         return Err(CompileError::unsupported("more than one certificate"));
@@ -72,7 +83,8 @@ impl Common {
             }
             ValidationContextType::CombinedValidationContext(mut combined) => {
                 let default = take(&mut combined.default_validation_context).unwrap_or_default();
-                self.validation = validation(default).within("combined_validation_context.default_validation_context")?;
+                self.validation =
+                    validation(default).within("combined_validation_context.default_validation_context")?;
                 if let Some(config) = take(&mut combined.validation_context_sds_secret_config) {
                     self.validation_secret = Some(self.secret(config).within("combined_validation_context")?);
                 }
@@ -100,14 +112,25 @@ fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
     match source.and_then(|source| source.config_source_specifier) {
         Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Ok(SecretSource::Aggregated),
         Some(ConfigSourceSpecifier::ApiConfigSource(api)) => {
-            let service = api.grpc_services.into_iter().next().and_then(|service| service.target_specifier);
+            let service = api
+                .grpc_services
+                .into_iter()
+                .next()
+                .and_then(|service| service.target_specifier);
             match service {
-                Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(grpc)) => Ok(SecretSource::Cluster(grpc.cluster_name.into())),
+                Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(grpc)) => {
+                    Ok(SecretSource::Cluster(grpc.cluster_name.into()))
+                }
                 _ => Err(CompileError::unsupported("grpc_services without envoy_grpc")),
             }
         }
-        Some(ConfigSourceSpecifier::Path(_) | ConfigSourceSpecifier::PathConfigSource(_)) => Err(CompileError::unsupported("path")),
-        None => Err(CompileError::new("", "is needed: secrets are not part of the bootstrap")),
+        Some(ConfigSourceSpecifier::Path(_) | ConfigSourceSpecifier::PathConfigSource(_)) => {
+            Err(CompileError::unsupported("path"))
+        }
+        None => Err(CompileError::new(
+            "",
+            "is needed: secrets are not part of the bootstrap",
+        )),
     }
 }
 
@@ -121,5 +144,9 @@ fn versions(parameters: Option<pb::TlsParameters>) -> Compiled<Version> {
         harmless!(parameters: tls_maximum_protocol_version);
     }
     exhausted(&parameters)?;
-    Ok(if min == Ok(TlsProtocol::TlSv13) { Version::Tls13 } else { Version::Tls12 })
+    Ok(if min == Ok(TlsProtocol::TlSv13) {
+        Version::Tls13
+    } else {
+        Version::Tls12
+    })
 }

@@ -55,7 +55,10 @@ struct Entry<T> {
 
 impl Default for TlsStore {
     fn default() -> Self {
-        TlsStore { inner: RefCell::default(), arrivals: watch::channel(0).0 }
+        TlsStore {
+            inner: RefCell::default(),
+            arrivals: watch::channel(0).0,
+        }
     }
 }
 
@@ -81,7 +84,13 @@ impl TlsStore {
         inner.want(&common);
         build_upstream(&context, &common, &inner.secrets)?;
         inner.upstream.retain(|_, entry| entry.context.strong_count() > 0);
-        inner.upstream.insert(key, Entry { context: Arc::downgrade(&context), common });
+        inner.upstream.insert(
+            key,
+            Entry {
+                context: Arc::downgrade(&context),
+                common,
+            },
+        );
         Ok(context)
     }
 
@@ -114,7 +123,13 @@ impl TlsStore {
         inner.want(&common);
         build_downstream(&context, &common, &inner.secrets)?;
         inner.downstream.retain(|_, entry| entry.context.strong_count() > 0);
-        inner.downstream.insert(key, Entry { context: Arc::downgrade(&context), common });
+        inner.downstream.insert(
+            key,
+            Entry {
+                context: Arc::downgrade(&context),
+                common,
+            },
+        );
         Ok(context)
     }
 
@@ -125,11 +140,15 @@ impl TlsStore {
         let uses = |common: &Common| common.secrets.iter().any(|(used, _)| **used == *name);
         let mut result = Ok(());
         for entry in inner.upstream.values().filter(|entry| uses(&entry.common)) {
-            let Some(context) = entry.context.upgrade() else { continue };
+            let Some(context) = entry.context.upgrade() else {
+                continue;
+            };
             result = result.and(build_upstream(&context, &entry.common, &inner.secrets));
         }
         for entry in inner.downstream.values().filter(|entry| uses(&entry.common)) {
-            let Some(context) = entry.context.upgrade() else { continue };
+            let Some(context) = entry.context.upgrade() else {
+                continue;
+            };
             result = result.and(build_downstream(&context, &entry.common, &inner.secrets));
         }
         self.arrivals.send_modify(|count| *count += 1);
@@ -143,7 +162,12 @@ impl TlsStore {
 
     /// The secrets in force.
     pub fn secrets(&self) -> Vec<(Arc<str>, SecretContent)> {
-        self.inner.borrow().secrets.iter().map(|(name, content)| (name.clone(), content.clone())).collect()
+        self.inner
+            .borrow()
+            .secrets
+            .iter()
+            .map(|(name, content)| (name.clone(), content.clone()))
+            .collect()
     }
 
     /// Changes whenever a secret arrives.
@@ -183,14 +207,25 @@ fn material<'a>(common: &'a Common, secrets: &'a BTreeMap<Arc<str>, SecretConten
             _ => return None,
         },
     };
-    Some(Material { identity, validation: common.validates.then_some(validation) })
+    Some(Material {
+        identity,
+        validation: common.validates.then_some(validation),
+    })
 }
 
 fn build_upstream(context: &UpstreamTls, common: &Common, secrets: &BTreeMap<Arc<str>, SecretContent>) -> Compiled<()> {
-    let Some(material) = material(common, secrets) else { return Ok(()) };
+    let Some(material) = material(common, secrets) else {
+        return Ok(());
+    };
     let verify = match material.validation {
-        Some(Validation { roots: Some(roots), sans, accept_untrusted: false }) => ServerVerify::Spiffe { roots, sans },
-        Some(Validation { roots: None, sans, .. }) if !sans.is_empty() => return Err(CompileError::missing("validation_context.trusted_ca")),
+        Some(Validation {
+            roots: Some(roots),
+            sans,
+            accept_untrusted: false,
+        }) => ServerVerify::Spiffe { roots, sans },
+        Some(Validation { roots: None, sans, .. }) if !sans.is_empty() => {
+            return Err(CompileError::missing("validation_context.trusted_ca"));
+        }
         _ => ServerVerify::Insecure,
     };
     let config = client_config_with(material.identity, verify, &alpn(common), options(common)).map_err(fault)?;
@@ -198,13 +233,26 @@ fn build_upstream(context: &UpstreamTls, common: &Common, secrets: &BTreeMap<Arc
     Ok(())
 }
 
-fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &BTreeMap<Arc<str>, SecretContent>) -> Compiled<()> {
-    let Some(material) = material(common, secrets) else { return Ok(()) };
-    let Some(identity) = material.identity else { return Err(CompileError::missing("tls_certificates")) };
+fn build_downstream(
+    context: &DownstreamTls,
+    common: &Common,
+    secrets: &BTreeMap<Arc<str>, SecretContent>,
+) -> Compiled<()> {
+    let Some(material) = material(common, secrets) else {
+        return Ok(());
+    };
+    let Some(identity) = material.identity else {
+        return Err(CompileError::missing("tls_certificates"));
+    };
     let validation = material.validation.unwrap_or_default();
-    let auth = client_auth(validation.roots.filter(|_| !validation.accept_untrusted), context.require_client_certificate)?;
+    let auth = client_auth(
+        validation.roots.filter(|_| !validation.accept_untrusted),
+        context.require_client_certificate,
+    )?;
     let config = server_config(identity, auth, &validation.sans, &alpn(common), options(common)).map_err(fault)?;
-    context.local_uri.store(identity.certificate().principal().map(|uri| Arc::new(uri.into())));
+    context
+        .local_uri
+        .store(identity.certificate().principal().map(|uri| Arc::new(uri.into())));
     context.config.store(Some(config));
     Ok(())
 }
@@ -223,7 +271,10 @@ fn alpn(common: &Common) -> Vec<&[u8]> {
 }
 
 fn options(common: &Common) -> TlsOptions {
-    TlsOptions { min_version: common.min_version, ..TlsOptions::default() }
+    TlsOptions {
+        min_version: common.min_version,
+        ..TlsOptions::default()
+    }
 }
 
 fn fault(error: pki::tls::TlsError) -> CompileError {

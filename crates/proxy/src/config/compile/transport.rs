@@ -36,7 +36,11 @@ pub(super) fn socket_match(message: TransportSocketMatch, context: &Context) -> 
     let label = |(key, value)| field_text(&value).map(|text| (key, text));
     let labels: BTreeMap<_, _> = fields.into_iter().filter_map(label).collect();
     let transport = upstream(message.transport_socket, context).within("transport_socket")?;
-    Ok(TransportMatch { name: message.name.into(), labels, transport })
+    Ok(TransportMatch {
+        name: message.name.into(),
+        labels,
+        transport,
+    })
 }
 
 /// `None` is plain text.

@@ -17,7 +17,10 @@ pub(super) const ALWAYS: u32 = 1_000_000;
 /// Decodes an `Any` as the message that the place calls for.
 pub(super) fn unpack<M: Message + Name + Default>(any: &protobuf::Any) -> Compiled<M> {
     if any.type_url != M::type_url() {
-        return Err(CompileError::new("typed_config", format!("it is a `{}`, expected is `{}`", any.type_url, M::type_url())));
+        return Err(CompileError::new(
+            "typed_config",
+            format!("it is a `{}`, expected is `{}`", any.type_url, M::type_url()),
+        ));
     }
     M::decode(&*any.value).map_err(|error| CompileError::new("typed_config", format!("it does not decode: {error}")))
 }
@@ -38,7 +41,10 @@ pub(super) fn duration(value: Option<protobuf::Duration>) -> Compiled<Option<Dur
     let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
     match (seconds, nanos) {
         (Some(seconds), Some(nanos)) if seconds <= MAX_SECONDS => Ok(Some(Duration::new(seconds, nanos))),
-        _ => Err(CompileError::new("", format!("{}.{:09} s is no usable duration", value.seconds, value.nanos))),
+        _ => Err(CompileError::new(
+            "",
+            format!("{}.{:09} s is no usable duration", value.seconds, value.nanos),
+        )),
     }
 }
 
@@ -81,7 +87,8 @@ pub(super) fn socket_address(address: Option<core::Address>) -> Compiled<SocketA
 }
 
 pub(super) fn ip(text: &str) -> Compiled<IpAddr> {
-    text.parse().map_err(|_| CompileError::new("address", format!("`{text}` is no IP address")))
+    text.parse()
+        .map_err(|_| CompileError::new("address", format!("`{text}` is no IP address")))
 }
 
 pub(super) fn port(socket: &core::SocketAddress) -> Compiled<u16> {
@@ -100,7 +107,8 @@ pub(super) fn network(range: core::CidrRange) -> Compiled<IpNet> {
     let ip = ip(&range.address_prefix)?;
     let length = number(range.prefix_len).unwrap_or(0);
     let net = u8::try_from(length).ok().and_then(|length| IpNet::new(ip, length).ok());
-    net.map(|net| net.trunc()).ok_or_else(|| CompileError::new("prefix_len", format!("{ip}/{length} is no network")))
+    net.map(|net| net.trunc())
+        .ok_or_else(|| CompileError::new("prefix_len", format!("{ip}/{length} is no network")))
 }
 
 /// A short text from a message or a file.
@@ -143,7 +151,10 @@ pub(super) fn field_text(value: &protobuf::Value) -> Option<String> {
 /// A `Struct` as JSON, sorted by key: the message itself has no order.
 pub(super) fn json(fields: &protobuf::Struct) -> serde_json::Map<String, serde_json::Value> {
     let sorted: std::collections::BTreeMap<_, _> = fields.fields.iter().collect();
-    sorted.into_iter().map(|(key, value)| (key.clone(), json_value(value))).collect()
+    sorted
+        .into_iter()
+        .map(|(key, value)| (key.clone(), json_value(value)))
+        .collect()
 }
 
 fn json_value(value: &protobuf::Value) -> serde_json::Value {
@@ -172,7 +183,10 @@ mod tests {
             (200, DenominatorType::Hundred, ALWAYS),
         ];
         for (numerator, denominator, expected) in cases {
-            let percent = FractionalPercent { numerator, denominator: denominator as i32 };
+            let percent = FractionalPercent {
+                numerator,
+                denominator: denominator as i32,
+            };
             assert_eq!(fraction(Some(percent)), Some(expected));
         }
     }

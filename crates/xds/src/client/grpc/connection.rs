@@ -63,7 +63,9 @@ const STREAM_WINDOW: u32 = 1 << 20;
 pub fn tcp(address: SocketAddr) -> Connector {
     Box::new(move || {
         Box::pin(async move {
-            let stream = tokio::net::TcpStream::connect(address).await.map_err(|e| format!("{address}: {e}"))?;
+            let stream = tokio::net::TcpStream::connect(address)
+                .await
+                .map_err(|e| format!("{address}: {e}"))?;
             stream.set_nodelay(true).map_err(|e| format!("{address}: {e}"))?;
             Ok(Box::new(stream) as Box<dyn Io>)
         })
@@ -75,7 +77,9 @@ pub fn unix(path: PathBuf) -> Connector {
     Box::new(move || {
         let path = path.clone();
         Box::pin(async move {
-            let stream = tokio::net::UnixStream::connect(&path).await.map_err(|e| format!("{}: {e}", path.display()))?;
+            let stream = tokio::net::UnixStream::connect(&path)
+                .await
+                .map_err(|e| format!("{}: {e}", path.display()))?;
             Ok(Box::new(stream) as Box<dyn Io>)
         })
     })
@@ -92,12 +96,19 @@ pub(super) async fn connect(connecting: Connecting, options: Options) -> Result<
 async fn handshake(connecting: Connecting, options: Options) -> Result<Http2, String> {
     let stream = connecting.await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).initial_stream_window_size(STREAM_WINDOW);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW);
     if let Some((interval, timeout)) = options.keep_alive {
-        builder.keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
+        builder
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(timeout)
+            .keep_alive_while_idle(true);
     }
-    let (sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|e| format!("HTTP/2 does not start: {e}"))?;
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| format!("HTTP/2 does not start: {e}"))?;
     // Owned by its senders and streams: it ends with the last of them.
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -129,8 +140,12 @@ impl Http2 {
         let opening = async move {
             let mut client =
                 AggregatedDiscoveryServiceClient::with_origin(self, origin).max_decoding_message_size(MAX_MESSAGE);
-            let stream = client.delta_aggregated_resources(UnboundedReceiverStream::new(receiver)).await;
-            stream.map(|response| Responses::Delta(Box::new(response.into_inner()))).map_err(|s| explain(&s))
+            let stream = client
+                .delta_aggregated_resources(UnboundedReceiverStream::new(receiver))
+                .await;
+            stream
+                .map(|response| Responses::Delta(Box::new(response.into_inner())))
+                .map_err(|s| explain(&s))
         };
         (Requests::Delta(sender), Box::pin(opening))
     }
@@ -140,8 +155,12 @@ impl Http2 {
         let opening = async move {
             let mut client =
                 AggregatedDiscoveryServiceClient::with_origin(self, origin).max_decoding_message_size(MAX_MESSAGE);
-            let stream = client.stream_aggregated_resources(UnboundedReceiverStream::new(receiver)).await;
-            stream.map(|response| Responses::Sotw(Box::new(response.into_inner()))).map_err(|s| explain(&s))
+            let stream = client
+                .stream_aggregated_resources(UnboundedReceiverStream::new(receiver))
+                .await;
+            stream
+                .map(|response| Responses::Sotw(Box::new(response.into_inner())))
+                .map_err(|s| explain(&s))
         };
         (Requests::Sotw(sender), Box::pin(opening))
     }
@@ -149,9 +168,12 @@ impl Http2 {
     fn open_secrets(self, origin: http::Uri) -> (Requests, Opening) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let opening = async move {
-            let mut client = SecretDiscoveryServiceClient::with_origin(self, origin).max_decoding_message_size(MAX_MESSAGE);
+            let mut client =
+                SecretDiscoveryServiceClient::with_origin(self, origin).max_decoding_message_size(MAX_MESSAGE);
             let stream = client.stream_secrets(UnboundedReceiverStream::new(receiver)).await;
-            stream.map(|response| Responses::Sotw(Box::new(response.into_inner()))).map_err(|s| explain(&s))
+            stream
+                .map(|response| Responses::Sotw(Box::new(response.into_inner())))
+                .map_err(|s| explain(&s))
         };
         (Requests::Sotw(sender), Box::pin(opening))
     }
@@ -202,10 +224,12 @@ impl Responses {
 
 /// Code and text of a failure, with the innermost cause, which is the one that helps.
 fn explain(status: &Status) -> String {
-    let mut text = format!("{:?}", status.code());
-    if !status.message().is_empty() {
-        text = format!("{text}: {}", status.message());
-    }
+    let text = match (status.code(), status.message()) {
+        // The server said nothing: this is about the connection.
+        (tonic::Code::Unknown, message) => format!("the connection broke: {message}"),
+        (code, "") => format!("the server answers {code:?}"),
+        (code, message) => format!("the server answers {code:?}: {message}"),
+    };
     let mut cause = std::error::Error::source(status);
     while let Some(next) = cause.and_then(std::error::Error::source) {
         cause = Some(next);

@@ -40,10 +40,14 @@ impl AggregatedDiscoveryService for Scripted {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             for turn in 0..2 {
-                let Some(Ok(request)) = requests.next().await else { return };
+                let Some(Ok(request)) = requests.next().await else {
+                    return;
+                };
                 let _ = heard.send(line(&Request::Delta(request)));
                 if turn == 0 {
-                    let Response::Delta(response) = delta(CLUSTER, "n", vec![("a", "1", cluster("a", ""))], &[]) else { return };
+                    let Response::Delta(response) = delta(CLUSTER, "n", vec![("a", "1", cluster("a", ""))], &[]) else {
+                        return;
+                    };
                     let _ = sender.send(Ok(response));
                 }
             }
@@ -67,7 +71,8 @@ async fn comes_back_with_what_it_holds() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (heard, mut hears) = mpsc::unbounded_channel();
-    let server = tonic::transport::Server::builder().add_service(AggregatedDiscoveryServiceServer::new(Scripted(heard)));
+    let server =
+        tonic::transport::Server::builder().add_service(AggregatedDiscoveryServiceServer::new(Scripted(heard)));
     let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
     let mut c = client(Dialect::Delta);
@@ -92,7 +97,15 @@ async fn comes_back_with_what_it_holds() {
     while let Ok(line) = hears.try_recv() {
         dialogue.push(line);
     }
-    assert_eq!(dialogue, ["Cluster node=me", "Cluster ack=n", "Cluster node=me held=a@1", "Cluster ack=n"]);
+    assert_eq!(
+        dialogue,
+        [
+            "Cluster node=me",
+            "Cluster ack=n",
+            "Cluster node=me held=a@1",
+            "Cluster ack=n"
+        ]
+    );
     serving.abort();
 }
 
@@ -105,7 +118,12 @@ async fn failures_say_where_they_happened() {
     c.subscribe(SECRET, names(["default"]));
     let mut session = Session::new(c, tcp(closed), options());
     for _ in 0..2 {
-        let Event::Closed { reason, .. } = session.next().await else { panic!("nobody listens there") };
-        assert!(reason.contains(&closed.to_string()) && reason.contains("refused"), "{reason}");
+        let Event::Closed { reason, .. } = session.next().await else {
+            panic!("nobody listens there")
+        };
+        assert!(
+            reason.contains(&closed.to_string()) && reason.contains("refused"),
+            "{reason}"
+        );
     }
 }

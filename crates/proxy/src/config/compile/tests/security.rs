@@ -19,13 +19,22 @@ fn material(identity: &str) -> Material {
     let now = SystemTime::now();
     let ca = CertificateAuthority::self_signed("td", Duration::from_secs(3600 * 24 * 365), now).unwrap();
     let key = pki::csr::generate();
-    let signed = ca.sign_key(&key, &[San::from_text(identity)], Duration::from_secs(3600), now).unwrap();
-    Material { root: ca.root_pem().to_owned(), chain: signed.chain_pem, key: key.to_pem() }
+    let signed = ca
+        .sign_key(&key, &[San::from_text(identity)], Duration::from_secs(3600), now)
+        .unwrap();
+    Material {
+        root: ca.root_pem().to_owned(),
+        chain: signed.chain_pem,
+        key: key.to_pem(),
+    }
 }
 
 fn inline(text: &str) -> Option<core::DataSource> {
     let specifier = Some(core::data_source::Specifier::InlineString(text.into()));
-    Some(core::DataSource { specifier, ..Default::default() })
+    Some(core::DataSource {
+        specifier,
+        ..Default::default()
+    })
 }
 
 fn identity_secret(material: &Material) -> tls_pb::Secret {
@@ -34,21 +43,36 @@ fn identity_secret(material: &Material) -> tls_pb::Secret {
         private_key: inline(&material.key),
         ..Default::default()
     };
-    tls_pb::Secret { name: "default".into(), r#type: Some(tls_pb::secret::Type::TlsCertificate(certificate)) }
+    tls_pb::Secret {
+        name: "default".into(),
+        r#type: Some(tls_pb::secret::Type::TlsCertificate(certificate)),
+    }
 }
 
 fn roots_secret(material: &Material) -> tls_pb::Secret {
-    let validation = tls_pb::CertificateValidationContext { trusted_ca: inline(&material.root), ..Default::default() };
-    tls_pb::Secret { name: "ROOTCA".into(), r#type: Some(tls_pb::secret::Type::ValidationContext(validation)) }
+    let validation = tls_pb::CertificateValidationContext {
+        trusted_ca: inline(&material.root),
+        ..Default::default()
+    };
+    tls_pb::Secret {
+        name: "ROOTCA".into(),
+        r#type: Some(tls_pb::secret::Type::ValidationContext(validation)),
+    }
 }
 
 fn from_agent(name: &str) -> tls_pb::SdsSecretConfig {
-    let grpc = core::grpc_service::EnvoyGrpc { cluster_name: "sds-grpc".into(), ..Default::default() };
+    let grpc = core::grpc_service::EnvoyGrpc {
+        cluster_name: "sds-grpc".into(),
+        ..Default::default()
+    };
     let service = core::GrpcService {
         target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(grpc)),
         ..Default::default()
     };
-    let api = core::ApiConfigSource { grpc_services: vec![service], ..Default::default() };
+    let api = core::ApiConfigSource {
+        grpc_services: vec![service],
+        ..Default::default()
+    };
     tls_pb::SdsSecretConfig {
         name: name.into(),
         sds_config: Some(core::ConfigSource {
@@ -61,7 +85,10 @@ fn from_agent(name: &str) -> tls_pb::SdsSecretConfig {
 fn mutual(san: &str) -> tls_pb::CommonTlsContext {
     let expected = tls_pb::SubjectAltNameMatcher {
         san_type: tls_pb::subject_alt_name_matcher::SanType::Uri as i32,
-        matcher: Some(StringMatcher { ignore_case: false, match_pattern: Some(MatchPattern::Exact(san.into())) }),
+        matcher: Some(StringMatcher {
+            ignore_case: false,
+            match_pattern: Some(MatchPattern::Exact(san.into())),
+        }),
         ..Default::default()
     };
     let combined = tls_pb::common_tls_context::CombinedCertificateValidationContext {
@@ -75,21 +102,42 @@ fn mutual(san: &str) -> tls_pb::CommonTlsContext {
     tls_pb::CommonTlsContext {
         tls_certificate_sds_secret_configs: vec![from_agent("default")],
         alpn_protocols: vec!["istio".into()],
-        validation_context_type: Some(tls_pb::common_tls_context::ValidationContextType::CombinedValidationContext(combined)),
+        validation_context_type: Some(
+            tls_pb::common_tls_context::ValidationContextType::CombinedValidationContext(combined),
+        ),
         ..Default::default()
     }
 }
 
 fn socket_of(common: tls_pb::CommonTlsContext) -> Option<core::TransportSocket> {
-    let context = tls_pb::UpstreamTlsContext { common_tls_context: Some(common), sni: "a".into(), ..Default::default() };
+    let context = tls_pb::UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: "a".into(),
+        ..Default::default()
+    };
     let packed = any(&tls_pb::UpstreamTlsContext::type_url(), &context);
     let config_type = Some(core::transport_socket::ConfigType::TypedConfig(packed));
-    Some(core::TransportSocket { name: "envoy.transport_sockets.tls".into(), config_type })
+    Some(core::TransportSocket {
+        name: "envoy.transport_sockets.tls".into(),
+        config_type,
+    })
 }
 
-fn tls_cluster(name: &str, common: tls_pb::CommonTlsContext, context: &Context) -> Result<Arc<crate::config::UpstreamTls>, String> {
-    let message = cluster_pb::Cluster { transport_socket: socket_of(common), ..eds_cluster(name) };
-    match cluster(message, context).map_err(|error| error.to_string())?.cluster.transports.default {
+fn tls_cluster(
+    name: &str,
+    common: tls_pb::CommonTlsContext,
+    context: &Context,
+) -> Result<Arc<crate::config::UpstreamTls>, String> {
+    let message = cluster_pb::Cluster {
+        transport_socket: socket_of(common),
+        ..eds_cluster(name)
+    };
+    match cluster(message, context)
+        .map_err(|error| error.to_string())?
+        .cluster
+        .transports
+        .default
+    {
         Transport::Tls(tls) => Ok(tls),
         Transport::Plain => Err("plain".into()),
     }
@@ -102,23 +150,49 @@ fn equal_settings_share_a_context_that_secrets_complete_and_rotate() {
     let two = tls_cluster("b", mutual("spiffe://td/ns/x/sa/y"), &context).unwrap();
     let other = tls_cluster("c", mutual("spiffe://td/ns/x/sa/z"), &context).unwrap();
     assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &other));
-    assert_eq!(context.tls.wanted().into_keys().collect::<Vec<_>>(), ["ROOTCA".into(), "default".into()]);
+    assert_eq!(
+        context.tls.wanted().into_keys().collect::<Vec<_>>(),
+        ["ROOTCA".into(), "default".into()]
+    );
     assert!(one.config.load().is_none(), "no secret has arrived");
 
     let material = material("spiffe://td/ns/x/sa/me");
     let mut arrivals = context.tls.arrivals();
-    context.tls.set_secret("default", secret(identity_secret(&material)).unwrap()).unwrap();
+    context
+        .tls
+        .set_secret("default", secret(identity_secret(&material)).unwrap())
+        .unwrap();
     assert!(one.config.load().is_none(), "roots are missing");
-    context.tls.set_secret("ROOTCA", secret(roots_secret(&material)).unwrap()).unwrap();
+    context
+        .tls
+        .set_secret("ROOTCA", secret(roots_secret(&material)).unwrap())
+        .unwrap();
     let first = one.config.load_full().unwrap();
     assert_eq!(first.alpn_protocols, [b"istio".to_vec()]);
-    assert!(arrivals.has_changed().unwrap() && { arrivals.borrow_and_update(); true });
+    assert!(
+        arrivals.has_changed().unwrap() && {
+            arrivals.borrow_and_update();
+            true
+        }
+    );
 
-    context.tls.set_secret("default", secret(identity_secret(&material)).unwrap()).unwrap();
-    assert!(!Arc::ptr_eq(&first, &one.config.load_full().unwrap()), "a rotated secret makes a new configuration");
+    context
+        .tls
+        .set_secret("default", secret(identity_secret(&material)).unwrap())
+        .unwrap();
+    assert!(
+        !Arc::ptr_eq(&first, &one.config.load_full().unwrap()),
+        "a rotated secret makes a new configuration"
+    );
     assert!(other.config.load().is_some());
     // A context that comes later is complete at once.
-    assert!(tls_cluster("d", mutual("spiffe://td/ns/x/sa/w"), &context).unwrap().config.load().is_some());
+    assert!(
+        tls_cluster("d", mutual("spiffe://td/ns/x/sa/w"), &context)
+            .unwrap()
+            .config
+            .load()
+            .is_some()
+    );
 }
 
 #[test]
@@ -132,33 +206,65 @@ fn a_server_presents_its_identity_by_its_name() {
     };
     chain.transport_socket = Some(core::TransportSocket {
         name: "envoy.transport_sockets.tls".into(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(&tls_pb::DownstreamTlsContext::type_url(), &downstream))),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(
+            &tls_pb::DownstreamTlsContext::type_url(),
+            &downstream,
+        ))),
     });
     let compiled = listener(listener_of(vec![chain]), 1, &context).unwrap();
-    let DownstreamTransport::Tls(tls) = &compiled.chains[0].transport else { panic!("TLS") };
+    let DownstreamTransport::Tls(tls) = &compiled.chains[0].transport else {
+        panic!("TLS")
+    };
     assert!(tls.require_client_certificate && tls.config.load().is_none());
     let material = material("spiffe://td/ns/x/sa/me");
-    context.tls.set_secret("default", secret(identity_secret(&material)).unwrap()).unwrap();
-    context.tls.set_secret("ROOTCA", secret(roots_secret(&material)).unwrap()).unwrap();
+    context
+        .tls
+        .set_secret("default", secret(identity_secret(&material)).unwrap())
+        .unwrap();
+    context
+        .tls
+        .set_secret("ROOTCA", secret(roots_secret(&material)).unwrap())
+        .unwrap();
     assert!(tls.config.load().is_some());
     assert_eq!(&**tls.local_uri.load_full().unwrap(), "spiffe://td/ns/x/sa/me");
 }
 
 #[test]
 fn faults_name_the_field_and_never_show_a_key() {
-    let (good, other) = (material("spiffe://td/ns/x/sa/me"), material("spiffe://td/ns/x/sa/other"));
+    let (good, other) = (
+        material("spiffe://td/ns/x/sa/me"),
+        material("spiffe://td/ns/x/sa/other"),
+    );
     let mut mismatched = identity_secret(&good);
     if let Some(tls_pb::secret::Type::TlsCertificate(certificate)) = &mut mismatched.r#type {
         certificate.private_key = inline(&other.key);
     }
     let error = secret(mismatched).err().unwrap().to_string();
-    assert!(error.starts_with("tls_certificate: ") && error.contains("does not belong"), "{error}");
+    assert!(
+        error.starts_with("tls_certificate: ") && error.contains("does not belong"),
+        "{error}"
+    );
     assert!(!error.contains("PRIVATE KEY") && !error.contains(other.key.lines().nth(1).unwrap()));
-    let broken = tls_pb::CertificateValidationContext { trusted_ca: inline("nonsense"), ..Default::default() };
-    let broken = tls_pb::Secret { name: "x".into(), r#type: Some(tls_pb::secret::Type::ValidationContext(broken)) };
-    assert!(secret(broken).err().unwrap().to_string().starts_with("validation_context.trusted_ca: "));
+    let broken = tls_pb::CertificateValidationContext {
+        trusted_ca: inline("nonsense"),
+        ..Default::default()
+    };
+    let broken = tls_pb::Secret {
+        name: "x".into(),
+        r#type: Some(tls_pb::secret::Type::ValidationContext(broken)),
+    };
+    assert!(
+        secret(broken)
+            .err()
+            .unwrap()
+            .to_string()
+            .starts_with("validation_context.trusted_ca: ")
+    );
     let mut pinned = mutual("spiffe://x");
     pinned.custom_handshaker = Some(Default::default());
     let error = tls_cluster("x", pinned, &context()).err().unwrap();
-    assert_eq!(error, "transport_socket.common_tls_context.custom_handshaker: not supported by this proxy");
+    assert_eq!(
+        error,
+        "transport_socket.common_tls_context.custom_handshaker: not supported by this proxy"
+    );
 }

@@ -74,19 +74,30 @@ pub fn handle(event: Event, session: &mut Session, state: &mut State) {
         Event::Opened => {
             tracing::info!("connected to the control plane");
             stats.control_plane_connected.set(1);
+            state.complaint = None;
         }
         Event::Closed { reason, retry_in } => {
-            tracing::warn!(
-                reason,
-                ?retry_in,
-                "no stream to the control plane; what is in force stays in force"
-            );
             stats.control_plane_connected.set(0);
             stats.cds_update_failure.inc();
             stats.lds_update_failure.inc();
+            complain(&mut state.complaint, reason, retry_in);
         }
         Event::Response(response) => receive(response, session.client(), state),
     }
+}
+
+/// A control plane that is away for hours is no news every few seconds.
+fn complain(last: &mut Option<String>, reason: String, retry_in: Duration) {
+    if last.as_ref() == Some(&reason) {
+        tracing::debug!(reason, ?retry_in, "still no stream to the control plane");
+        return;
+    }
+    tracing::warn!(
+        reason,
+        ?retry_in,
+        "no stream to the control plane; what is in force stays in force"
+    );
+    *last = Some(reason);
 }
 
 fn receive(response: Response, client: &mut Client, state: &mut State) {

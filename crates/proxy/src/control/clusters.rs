@@ -225,11 +225,17 @@ impl Clusters {
         }
     }
 
+    /// The cluster no longer uses the assignment that it has used until now.
     fn forget_user(&mut self, cluster: &str) {
-        self.users.retain(|_, users| {
+        let Some(service) = self.entries.get(cluster).and_then(Entry::service_name) else {
+            return;
+        };
+        if let Some(users) = self.users.get_mut(&service) {
             users.remove(cluster);
-            !users.is_empty()
-        });
+            if users.is_empty() {
+                self.users.remove(&service);
+            }
+        }
     }
 
     fn tell(&self, entry: &Entry) {

@@ -51,10 +51,14 @@ async fn dial(cluster: &Cluster, endpoint: &Endpoint, secrets: watch::Receiver<u
             Ok(Box::new(stream))
         }
         EndpointAddress::Socket(address) => {
-            let stream = tcp(*address, cluster.source).await.map_err(|error| error.to_string())?;
+            let connect = async || tcp(*address, cluster.source).await.map_err(|error| error.to_string());
             match cluster.transports.get(endpoint.transport) {
-                Transport::Plain => Ok(Box::new(stream)),
-                Transport::Tls(context) => tls(stream, *address, context, secrets).await,
+                Transport::Plain => Ok(Box::new(connect().await?)),
+                Transport::Tls(context) => {
+                    // Before the connection: no server waits long for a handshake.
+                    let config = configuration(context, secrets, patience(cluster)).await?;
+                    tls(connect().await?, *address, context, config).await
+                }
             }
         }
     }
@@ -78,27 +82,43 @@ async fn tls(
     stream: TcpStream,
     address: SocketAddr,
     context: &UpstreamTls,
-    mut secrets: watch::Receiver<u64>,
+    config: Arc<rustls::ClientConfig>,
 ) -> Result<Box<dyn Io>, String> {
-    let config = loop {
-        secrets.borrow_and_update();
-        if let Some(config) = context.config.load_full() {
-            break config;
-        }
-        tracing::debug!(secrets = ?context.secrets, "waiting for secrets");
-        if secrets.changed().await.is_err() {
-            return Err(format!("secrets {:?} will not come any more", context.secrets));
-        }
-    };
     let name = match &context.sni {
         Some(name) => ServerName::try_from(name.to_string()).map_err(|error| format!("SNI `{name}`: {error}"))?,
         None => ServerName::from(address.ip()),
     };
-    let stream = tokio_rustls::TlsConnector::from(config)
-        .connect(name, stream)
-        .await
-        .map_err(|error| explain(&error))?;
+    let connecting = tokio_rustls::TlsConnector::from(config).connect(name, stream);
+    let stream = connecting.await.map_err(|error| explain(&error))?;
     Ok(Box::new(stream))
+}
+
+/// Waits until every secret is there.
+async fn configuration(
+    context: &UpstreamTls,
+    mut secrets: watch::Receiver<u64>,
+    patience: Duration,
+) -> Result<Arc<rustls::ClientConfig>, String> {
+    let complete = async {
+        loop {
+            secrets.borrow_and_update();
+            if let Some(config) = context.config.load_full() {
+                return config;
+            }
+            if secrets.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::time::timeout(patience, complete).await.map_err(|_| {
+        let secrets = context.secrets.join("`, `");
+        format!("the secrets `{secrets}` have not come within {patience:?}; is the agent running?")
+    })
+}
+
+/// A little less than the whole attempt may take, so that the reason is told.
+fn patience(cluster: &Cluster) -> Duration {
+    cluster.connect_timeout.mul_f32(0.9)
 }
 
 fn explain(error: &io::Error) -> String {

@@ -94,16 +94,21 @@ impl Drop for Secrets {
 }
 
 async fn stream(name: Arc<str>, mut session: Session, arrivals: mpsc::UnboundedSender<Arrival>) {
+    let mut complaint = None;
     loop {
         match session.next().await {
-            Event::Opened => {}
+            Event::Opened => complaint = None,
             Event::Closed { reason, retry_in } => {
-                tracing::warn!(
-                    secret = &*name,
-                    reason,
-                    ?retry_in,
-                    "no stream for this secret; the one in force stays"
-                );
+                if complaint.as_ref() != Some(&reason) {
+                    let secret = &*name;
+                    tracing::warn!(
+                        secret,
+                        reason,
+                        ?retry_in,
+                        "no stream for this secret; the one in force stays"
+                    );
+                }
+                complaint = Some(reason);
             }
             Event::Response(response) => {
                 let client = session.client();

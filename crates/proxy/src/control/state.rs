@@ -29,6 +29,8 @@ pub struct State {
     pub clusters: Clusters,
     pub routes: Routes,
     pub listeners: ListenerBook,
+    /// Why there is no stream to the control plane; said once, not with every attempt.
+    pub complaint: Option<String>,
     /// Where configuration objects were written, for people who ask why.
     pub origins: Origins,
     context: Context,
@@ -55,6 +57,7 @@ impl State {
             clusters: Clusters::new(shared.clone(), workers.clone()),
             routes: Routes::default(),
             listeners: ListenerBook::new(Listeners::new(shared.clone(), workers, drain_time)),
+            complaint: None,
             origins: Origins::default(),
             heard: Heard::default(),
             statics: Vec::new(),

@@ -21,6 +21,8 @@ use xds::client::{Client, Dialect, Response};
 use super::*;
 use crate::bootstrap;
 
+mod agent;
+
 /// A control plane's words, and the state that hears them.
 pub(crate) struct Talk {
     pub(crate) state: State,

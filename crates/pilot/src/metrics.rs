@@ -55,12 +55,9 @@ impl Metrics {
         let info: Family<Labels, Gauge> = Family::default();
         info.get_or_create(&vec![("version", runtime::version::VERSION.to_owned())])
             .set(1);
-        registry.register("pilot_info", "Version of this pilot.", info);
-        let start: Gauge<f64, AtomicU64> = gauge(
-            &mut registry,
-            "process_start_time_seconds",
-            "When this process started.",
-        );
+        registry.register("pilot_info", "Version of this pilot", info);
+        let start: Gauge<f64, AtomicU64> =
+            gauge(&mut registry, "process_start_time_seconds", "When this process started");
         let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         start.set(since.as_secs_f64());
         let rejected = Kind::ALL.map(|kind| {
@@ -68,59 +65,59 @@ impl Metrics {
             let counts = Counts::default();
             registry.register(
                 name,
-                "Proxies that refuse a resource of this type, and why.",
+                "Proxies that refuse a resource of this type, and why",
                 counts.clone(),
             );
             (kind, counts)
         });
         let convergence = Histogram::new([0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0]);
-        let help = "Seconds from a change to the first response that carries it.";
+        let help = "Seconds from a change to the first response that carries it";
         registry.register("pilot_proxy_convergence_time", help, convergence.clone());
         Metrics {
-            xds: gauge(&mut registry, "pilot_xds", "Connected xDS streams."),
-            pushes: counts(&mut registry, "pilot_xds_pushes", "Responses sent, by type."),
+            xds: gauge(&mut registry, "pilot_xds", "Connected xDS streams"),
+            pushes: counts(&mut registry, "pilot_xds_pushes", "Responses sent, by type"),
             pushed_bytes: counts(
                 &mut registry,
                 "pilot_xds_pushed_bytes",
-                "Bytes of resources sent, by type.",
+                "Bytes of resources sent, by type",
             ),
             rejects: counts(
                 &mut registry,
                 "pilot_total_xds_rejects",
-                "Responses refused by proxies, by type.",
+                "Responses refused by proxies, by type",
             ),
             rejected: rejected.into_iter().collect(),
             reasons: Mutex::default(),
             stale: counts(
                 &mut registry,
                 "pilot_xds_expired_nonce",
-                "Answers to responses that were not the last, by type.",
+                "Answers to responses that were not the last, by type",
             ),
-            stale_routes: gauge(&mut registry, "pilot_rds_expired_nonce", "The same for routes."),
+            stale_routes: gauge(&mut registry, "pilot_rds_expired_nonce", "The same for routes"),
             convergence,
-            services: gauge(&mut registry, "pilot_services", "Services known."),
-            virtual_services: gauge(&mut registry, "pilot_virt_services", "VirtualServices known."),
+            services: gauge(&mut registry, "pilot_services", "Services known"),
+            virtual_services: gauge(&mut registry, "pilot_virt_services", "VirtualServices known"),
             endpoint_no_pod: gauge(
                 &mut registry,
                 "endpoint_no_pod",
-                "Endpoints that name a pod which is not known.",
+                "Endpoints that name a pod which is not known",
             ),
             internal_errors: gauge(
                 &mut registry,
                 "pilot_total_xds_internal_errors",
-                "Resources that failed by our defect.",
+                "Resources that failed by our defect",
             ),
-            invalid_objects: gauge(&mut registry, "pilot_invalid_objects", "Objects with an error."),
+            invalid_objects: gauge(&mut registry, "pilot_invalid_objects", "Objects with an error"),
             triggers: counts(
                 &mut registry,
                 "pilot_push_triggers",
-                "Changes that led to a push, by what changed.",
+                "Changes that led to a push, by what changed",
             ),
-            resident: gauge(&mut registry, "process_resident_memory_bytes", "Resident memory."),
+            resident: gauge(&mut registry, "process_resident_memory_bytes", "Resident memory"),
             handshakes_failed: gauge(
                 &mut registry,
                 "pilot_tls_handshakes_failed",
-                "Failed TLS handshakes on the secure port.",
+                "Failed TLS handshakes on the secure port",
             ),
             registry,
         }

@@ -92,3 +92,58 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Instant, SystemTime};
+
+    use crate::discovery::Places;
+    use crate::registry::Impact;
+    use model::mesh::Snapshot;
+
+    fn issue(rule: &str) -> TranslateError {
+        TranslateError {
+            object: ConfigRef {
+                kind: "VirtualService".into(),
+                namespace: "default".into(),
+                name: "web".into(),
+            },
+            rule: rule.to_owned(),
+            way_out: "change it".to_owned(),
+        }
+    }
+
+    /// What stands after successive generations, in each of which everything is made anew and these issues are found.
+    fn standing(generations: &[&[&str]]) -> Vec<String> {
+        let reports = Reports::new(Arc::new(Metrics::new(SystemTime::now())));
+        let mut state = State::empty();
+        for found in generations {
+            let snapshot = Arc::new(Snapshot::default());
+            let places = Arc::new(Places::default());
+            state = state.next(snapshot, &Impact::everything(), places, Instant::now());
+            let mut built = Built::default();
+            built.issues.extend(found.iter().map(|rule| issue(rule)));
+            reports.built(ResourceType::Route, &built, &state);
+        }
+        reports
+            .issues(&state)
+            .into_values()
+            .flatten()
+            .map(|issue| issue.rule)
+            .collect()
+    }
+
+    #[test]
+    fn an_issue_stands_as_long_as_it_is_found() {
+        let cases: &[(&[&[&str]], &[&str])] = &[
+            (&[&["a"]], &["a"]),
+            (&[&["a"], &["a", "b"]], &["a", "b"]),
+            (&[&["a"], &[]], &[]),
+            (&[&["a"], &[], &["a"]], &["a"]),
+        ];
+        for (generations, expected) in cases {
+            assert_eq!(standing(generations), *expected, "{generations:?}");
+        }
+    }
+}

@@ -48,6 +48,7 @@ fn preflight_answer(policy: &CorsPolicy, origin: Value) -> LocalReply {
     put(&mut headers, "access-control-allow-methods", &policy.allow_methods);
     put(&mut headers, "access-control-allow-headers", &policy.allow_headers);
     put(&mut headers, "access-control-max-age", &policy.max_age);
+    put(&mut headers, "access-control-expose-headers", &policy.expose_headers);
     LocalReply::new(200, "cors_response").headers(headers)
 }
 

@@ -12,7 +12,7 @@ use super::forward::{self, Answer};
 use super::local_reply::LocalReply;
 use super::request_headers::{finish_response, normalize_path, prepare, remove_hop_by_hop};
 use super::{identity, mirror, redirect, upgrade};
-use crate::config::{Action, Direction, HeaderAction, HeaderOperations, HttpConnectionManager, Route, RouteTable, VirtualHost};
+use crate::config::{Action, ClusterChoice, Direction, HeaderAction, HeaderOperations, HttpConnectionManager, Route, RouteTable, VirtualHost};
 use crate::connection::ConnectionInfo;
 use crate::filter::{FilterContext, FilterState};
 use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
@@ -176,7 +176,18 @@ impl Finish {
         let host = table.virtual_hosts.iter().position(|candidate| std::ptr::eq(candidate, host))?;
         self.record.route_name = Some(route.name.clone());
         self.record.route = Some(route.clone());
+        if let Action::Forward(action) = &route.action {
+            self.note_cluster(&action.cluster);
+        }
         Some(Matched { table, host, route })
+    }
+
+    /// A filter may answer before the router comes: log and metrics name the cluster that was meant all the same.
+    fn note_cluster(&mut self, choice: &ClusterChoice) {
+        if let ClusterChoice::One(slot) = choice {
+            self.record.upstream.cluster = slot.cluster.load_full();
+            self.record.upstream.cluster_name = Some(slot.name.clone());
+        }
     }
 
     async fn filter_request(&mut self, matched: Option<&Matched>, state: &mut FilterState) -> Option<LocalReply> {

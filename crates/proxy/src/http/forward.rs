@@ -177,6 +177,9 @@ fn finish_request(exchange: &mut Finish, matched: &Matched, action: &RouteAction
         if action.append_x_forwarded_host {
             request.headers.append_to_list(Name::from_static("x-forwarded-host"), &request.authority);
         }
+        if let Ok(original) = Value::from_str(&request.authority) {
+            request.headers.set(Name::from_static("x-envoy-original-host"), original);
+        }
         request.authority = Text::from(host);
     }
     if let Some(timeout) = timeout {
@@ -316,7 +319,7 @@ impl Attempts<'_> {
         let avoiding = policy.filter(|policy| policy.avoid_previous_hosts);
         let context = PickContext {
             hash: self.hash,
-            original_dst: Some(self.exchange.connection.info.local),
+            original_dst: self.exchange.connection.info.original_dst(),
             avoid: if avoiding.is_some() { &self.avoid } else { &[] },
             avoid_attempts: avoiding.map_or(0, |policy| policy.host_selection_attempts),
         };

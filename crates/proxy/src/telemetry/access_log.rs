@@ -80,7 +80,7 @@ fn render_json(fields: &[(Box<str>, Template)], subject: &Subject<'_>, out: &mut
         let _ = serde_json::to_writer(&mut *out, &**key);
         out.push(b':');
         let _ = match &*text {
-            "-" => out.write_all(b"null"),
+            "-" if !template.is_flags() => out.write_all(b"null"),
             digits if digits.len() < 16 && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => out.write_all(&value),
             text => serde_json::to_writer(&mut *out, text).map_err(io::Error::from),
         };

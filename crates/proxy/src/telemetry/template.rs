@@ -130,6 +130,11 @@ impl Template {
         }
     }
 
+    /// Whether it is `%RESPONSE_FLAGS%` alone, whose `-` is a value: no flag.
+    pub(super) fn is_flags(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Command { command: Command::Word(Word::ResponseFlags), .. }])
+    }
+
     pub fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
@@ -224,7 +229,7 @@ fn address(name: &str) -> Option<Command> {
 }
 
 fn hostname() -> String {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "-".into())
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "-".into(), |name| name.trim().to_owned())
 }
 
 impl Command {

@@ -6,7 +6,7 @@ use model::kinds::{Destination, HttpMatchRequest, HttpRewrite, HttpRoute, HttpRo
 use model::mesh::{Host, Service};
 
 use crate::cluster::consistent_hash;
-use crate::pb::route::route_action::{ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration, RequestMirrorPolicy};
+use crate::pb::route::route_action::{ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy};
 use crate::pb::route::weighted_cluster::{ClusterWeight, cluster_weight};
 use crate::pb::{self, matcher, route};
 use crate::scope::Scope;
@@ -48,10 +48,8 @@ pub(super) fn to_cluster(cluster: &str) -> route::RouteAction {
 fn with_timeout(timeout: Duration) -> route::RouteAction {
     route::RouteAction {
         timeout: pb::duration(timeout),
-        max_stream_duration: Some(MaxStreamDuration {
-            grpc_timeout_header_max: pb::duration(timeout),
-            ..Default::default()
-        }),
+        // The newer `max_stream_duration.grpc_timeout_header_max` would make Envoy ignore `timeout` for every other request.
+        max_grpc_timeout: pb::duration(timeout),
         ..Default::default()
     }
 }

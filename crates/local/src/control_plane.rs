@@ -12,6 +12,7 @@ use crate::pod::World;
 use crate::probe::{Check, ask, get_status};
 use crate::process::Launch;
 use crate::restarts::RestartPolicy;
+use crate::state::write_atomic;
 use crate::supervise::{State, Stop, supervise};
 use crate::tokens::{AUDIENCE, ISSUER};
 
@@ -50,10 +51,10 @@ impl Component {
         }
     }
 
-    fn arguments(self, world: &World) -> Vec<String> {
+    fn arguments(self, world: &World) -> Result<Vec<String>, String> {
         match self {
             Component::Citadel => citadel(world),
-            Component::Pilot => pilot(world),
+            Component::Pilot => Ok(pilot(world)),
         }
     }
 
@@ -79,7 +80,7 @@ pub(crate) async fn run(
     let prepare = || {
         Ok(Launch {
             program: world.settings.executable.clone(),
-            args: component.arguments(&world),
+            args: component.arguments(&world)?,
             env: vec![
                 ("POD_NAME".into(), component.name().into()),
                 ("POD_NAMESPACE".into(), crate::gateway::ROOT_NAMESPACE.into()),
@@ -118,10 +119,10 @@ fn words(command: &[&str], flags: &[(&str, String)]) -> Vec<String> {
     command.iter().map(|word| (*word).to_owned()).chain(flags).collect()
 }
 
-fn citadel(world: &World) -> Vec<String> {
+fn citadel(world: &World) -> Result<Vec<String>, String> {
     let (settings, layout) = (&world.settings, &world.layout);
-    words(
-        &["istio_ca", "--self-signed-ca"],
+    let mut args = words(
+        &["istio_ca"],
         &[
             ("storage-dir", layout.ca().display().to_string()),
             ("grpc-address", settings.subnet.citadel().to_string()),
@@ -135,7 +136,40 @@ fn citadel(world: &World) -> Vec<String> {
             ("secret-service-accounts", PILOT_ACCOUNT.into()),
             ("log_output_level", "info".into()),
         ],
-    )
+    );
+    args.extend(authority(world)?);
+    Ok(args)
+}
+
+/// The root of the mesh: the directory's own, if it holds the Secret `cacerts` as an installation would, else a new one.
+fn authority(world: &World) -> Result<Vec<String>, String> {
+    let desired = world.desired.borrow();
+    let Some(secret) = desired
+        .secrets
+        .get(&(crate::gateway::ROOT_NAMESPACE.to_owned(), "cacerts".to_owned()))
+    else {
+        return Ok(vec!["--self-signed-ca".into()]);
+    };
+    let mut args = Vec::new();
+    for (flag, key, required) in [
+        ("signing-cert", "ca-cert.pem", true),
+        ("signing-key", "ca-key.pem", true),
+        ("root-cert", "root-cert.pem", true),
+        ("cert-chain", "cert-chain.pem", false),
+    ] {
+        let Some(text) = secret.get(key) else {
+            if required {
+                return Err(format!(
+                    "Secret istio-system/cacerts has no key `{key}`; add it, or remove the Secret for a root made here"
+                ));
+            }
+            continue;
+        };
+        let path = world.layout.ca().join(format!("plugged-in-{key}"));
+        write_atomic(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+        args.extend([format!("--{flag}"), path.display().to_string()]);
+    }
+    Ok(args)
 }
 
 fn pilot(world: &World) -> Vec<String> {
@@ -157,4 +191,28 @@ fn pilot(world: &World) -> Vec<String> {
             ("log_output_level", "info".into()),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::tests::{desired, manifest};
+    use crate::pod::tests::pod;
+    use crate::supervise::tests::Scripted;
+    use serde_json::json;
+
+    #[test]
+    fn the_root_is_the_directorys_or_a_new_one() {
+        let (pod, _) = pod(
+            json!({"name": "app"}),
+            std::net::Ipv4Addr::LOCALHOST,
+            Scripted::default(),
+        );
+        assert_eq!(authority(&pod.world), Ok(vec!["--self-signed-ca".to_owned()]));
+        let secret =
+            json!({"kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"}, "stringData": {}});
+        assert_eq!(manifest(secret.clone()).namespace, "istio-system");
+        *pod.world.desired.borrow_mut() = desired(&[secret]);
+        assert!(authority(&pod.world).unwrap_err().contains("has no key `ca-cert.pem`"));
+    }
 }

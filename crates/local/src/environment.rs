@@ -250,7 +250,6 @@ mod tests {
             ports: vec![ServicePort::to("tcp-sql", 3306, 3306), ServicePort::to("", 80, 80)],
             publish_not_ready: false,
             external: false,
-            place: Default::default(),
         };
         let key = |port| ServicePortKey {
             namespace: "default".into(),

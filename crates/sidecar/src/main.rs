@@ -24,7 +24,10 @@ Commands (the executable may also be called by their names):
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    let called = args.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
+    let called = args
+        .first()
+        .and_then(|name| Path::new(name).file_name())
+        .and_then(|name| name.to_str());
     if let Some(main) = called.and_then(find) {
         return main(args);
     }

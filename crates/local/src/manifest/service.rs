@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Manifest, Place, PodTemplate, PortRef};
+use super::{Manifest, PodTemplate, PortRef};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
@@ -16,7 +16,6 @@ pub(crate) struct Service {
     pub(crate) publish_not_ready: bool,
     /// `ExternalName`: only a name, nothing to serve.
     pub(crate) external: bool,
-    pub(crate) place: Place,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -48,7 +47,6 @@ impl Service {
             selector: spec.selector,
             ports: spec.ports,
             publish_not_ready: spec.publish_not_ready_addresses,
-            place: manifest.place.clone(),
         })
     }
 

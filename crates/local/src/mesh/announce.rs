@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::arrival::everybody_knows;
 use super::{Mesh, Record};
 use crate::control_plane::{Component, PILOT_HTTP_PORT};
 use crate::desired::FrontDoor;
@@ -35,7 +36,7 @@ pub(super) struct Announcement {
 enum Stage {
     #[default]
     Starting,
-    /// All pods are ready; the front door is being tried.
+    /// All pods are ready; every proxy hears of them, and the front door is tried.
     Checking,
     Made,
 }
@@ -100,7 +101,9 @@ impl Mesh {
         self.announcement.answer = Some(receiver);
         let door = self.world.desired.borrow().front_door.clone();
         let port = self.world.settings.ingress.http;
+        let (pilot, destinations) = (self.world.settings.subnet.pilot(), self.destinations());
         self.tasks.spawn_local(async move {
+            everybody_knows(pilot, &destinations, PATIENCE).await;
             let _ = sender.send(try_front_door(&door, port).await).await;
         });
     }

@@ -3,29 +3,34 @@
 //! The type is ours so that the codec can be replaced without touching a filter: only `http::codec` converts to and from the
 //! codec's own types. Names are lower case, values are bytes; nothing is copied to look at a header.
 
-use bytes::Bytes;
+use std::rc::Rc;
 
 pub use http::{HeaderName as Name, HeaderValue as Value, Method, StatusCode, header as names};
 
 use crate::telemetry::HttpVersion;
 
-/// Text that shares its bytes: path, authority.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Text(Bytes);
+/// Text that is shared, not copied: path, authority.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(Rc<str>);
 
 impl Text {
     /// `None` if the bytes are not UTF-8.
-    pub fn from_bytes(bytes: Bytes) -> Option<Self> {
-        std::str::from_utf8(&bytes).is_ok().then_some(Text(bytes))
+    pub fn from_utf8(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().map(Text::from)
     }
 
     pub fn as_str(&self) -> &str {
-        // Checked when it was made; an empty text is a harmless answer to the impossible.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_bytes()
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text::from("")
     }
 }
 
@@ -37,7 +42,7 @@ impl From<String> for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Text(Bytes::copy_from_slice(text.as_bytes()))
+        Text(text.into())
     }
 }
 
@@ -116,11 +121,15 @@ impl Headers {
         self.entries.push((name, value));
     }
 
-    /// Appends to the first value of that name, after a comma, or adds one: `x-forwarded-for` and its like.
+    /// Adds an item to a comma separated list: `x-forwarded-for` and its like. Several fields of that name become one.
     pub fn append_to_list(&mut self, name: Name, item: &str) {
-        let joined = self.get(name.as_str()).map(|old| [old.as_bytes(), b",", item.as_bytes()].concat());
-        let bytes = joined.unwrap_or_else(|| item.as_bytes().to_vec());
-        if let Ok(value) = Value::from_bytes(&bytes) {
+        let mut joined = Vec::with_capacity(64);
+        for value in self.all(name.as_str()) {
+            joined.extend_from_slice(value.as_bytes());
+            joined.push(b',');
+        }
+        joined.extend_from_slice(item.as_bytes());
+        if let Ok(value) = Value::from_maybe_shared(bytes::Bytes::from(joined)) {
             self.set(name, value);
         }
     }
@@ -146,6 +155,15 @@ impl Headers {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','))
             .any(|item| item.trim().eq_ignore_ascii_case(token))
+    }
+}
+
+impl IntoIterator for Headers {
+    type Item = (Name, Value);
+    type IntoIter = std::vec::IntoIter<(Name, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
     }
 }
 
@@ -235,6 +253,10 @@ mod tests {
         h.append_to_list(Name::from_static("x-forwarded-for"), "10.0.0.1");
         h.append_to_list(Name::from_static("x-forwarded-for"), "10.0.0.2");
         assert_eq!(h.text("x-forwarded-for"), Some("10.0.0.1,10.0.0.2"));
+        h.append(Name::from_static("x-forwarded-for"), Value::from_static("10.0.0.3"));
+        h.append_to_list(Name::from_static("x-forwarded-for"), "10.0.0.4");
+        assert_eq!(h.all("x-forwarded-for").count(), 1);
+        assert_eq!(h.text("x-forwarded-for"), Some("10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4"));
     }
 
     #[test]

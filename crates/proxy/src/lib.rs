@@ -130,5 +130,6 @@ fn serve(flags: &Flags, bootstrap: Bootstrap, log: runtime::logging::Levels) -> 
         }
     });
     workers.iter().for_each(WorkerHandle::stop);
+    telemetry::flush_access_logs(LAST_MOMENTS);
     Ok(())
 }

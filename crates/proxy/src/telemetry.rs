@@ -9,7 +9,7 @@ mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use access_log::{AccessLog, Format, Writer};
+pub use access_log::{AccessLog, Format, Writer, flush as flush_access_logs};
 pub use mesh::{MeshMetrics, RequestCounters, TcpCounters};
 pub use peer::{PEER_METADATA, PEER_METADATA_ID, PeerCache, local_metadata};
 pub use record::{Flags, HttpVersion, Record, UpstreamRecord};

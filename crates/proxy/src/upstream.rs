@@ -14,7 +14,7 @@ mod stream;
 mod tls;
 
 pub use balance::{Balancers, Pick, PickContext, PickError};
-pub use connect::{StreamInfo, connect};
+pub use connect::{StreamInfo, connect, connect_admitted};
 pub use dns::{DnsName, Resolver};
 pub use failure::{ConnectError, ConnectFailure, tls_reason};
 pub use outlier::{Outcome, is_ejected, publish_membership, report};

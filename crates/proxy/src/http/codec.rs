@@ -25,6 +25,8 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadHead {
     MissingHost,
+    /// Several `host` fields (two hops could each believe another one), or one that is no authority.
+    InvalidHost,
     InvalidPath,
 }
 
@@ -41,7 +43,8 @@ pub(super) fn request_head(parts: http::request::Parts, tls: bool) -> (RequestHe
     let version = version(parts.version);
     let mut headers = from_map(parts.headers);
     let uri = parts.uri.into_parts();
-    let host = headers.get("host").and_then(|value| Text::from_bytes(Bytes::copy_from_slice(value.as_bytes())));
+    let host = headers.get("host").and_then(|value| Text::from_utf8(value.as_bytes()));
+    let ambiguous = headers.all("host").count() > 1;
     headers.remove("host");
     let authority = uri.authority.as_ref().map(|authority| Text::from(authority.as_str())).or(host);
     let path = match (&uri.path_and_query, parts.method == Method::CONNECT) {
@@ -49,12 +52,12 @@ pub(super) fn request_head(parts: http::request::Parts, tls: bool) -> (RequestHe
         (_, true) => "",
         (None, false) => "/",
     };
-    let fault = if authority.as_ref().is_none_or(|a| a.is_empty()) && version != HttpVersion::Http10 {
-        Some(BadHead::MissingHost)
-    } else if !(path.starts_with('/') || path.is_empty() || path == "*") {
-        Some(BadHead::InvalidPath)
-    } else {
-        None
+    let fault = match authority.as_deref() {
+        None | Some("") if version != HttpVersion::Http10 => Some(BadHead::MissingHost),
+        _ if ambiguous => Some(BadHead::InvalidHost),
+        Some(authority) if !authority.bytes().all(may_be_in_authority) => Some(BadHead::InvalidHost),
+        _ if !(path.starts_with('/') || path.is_empty() || path == "*") => Some(BadHead::InvalidPath),
+        _ => None,
     };
     let head = RequestHead {
         method: parts.method,
@@ -65,6 +68,11 @@ pub(super) fn request_head(parts: http::request::Parts, tls: bool) -> (RequestHe
         headers,
     };
     (head, fault)
+}
+
+/// RFC 3986: what a host, a port, and user information may consist of.
+fn may_be_in_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@[]%".contains(&byte)
 }
 
 fn from_map(map: http::HeaderMap) -> Headers {
@@ -83,44 +91,108 @@ fn from_map(map: http::HeaderMap) -> Headers {
 }
 
 fn to_map(headers: &Headers) -> http::HeaderMap {
-    let mut map = http::HeaderMap::with_capacity(headers.len() + 1);
+    let mut map = http::HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers.iter() {
         map.append(name.clone(), value.clone());
     }
     map
 }
 
+/// What one attempt sends in place of what the head says.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Overrides<'a> {
+    pub(super) authority: Option<&'a str>,
+    /// For `x-envoy-attempt-count`.
+    pub(super) attempt: Option<u32>,
+}
+
 /// A head as the upstream gets it: HTTP/1.1 with a `host` header, or HTTP/2 with pseudo headers.
 ///
 /// # Errors
 /// If the authority or the path cannot be written in that protocol.
-pub(super) fn client_request<B>(head: &RequestHead, body: B, http2: bool) -> Result<http::Request<B>, http::Error> {
+pub(super) fn client_request<B>(head: &RequestHead, overrides: Overrides<'_>, body: B, http2: bool) -> Result<http::Request<B>, http::Error> {
+    const ATTEMPT_COUNT: Name = Name::from_static("x-envoy-attempt-count");
+    let authority = overrides.authority.unwrap_or(&head.authority);
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = to_map(&head.headers);
+    if let Some(attempt) = overrides.attempt {
+        request.headers_mut().insert(ATTEMPT_COUNT, Value::from(attempt));
+    }
     if http2 {
         *request.version_mut() = http::Version::HTTP_2;
         let scheme = if head.scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };
         let path = if head.path.is_empty() { "/" } else { head.path.as_str() };
-        *request.uri_mut() = Uri::builder().scheme(scheme).authority(head.authority.as_str()).path_and_query(path).build()?;
+        *request.uri_mut() = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
         request.headers_mut().remove(names::CONNECTION);
         return Ok(request);
     }
     *request.uri_mut() = match head.method {
-        Method::CONNECT => Uri::from(head.authority.parse::<Authority>()?),
+        Method::CONNECT => Uri::from(authority.parse::<Authority>()?),
         _ => Uri::from(PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(head.path.as_bytes()))?),
     };
-    request.headers_mut().insert(names::HOST, Value::from_str(&head.authority)?);
+    request.headers_mut().insert(names::HOST, Value::from_str(authority)?);
     Ok(request)
+}
+
+/// A response that says in two ways where it ends. Whoever believes the other one is out of step from then on.
+pub(super) fn has_two_framings(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(names::TRANSFER_ENCODING) && headers.contains_key(names::CONTENT_LENGTH)
 }
 
 pub(super) fn response_head(parts: http::response::Parts) -> ResponseHead {
     ResponseHead { status: parts.status, headers: from_map(parts.headers) }
 }
 
-pub(super) fn server_response<B>(head: &ResponseHead, body: B) -> http::Response<B> {
+pub(super) fn server_response<B>(head: ResponseHead, body: B) -> http::Response<B> {
     let mut response = http::Response::new(body);
     *response.status_mut() = head.status;
-    *response.headers_mut() = to_map(&head.headers);
+    let mut map = http::HeaderMap::with_capacity(head.headers.len() + 1);
+    for (name, value) in head.headers {
+        map.append(name, value);
+    }
+    *response.headers_mut() = map;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_could_be_read_in_two_ways_are_refused() {
+        let cases: [(&str, &[&str], Option<BadHead>); 8] = [
+            ("/", &["a.com:80"], None),
+            ("/", &["[::1]:80"], None),
+            ("/", &[], Some(BadHead::MissingHost)),
+            ("/", &[""], Some(BadHead::MissingHost)),
+            ("/", &["a", "b"], Some(BadHead::InvalidHost)),
+            ("/", &["a/b"], Some(BadHead::InvalidHost)),
+            ("/", &["a b"], Some(BadHead::InvalidHost)),
+            // A client that uses us as its proxy: the target names the authority.
+            ("http://c.com/x", &["a"], None),
+        ];
+        for (target, hosts, expected) in cases {
+            let mut request = http::Request::builder().uri(target);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            let (head, fault) = request_head(parts, false);
+            assert_eq!(fault, expected, "{target} {hosts:?}");
+            assert!(!head.headers.contains("host"));
+        }
+    }
+
+    #[test]
+    fn an_attempt_overrides_the_authority_and_counts() {
+        let request = http::Request::builder().uri("/a?b").header("host", "a").body(()).expect("a request");
+        let (head, _) = request_head(request.into_parts().0, false);
+        let overrides = Overrides { authority: Some("other"), attempt: Some(2) };
+        let http1 = client_request(&head, overrides, (), false).expect("writable");
+        assert_eq!((http1.uri().to_string().as_str(), &http1.headers()["host"]), ("/a?b", &Value::from_static("other")));
+        assert_eq!(http1.headers()["x-envoy-attempt-count"], "2");
+        let http2 = client_request(&head, overrides, (), true).expect("writable");
+        assert_eq!(http2.uri().to_string(), "http://other/a?b");
+    }
 }

@@ -3,20 +3,23 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::body::{End, RequestSource, ResponseBody};
+use super::activity::Activity;
 use super::codec::{self, BadHead};
 use super::forward::{self, Answer};
+use super::header_operations::apply_to_response;
 use super::local_reply::LocalReply;
+use super::request_body::RequestSource;
 use super::request_headers::{finish_response, normalize_path, prepare, remove_hop_by_hop};
+use super::response_body::{End, ResponseBody};
+use super::upgrade::Upgrade;
 use super::{identity, mirror, redirect, upgrade};
-use crate::config::{Action, ClusterChoice, Direction, HeaderAction, HeaderOperations, HttpConnectionManager, Route, RouteTable, VirtualHost};
+use crate::config::{Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable, VirtualHost};
 use crate::connection::ConnectionInfo;
 use crate::filter::{FilterContext, FilterState};
-use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
-use crate::telemetry::{self, Flags, HttpVersion, Record, Subject};
+use crate::head::{RequestHead, ResponseHead, Text, Value, names};
+use crate::telemetry::{self, Flags, HttpVersion, Record};
 use crate::worker::Worker;
 
 /// What all requests of one connection share.
@@ -24,6 +27,9 @@ pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) manager: Arc<HttpConnectionManager>,
     pub(super) info: Rc<ConnectionInfo>,
+    pub(super) activity: Rc<Activity>,
+    /// Set when the connection has become a tunnel: whoever serves it goes on with this.
+    pub(super) tunnel: upgrade::TunnelSlot,
 }
 
 /// A request from its head to its record. Ends exactly once: when the response body does, or when it is dropped because the client
@@ -34,6 +40,7 @@ pub(super) struct Finish {
     pub(super) request: RequestHead,
     response: Option<ResponseHead>,
     source: Option<RequestSource>,
+    responded: bool,
     ended: bool,
 }
 
@@ -52,7 +59,7 @@ impl Matched {
 
 pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http::Request<Incoming>) -> http::Response<ResponseBody> {
     // 1. Understand the head.
-    let client_upgrade = upgrade::requested(&connection.manager, &mut request);
+    let upgrade = upgrade::requested(&mut request);
     let (parts, body) = request.into_parts();
     let (head, fault) = codec::request_head(parts, connection.info.tls.is_some());
     let mut exchange = Finish::begin(connection, head);
@@ -61,7 +68,7 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
     }
 
     // 2. Make it the mesh's request: connection fields go, forwarding fields and identity come.
-    exchange.sanitize(client_upgrade.is_some());
+    exchange.sanitize(upgrade.as_ref());
     if exchange.normalize().is_err() {
         let reply = LocalReply::new(400, "path_normalization_failed");
         return exchange.reply(reply, None, &mut FilterState::default());
@@ -69,6 +76,9 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
 
     // 3. Find its route.
     let matched = exchange.find_route();
+    if upgrade.as_ref().is_some_and(|upgrade| !upgrade.is_allowed(&exchange.connection.manager, matched.as_ref().map(|m| &*m.route))) {
+        return exchange.reply(LocalReply::new(403, "upgrade_failed").close(), matched.as_ref(), &mut FilterState::default());
+    }
 
     // 4. Filters may change it, hold it, or answer it.
     let mut state = FilterState::default();
@@ -106,13 +116,13 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
     let keep = if action.retry.is_some() || !action.mirrors.is_empty() { exchange.connection.manager.buffer_limit } else { 0 };
     let source = RequestSource::new(body, keep as usize, exchange.record.grpc);
     exchange.source = Some(source.clone());
-    let outcome = forward::forward(&mut exchange, &matched, action, source.clone(), client_upgrade.is_some()).await;
+    let outcome = forward::forward(&mut exchange, &matched, action, source.clone(), upgrade.is_some()).await;
     mirror::send(&exchange, action, source);
 
     // 7. Answer.
     match outcome {
         Err(reply) => exchange.reply(reply, Some(&matched), &mut state),
-        Ok(answer) => exchange.answer(answer, &matched, &mut state, client_upgrade),
+        Ok(answer) => exchange.answer(answer, &matched, action, &mut state, upgrade),
     }
 }
 
@@ -128,33 +138,37 @@ impl Finish {
         }
         let mut record = Record::new(connection.info.clone(), Some(request.version));
         record.grpc = request.is_grpc();
-        Box::new(Finish { connection, record, request, response: None, source: None, ended: false })
+        Box::new(Finish { connection, record, request, response: None, source: None, responded: false, ended: false })
     }
 
     /// What no route can mend.
     fn refuse(&self, fault: Option<BadHead>) -> Option<LocalReply> {
         let manager = &self.connection.manager;
         if self.request.version == HttpVersion::Http10 && !manager.accept_http_10 {
-            return Some(LocalReply::new(426, "low_version").body("Upgrade Required"));
+            return Some(LocalReply::new(426, "low_version").body("Upgrade Required").close());
         }
         if u32::try_from(self.request.headers.len()).unwrap_or(u32::MAX) > manager.max_headers_count {
             return Some(LocalReply::new(431, "too_many_headers"));
         }
         match fault? {
-            BadHead::MissingHost => Some(LocalReply::new(400, "missing_host_header")),
+            BadHead::MissingHost => Some(LocalReply::new(400, "missing_host_header").close()),
+            BadHead::InvalidHost => {
+                let reply = LocalReply::new(400, "http.invalid_authority").body("Bad Request");
+                Some(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).close())
+            }
             BadHead::InvalidPath => Some(LocalReply::new(404, "invalid_path")),
         }
     }
 
-    fn sanitize(&mut self, upgrading: bool) {
-        let Connection { manager, info, worker } = &*self.connection;
+    fn sanitize(&mut self, upgrade: Option<&Upgrade>) {
+        let Connection { manager, info, worker, .. } = &*self.connection;
         let request = &mut self.request;
-        let upgrade = upgrading.then(|| request.headers.get("upgrade").cloned()).flatten();
         remove_hop_by_hop(&mut request.headers);
-        if let Some(protocol) = upgrade {
-            request.headers.set(Name::from_static("connection"), Value::from_static("upgrade"));
-            request.headers.set(Name::from_static("upgrade"), protocol);
+        if let Some(upgrade) = upgrade {
+            upgrade.put(&mut request.headers);
         }
+        // Whether a body is wanted is said to the client by us, as soon as somebody reads it.
+        request.headers.remove("expect");
         if let (true, Some(host)) = (request.authority.is_empty(), &manager.default_host_for_http_10) {
             request.authority = Text::from(&**host);
         }
@@ -171,9 +185,8 @@ impl Finish {
 
     fn find_route(&mut self) -> Option<Matched> {
         let table = self.connection.manager.routes.load()?;
-        let host = table.virtual_host(&self.request.authority)?;
-        let route = host.route(&self.request)?.clone();
-        let host = table.virtual_hosts.iter().position(|candidate| std::ptr::eq(candidate, host))?;
+        let host = table.virtual_host_index(&self.request.authority)?;
+        let route = table.virtual_hosts.get(host)?.route(&self.request)?.clone();
         self.record.route_name = Some(route.name.clone());
         self.record.route = Some(route.clone());
         if let Action::Forward(action) = &route.action {
@@ -191,7 +204,7 @@ impl Finish {
     }
 
     async fn filter_request(&mut self, matched: Option<&Matched>, state: &mut FilterState) -> Option<LocalReply> {
-        let Connection { worker, manager, info } = &*self.connection;
+        let Connection { worker, manager, info, .. } = &*self.connection;
         let route = matched.map(|matched| &matched.route);
         let mut cx = FilterContext { worker, connection: info, route, record: &mut self.record, state };
         manager.pipeline.request(&mut cx, &mut self.request).await
@@ -199,14 +212,17 @@ impl Finish {
 
     /// Answers from here.
     fn reply(mut self: Box<Self>, reply: LocalReply, matched: Option<&Matched>, state: &mut FilterState) -> http::Response<ResponseBody> {
+        let (close, unheard) = (reply.closes(), reply.status == 0);
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
         self.respond(&mut head, matched, None, state);
-        let close = self.record.status == 426;
-        let mut response = codec::server_response(&head, ResponseBody::local(body, self));
         if close {
-            response.headers_mut().insert(http::header::CONNECTION, Value::from_static("close"));
+            self.close_connection(&mut head);
         }
-        response
+        if unheard {
+            self.record.status = 0;
+            self.responded = false;
+        }
+        codec::server_response(head, ResponseBody::local(body, self))
     }
 
     /// Passes the upstream's answer on.
@@ -214,34 +230,29 @@ impl Finish {
         mut self: Box<Self>,
         answer: Answer,
         matched: &Matched,
+        action: &RouteAction,
         state: &mut FilterState,
-        client_upgrade: Option<hyper::upgrade::OnUpgrade>,
+        upgrade: Option<Upgrade>,
     ) -> http::Response<ResponseBody> {
-        let Answer { mut head, body, lease, deadline, chosen_headers, upgrade } = answer;
-        let switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
-        let protocol = switching.then(|| head.headers.get("upgrade").cloned()).flatten();
+        let Answer { mut head, body, lease, deadline, chosen_headers, cookie, tunnel } = answer;
         remove_hop_by_hop(&mut head.headers);
-        if let Some(protocol) = protocol {
-            head.headers.set(Name::from_static("connection"), Value::from_static("upgrade"));
-            head.headers.set(Name::from_static("upgrade"), protocol);
+        if let Some(cookie) = cookie {
+            head.headers.append(names::SET_COOKIE, cookie);
         }
         self.record.details = "via_upstream".into();
         self.record.grpc_status = head.headers.text("grpc-status").and_then(|text| text.parse().ok());
         self.respond(&mut head, Some(matched), chosen_headers, state);
-        if let (true, Some(client), Some(upstream)) = (switching, client_upgrade, upgrade) {
-            return codec::server_response(&head, upgrade::tunnel(self, client, upstream, lease));
+        if let (Some(upgrade), Some(upstream)) = (upgrade, tunnel) {
+            upgrade.put(&mut head.headers);
+            return codec::server_response(head, upgrade::tunnel(self, upgrade, upstream, lease));
         }
-        let idle = match &matched.route.action {
-            Action::Forward(action) => action.idle_timeout.unwrap_or(self.connection.manager.stream_idle_timeout),
-            _ => self.connection.manager.stream_idle_timeout,
-        };
+        let idle = action.idle_timeout.unwrap_or(self.connection.manager.stream_idle_timeout);
         let body = ResponseBody::upstream(body, lease, self).with_deadline(deadline).with_idle_timeout(idle);
-        codec::server_response(&head, body)
+        codec::server_response(head, body)
     }
 
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
     fn respond(&mut self, head: &mut ResponseHead, matched: Option<&Matched>, chosen: Option<&HeaderOperations>, state: &mut FilterState) {
-        self.record.status = head.status.as_u16();
         if let Some(matched) = matched {
             let levels = [
                 chosen,
@@ -249,13 +260,9 @@ impl Finish {
                 matched.virtual_host().map(|host| &host.response_headers),
                 Some(&matched.table.response_headers),
             ];
-            for operations in in_order(levels, matched.table.most_specific_wins).into_iter().flatten() {
-                let subject = Subject { record: &self.record, request: Some(&self.request), response: Some(head) };
-                let changes = evaluate(operations, &subject);
-                apply_to_headers(operations, changes, &mut head.headers);
-            }
+            apply_to_response(levels, matched.table.most_specific_wins, &self.record, &self.request, head);
         }
-        let Connection { worker, manager, info } = &*self.connection;
+        let Connection { worker, manager, info, .. } = &*self.connection;
         let route = matched.map(|matched| &matched.route);
         let mut cx = FilterContext { worker, connection: info, route, record: &mut self.record, state };
         manager.pipeline.response(&mut cx, head);
@@ -263,7 +270,26 @@ impl Finish {
             worker.telemetry.peers.put(&worker.shared.node, &mut head.headers);
         }
         finish_response(manager, head);
-        self.response = Some(head.clone());
+        self.record.status = head.status.as_u16();
+        if worker.shared.is_draining() {
+            self.close_connection(head);
+        }
+        // Only the log looks at it again.
+        self.responded = true;
+        self.response = (!self.connection.manager.access_log.is_empty()).then(|| head.clone());
+    }
+
+    /// Makes this the last request of its connection.
+    fn close_connection(&self, head: &mut ResponseHead) {
+        match self.request.version {
+            HttpVersion::Http2 => self.connection.activity.ask_to_close(),
+            HttpVersion::Http10 | HttpVersion::Http11 => head.headers.set(names::CONNECTION, Value::from_static("close")),
+        }
+    }
+
+    /// Whether HTTP forbids a body in the answer, whatever its head says.
+    pub(super) fn answer_has_no_body(&self) -> bool {
+        super::local_reply::is_bodiless(&self.request, self.record.status)
     }
 
     /// The request is over.
@@ -278,13 +304,23 @@ impl Finish {
         let record = &mut self.record;
         match outcome {
             End::Complete => {}
-            End::UpstreamReset => record.flags.add(Flags::UPSTREAM_TERMINATED),
-            End::Timeout(flag) => record.flags.add(flag),
+            End::UpstreamReset(failure) => {
+                record.flags.add(failure.flag());
+                let reason = failure.reason().replace(' ', "_");
+                record.details = format!("upstream_reset_after_response_started{{{reason}}}").into();
+            }
+            End::Timeout(flag) => {
+                record.flags.add(flag);
+                let idle = flag == Flags::STREAM_IDLE_TIMEOUT;
+                record.details = if idle { "stream_idle_timeout" } else { "response_timeout" }.into();
+                match (&record.upstream.cluster, idle) {
+                    (Some(cluster), false) => cluster.stats.upstream_rq_timeout.inc(),
+                    _ => self.connection.manager.stats.downstream_rq_idle_timeout.inc(),
+                }
+            }
             End::ClientGone => {
                 record.flags.add(Flags::DOWNSTREAM_TERMINATED);
-                if self.response.is_none() {
-                    record.details = "downstream_remote_disconnect".into();
-                }
+                record.details = "downstream_remote_disconnect".into();
             }
         }
         if let Some(source) = self.source.as_ref().filter(|source| source.bytes() > 0) {
@@ -292,7 +328,7 @@ impl Finish {
             record.request_messages = source.messages();
         }
         let Connection { worker, manager, .. } = &*self.connection;
-        count_status(manager, record);
+        count_status(manager, record, self.responded);
         telemetry::finish(worker, &manager.access_log, record, &self.request, self.response.as_ref());
         manager.pipeline.complete(record);
     }
@@ -304,13 +340,13 @@ impl Drop for Finish {
     }
 }
 
-fn count_status(manager: &HttpConnectionManager, record: &Record) {
+fn count_status(manager: &HttpConnectionManager, record: &Record, responded: bool) {
     let stats = &manager.stats;
     stats.downstream_rq_active.dec();
     if record.flags.contains(Flags::DOWNSTREAM_TERMINATED) {
         stats.downstream_rq_rx_reset.inc();
     }
-    if record.status == 0 {
+    if !responded {
         return;
     }
     stats.downstream_rq_completed.inc();
@@ -320,42 +356,5 @@ fn count_status(manager: &HttpConnectionManager, record: &Record) {
         3 => stats.downstream_rq_3xx.inc(),
         4 => stats.downstream_rq_4xx.inc(),
         _ => stats.downstream_rq_5xx.inc(),
-    }
-}
-
-/// Levels as they are applied: the most specific first, unless it is to win.
-pub(super) fn in_order<T>(mut levels: [T; 4], most_specific_wins: bool) -> [T; 4] {
-    if most_specific_wins {
-        levels.reverse();
-    }
-    levels
-}
-
-/// The values that header operations put in, in their order; empty values are left out unless kept on purpose.
-pub(super) fn evaluate(operations: &HeaderOperations, subject: &Subject<'_>) -> Vec<Option<Bytes>> {
-    let value = |operation: &crate::config::HeaderOperation| {
-        let mut value = Vec::new();
-        operation.value.render(subject, &mut value);
-        (!value.is_empty() || operation.keep_empty).then(|| value.into())
-    };
-    operations.set.iter().map(value).collect()
-}
-
-pub(super) fn apply_to_headers(operations: &HeaderOperations, values: Vec<Option<Bytes>>, headers: &mut Headers) {
-    for name in &operations.remove {
-        headers.remove(name);
-    }
-    for (operation, value) in operations.set.iter().zip(values) {
-        let (Some(value), Ok(name)) = (value.and_then(|v| Value::from_maybe_shared(v).ok()), Name::try_from(&*operation.name)) else {
-            continue;
-        };
-        let present = headers.contains(&operation.name);
-        match operation.action {
-            HeaderAction::Append => headers.append(name, value),
-            HeaderAction::AddIfAbsent if !present => headers.append(name, value),
-            HeaderAction::Overwrite => headers.set(name, value),
-            HeaderAction::OverwriteIfPresent if present => headers.set(name, value),
-            HeaderAction::AddIfAbsent | HeaderAction::OverwriteIfPresent => {}
-        }
     }
 }

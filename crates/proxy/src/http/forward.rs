@@ -1,25 +1,25 @@
-//! Forwarding: the router. Chooses the cluster, finishes the request's headers, and tries until there is an answer.
+//! Forwarding: the router. Chooses the cluster, finishes the request's headers, and has it attempted until there is an answer.
 
-use std::rc::Rc;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
-use super::body::RequestSource;
-use super::codec;
-use super::exchange::{Finish, Matched, apply_to_headers, evaluate, in_order};
+use super::attempts::{Attempts, Failed, Response};
+use super::exchange::{Finish, Matched};
+use super::hashing::hash_of;
+use super::header_operations::apply_to_request;
 use super::local_reply::LocalReply;
-use super::pool::{self, Lease};
-use super::retry::{self, Failure};
+use super::pool::Lease;
+use super::request_body::RequestSource;
+use super::response_body::Deadline;
+use super::retry::Failure;
 use super::routing::rewritten_path;
-use crate::config::{
-    Cluster, ClusterChoice, ClusterSlot, Direction, Endpoint, HashPolicy, HeaderOperations, RetryPolicy, RouteAction,
-};
+use crate::config::{Cluster, ClusterChoice, ClusterSlot, Direction, HeaderOperations, RouteAction};
 use crate::head::{Name, RequestHead, ResponseHead, Text, Value};
-use crate::telemetry::{Flags, Subject};
-use crate::upstream::{ConnectFailure, Outcome, PickContext, report};
+use crate::telemetry::Flags;
+use crate::upstream::{Outcome, report};
 
 /// A response on its way back.
 pub(super) struct Answer<'a> {
@@ -27,11 +27,13 @@ pub(super) struct Answer<'a> {
     pub(super) body: Incoming,
     pub(super) lease: Lease,
     /// When the whole response must be through.
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Option<Deadline>,
     /// Header operations of the weighted cluster that was drawn.
     pub(super) chosen_headers: Option<&'a HeaderOperations>,
+    /// A cookie that ties the client to its endpoint.
+    pub(super) cookie: Option<Value>,
     /// The upstream agreed to switch protocols.
-    pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(super) tunnel: Option<hyper::upgrade::OnUpgrade>,
 }
 
 /// The cluster that was drawn, with what comes with it.
@@ -42,15 +44,6 @@ struct Chosen<'a> {
     host_rewrite: Option<&'a str>,
 }
 
-/// The outcome of one attempt that brought no response.
-struct Failed {
-    failure: Failure,
-    /// The request had been written out.
-    sent: bool,
-    /// Why, in words: a refused connection, a certificate that was not believed.
-    text: Option<Rc<str>>,
-}
-
 pub(super) async fn forward<'a>(
     exchange: &mut Finish,
     matched: &'a Matched,
@@ -58,41 +51,86 @@ pub(super) async fn forward<'a>(
     source: RequestSource,
     upgrading: bool,
 ) -> Result<Answer<'a>, LocalReply> {
-    let not_found = || {
-        exchange.connection.manager.stats.no_cluster.inc();
-        LocalReply::new(action.cluster_not_found_status, "cluster_not_found").flag(Flags::NO_CLUSTER)
-    };
-    let chosen = choose(action, exchange).ok_or_else(not_found)?;
+    let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
-    let cluster = chosen.slot.cluster.load_full().ok_or_else(not_found)?;
+    let cluster = chosen.slot.cluster.load_full().ok_or_else(|| cluster_not_found(exchange, action))?;
     exchange.record.upstream.cluster = Some(cluster.clone());
 
     let timeout = effective_timeout(action, &exchange.request);
-    finish_request(exchange, matched, action, &chosen, timeout);
-    let hash = hash_of(&action.hash, exchange);
+    finish_request(exchange, matched, action, &chosen, &cluster, timeout);
+    let hash = hash_of(&action.hash, &exchange.request, exchange.connection.info.remote);
 
-    let timer = async {
-        match timeout {
-            Some(timeout) => {
-                source.ended().await;
-                tokio::time::sleep(timeout).await;
-            }
-            None => std::future::pending().await,
+    // An upgraded connection has no end that could come too late.
+    let mut deadline = timeout.filter(|_| !upgrading).map(|timeout| after_request(source.clone(), timeout));
+    let outcome = {
+        let idle = action.idle_timeout.unwrap_or(exchange.connection.manager.stream_idle_timeout);
+        let limits = pin!(client_limits(source.clone(), exchange.connection.manager.request_timeout, idle));
+        let mut attempts = Attempts {
+            exchange,
+            cluster: &cluster,
+            slot: &chosen.slot,
+            action,
+            source: &source,
+            hash: hash.value,
+            upgrading,
+            tell_attempt: matched.virtual_host().is_some_and(|host| host.include_attempt_count),
+            tried: Vec::new(),
+        };
+        tokio::select! {
+            biased;
+            outcome = attempts.run() => outcome,
+            () = run_out(&mut deadline) => Err(Failed::of(Failure::Timeout)),
+            failure = limits => Err(Failed::of(failure)),
         }
     };
-    let mut attempts = Attempts { exchange, cluster: &cluster, slot: &chosen.slot, action, source: &source, hash, upgrading, avoid: Vec::new() };
-    let outcome = tokio::select! {
-        biased;
-        outcome = attempts.run() => outcome,
-        () = timer => Err(Failed { failure: Failure::Timeout, sent: true, text: None }),
-    };
-    let retried = exchange.record.upstream.attempts > 1;
     match outcome {
-        Ok((head, body, lease, upgrade)) => {
-            let deadline = timeout.map(|timeout| Instant::now() + timeout);
-            Ok(Answer { head, body, lease, deadline, chosen_headers: chosen.response_headers, upgrade })
+        Ok(Response { head, body, lease, tunnel }) => {
+            Ok(Answer { head, body, lease, deadline, chosen_headers: chosen.response_headers, cookie: hash.cookie, tunnel })
         }
-        Err(failed) => Err(explain(exchange, &cluster, failed, retried)),
+        Err(failed) => Err(explain(exchange, &cluster, failed)),
+    }
+}
+
+fn cluster_not_found(exchange: &Finish, action: &RouteAction) -> LocalReply {
+    exchange.connection.manager.stats.no_cluster.inc();
+    LocalReply::new(action.cluster_not_found_status, "cluster_not_found").flag(Flags::NO_CLUSTER)
+}
+
+/// Runs out so long after the client has sent all.
+fn after_request(source: RequestSource, timeout: Duration) -> Deadline {
+    Box::pin(async move {
+        let ended = source.ended().await;
+        tokio::time::sleep_until(ended + timeout).await;
+    })
+}
+
+async fn run_out(deadline: &mut Option<Deadline>) {
+    match deadline {
+        Some(deadline) => deadline.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the client takes too long to send its request, or nothing moves for too long. Zero: no limit.
+async fn client_limits(source: RequestSource, whole: Duration, idle: Duration) -> Failure {
+    let too_slow = async {
+        if whole.is_zero() || source.ended_at().is_some() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(whole).await;
+        if source.ended_at().is_some() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let still = async {
+        if idle.is_zero() {
+            return std::future::pending().await;
+        }
+        while tokio::time::timeout(idle, source.progress()).await.is_ok() {}
+    };
+    tokio::select! {
+        () = too_slow => Failure::RequestTimeout,
+        () = still => Failure::StreamIdle { request_ended: source.ended_at().is_some() },
     }
 }
 
@@ -150,306 +188,99 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Rewrites and header operations, from the most specific outwards.
-fn finish_request(exchange: &mut Finish, matched: &Matched, action: &RouteAction, chosen: &Chosen<'_>, timeout: Option<Duration>) {
+fn finish_request(
+    exchange: &mut Finish,
+    matched: &Matched,
+    action: &RouteAction,
+    chosen: &Chosen<'_>,
+    cluster: &Cluster,
+    timeout: Option<Duration>,
+) {
+    const EXPECTED_TIMEOUT: Name = Name::from_static("x-envoy-expected-rq-timeout-ms");
     let levels = [
         chosen.request_headers,
         Some(&matched.route.request_headers),
         matched.virtual_host().map(|host| &host.request_headers),
         Some(&matched.table.request_headers),
     ];
-    for operations in in_order(levels, matched.table.most_specific_wins).into_iter().flatten() {
-        if operations.is_empty() {
-            continue;
-        }
-        let subject = Subject { record: &exchange.record, request: Some(&exchange.request), response: None };
-        let values = evaluate(operations, &subject);
-        apply_pseudo(operations, &values, &mut exchange.request);
-        apply_to_headers(operations, values, &mut exchange.request.headers);
-    }
+    apply_to_request(levels, matched.table.most_specific_wins, &exchange.record, &mut exchange.request);
     let request = &mut exchange.request;
     if let Some(path) = rewritten_path(&matched.route.matches, &action.rewrite, request) {
-        if let Ok(original) = Value::from_str(&request.path) {
-            request.headers.set(Name::from_static("x-envoy-original-path"), original);
-        }
+        keep_original(request, "x-envoy-original-path", &request.path.clone());
         request.path = Text::from(path);
     }
     if let Some(host) = chosen.host_rewrite.or(action.host_rewrite.as_deref()) {
+        keep_original(request, "x-envoy-original-host", &request.authority.clone());
         if action.append_x_forwarded_host {
             request.headers.append_to_list(Name::from_static("x-forwarded-host"), &request.authority);
         }
-        if let Ok(original) = Value::from_str(&request.authority) {
-            request.headers.set(Name::from_static("x-envoy-original-host"), original);
-        }
         request.authority = Text::from(host);
     }
-    if let Some(timeout) = timeout {
+    let per_try = action.retry.as_ref().and_then(|policy| policy.per_try_timeout);
+    if let Some(timeout) = timeout.into_iter().chain(per_try).min() {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        request.headers.set(Name::from_static("x-envoy-expected-rq-timeout-ms"), Value::from(millis));
+        request.headers.set(EXPECTED_TIMEOUT, Value::from(millis));
     }
     let connection = &exchange.connection;
     if connection.info.direction == Direction::Outbound {
-        connection.worker.telemetry.peers.put(&connection.worker.shared.node, &mut request.headers);
-    }
-}
-
-/// Operations on pseudo headers, which are not among the headers.
-fn apply_pseudo(operations: &HeaderOperations, values: &[Option<bytes::Bytes>], request: &mut RequestHead) {
-    for (operation, value) in operations.set.iter().zip(values) {
-        let Some(text) = value.clone().and_then(Text::from_bytes) else { continue };
-        match &*operation.name {
-            ":authority" | "host" => request.authority = text,
-            ":path" if text.starts_with('/') => request.path = text,
-            _ => {}
-        }
-    }
-}
-
-/// The hash by which consistent balancers choose: each policy that finds something mixes in, a terminal one ends.
-fn hash_of(policies: &[HashPolicy], exchange: &Finish) -> Option<u64> {
-    let request = &exchange.request;
-    let mut hash: Option<u64> = None;
-    for policy in policies {
-        let (found, terminal) = match policy {
-            HashPolicy::Header { name, terminal } => (request.field(name).map(hash_text), *terminal),
-            HashPolicy::SourceIp { terminal } => (Some(hash_text(&exchange.connection.info.remote.ip().to_string())), *terminal),
-            HashPolicy::Query { name, terminal } => (query_value(request.query(), name).map(hash_text), *terminal),
-            HashPolicy::Cookie { name, terminal, .. } => (cookie(request, name).map(hash_text), *terminal),
-        };
-        if let Some(found) = found {
-            hash = Some(hash.map_or(found, |old| old.rotate_left(1) ^ found));
-            if terminal {
-                break;
-            }
-        }
-    }
-    hash
-}
-
-fn hash_text(text: &str) -> u64 {
-    xxhash_rust::xxh64::xxh64(text.as_bytes(), 0)
-}
-
-fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
-}
-
-fn cookie<'a>(request: &'a RequestHead, name: &str) -> Option<&'a str> {
-    let cookies = request.headers.all("cookie").filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(';'));
-    cookies.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value.trim_matches('"'))
-}
-
-/// All attempts of one request.
-struct Attempts<'a> {
-    exchange: &'a mut Finish,
-    cluster: &'a Arc<Cluster>,
-    slot: &'a Arc<ClusterSlot>,
-    action: &'a RouteAction,
-    source: &'a RequestSource,
-    hash: Option<u64>,
-    upgrading: bool,
-    /// Endpoints that were tried.
-    avoid: Vec<Arc<Endpoint>>,
-}
-
-type Response = (ResponseHead, Incoming, Lease, Option<hyper::upgrade::OnUpgrade>);
-
-impl Attempts<'_> {
-    async fn run(&mut self) -> Result<Response, Failed> {
-        let policy = self.action.retry.clone();
-        loop {
-            self.exchange.record.upstream.attempts += 1;
-            let outcome = self.attempt(policy.as_deref()).await;
-            let again = policy.as_deref().filter(|policy| match &outcome {
-                Ok((head, ..)) => retry::retries_response(policy, head),
-                Err(failed) => retry::retries_failure(policy, failed.failure, failed.sent),
-            });
-            let Some(policy) = again else { return outcome };
-            if !self.may_retry(policy) {
-                return outcome;
-            }
-            // The failed response (and its connection) is given up before the next attempt.
-            drop(outcome);
-            self.cluster.stats.upstream_rq_retry.inc();
-            let wait = retry::wait_before(policy, self.exchange.record.upstream.attempts);
-            let _retrying = crate::stats::Held::new(&self.cluster.stats.upstream_rq_retry_active);
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Whether attempts, body and circuit breaker allow another one.
-    fn may_retry(&mut self, policy: &RetryPolicy) -> bool {
-        let stats = &self.cluster.stats;
-        if self.exchange.record.upstream.attempts > policy.attempts {
-            stats.upstream_rq_retry_limit_exceeded.inc();
-            self.exchange.record.flags.add(Flags::UPSTREAM_RETRY_LIMIT);
-            return false;
-        }
-        if !self.source.can_replay() {
-            return false;
-        }
-        if stats.upstream_rq_retry_active.get() >= i64::from(self.cluster.breakers.max_retries) {
-            stats.upstream_rq_retry_overflow.inc();
-            return false;
-        }
-        true
-    }
-
-    async fn attempt(&mut self, policy: Option<&RetryPolicy>) -> Result<Response, Failed> {
-        let per_try = policy.and_then(|policy| policy.per_try_timeout).filter(|timeout| !timeout.is_zero());
-        let Some(timeout) = per_try else { return self.exchange_once(policy).await };
-        match tokio::time::timeout(timeout, self.exchange_once(policy)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.cluster.stats.upstream_rq_per_try_timeout.inc();
-                if let Some(endpoint) = self.avoid.last() {
-                    report(self.cluster, endpoint, Outcome::Timeout);
-                }
-                Err(Failed { failure: Failure::PerTryTimeout, sent: true, text: None })
-            }
-        }
-    }
-
-    async fn exchange_once(&mut self, policy: Option<&RetryPolicy>) -> Result<Response, Failed> {
-        let worker = self.exchange.connection.worker.clone();
-        let stats = &self.cluster.stats;
-        if stats.upstream_rq_active.get() >= i64::from(self.cluster.breakers.max_requests) {
-            stats.upstream_rq_pending_overflow.inc();
-            return Err(Failed { failure: Failure::Overflow, sent: false, text: None });
-        }
-        let avoiding = policy.filter(|policy| policy.avoid_previous_hosts);
-        let context = PickContext {
-            hash: self.hash,
-            original_dst: self.exchange.connection.info.original_dst(),
-            avoid: if avoiding.is_some() { &self.avoid } else { &[] },
-            avoid_attempts: avoiding.map_or(0, |policy| policy.host_selection_attempts),
-        };
-        let picked = worker.balancers.pick(self.cluster, self.slot, &context);
-        let Ok(pick) = picked else {
-            stats.upstream_cx_none_healthy.inc();
-            return Err(Failed { failure: Failure::NoHealthyUpstream, sent: false, text: None });
-        };
-        let endpoint = pick.endpoint;
-        self.exchange.record.upstream.endpoint = Some(endpoint.clone());
-        self.avoid.push(endpoint.clone());
-        let http2 = pool::wants_http2(self.cluster, self.exchange.request.version) && !self.upgrading;
-        loop {
-            let mut lease = match pool::acquire(&worker, self.cluster, self.slot, &endpoint, http2).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(self.connect_failed(&endpoint, error)),
-            };
-            self.note_connection(&lease);
-            let request = self.request(&lease, &endpoint)?;
-            match lease.send(request).await {
-                Ok(response) => return Ok(self.responded(response, lease, &endpoint)),
-                // A kept connection that the peer closed meanwhile: nothing was sent, so a fresh one is no retry.
-                Err(error) if error.unsent && lease.is_reused() => continue,
-                Err(error) => return Err(self.send_failed(&endpoint, error)),
-            }
-        }
-    }
-
-    fn note_connection(&mut self, lease: &Lease) {
-        let upstream = &mut self.exchange.record.upstream;
-        upstream.local = lease.info().local;
-        upstream.peer_principal = lease.info().principal.clone();
-    }
-
-    fn request(&self, lease: &Lease, endpoint: &Endpoint) -> Result<http::Request<super::body::OutgoingBody>, Failed> {
-        let mut head = self.exchange.request.clone();
-        if self.action.auto_host_rewrite && !endpoint.hostname.is_empty() {
-            head.authority = Text::from(&*endpoint.hostname);
-        }
-        let attempts = self.exchange.record.upstream.attempts;
-        if self.exchange.record.route.is_some() && self.include_attempts() {
-            head.headers.set(Name::from_static("x-envoy-attempt-count"), Value::from(attempts));
-        }
-        codec::client_request(&head, self.source.attempt(), lease.is_http2()).map_err(|error| Failed {
-            failure: Failure::Protocol,
-            sent: false,
-            text: Some(error.to_string().into()),
-        })
-    }
-
-    fn include_attempts(&self) -> bool {
-        let table = self.exchange.connection.manager.routes.load();
-        let host = table.as_ref().and_then(|table| table.virtual_host(&self.exchange.request.authority));
-        host.is_some_and(|host| host.include_attempt_count)
-    }
-
-    fn responded(&mut self, mut response: http::Response<Incoming>, mut lease: Lease, endpoint: &Arc<Endpoint>) -> Response {
-        let upgrade = (response.status() == http::StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
-        let (parts, body) = response.into_parts();
-        let mut head = codec::response_head(parts);
-        let status = head.status.as_u16();
-        lease.responded(status);
-        report(self.cluster, endpoint, Outcome::Status(status));
-        let record = &mut self.exchange.record;
-        let elapsed = record.started.elapsed();
-        record.upstream_service_time = Some(elapsed);
-        let connection = &self.exchange.connection;
-        if connection.info.direction != Direction::Inbound {
-            record.upstream.peer = connection.worker.telemetry.peers.take(&mut head.headers);
-        }
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        head.headers.set(Name::from_static("x-envoy-upstream-service-time"), Value::from(millis));
-        (head, body, lease, upgrade)
-    }
-
-    fn connect_failed(&mut self, endpoint: &Endpoint, error: pool::AcquireError) -> Failed {
-        match error {
-            pool::AcquireError::Overflow => Failed { failure: Failure::Overflow, sent: false, text: None },
-            pool::AcquireError::Connect(error) => {
-                report(self.cluster, endpoint, Outcome::ConnectFailure);
-                let failure = if error.kind == ConnectFailure::Timeout { Failure::ConnectTimeout } else { Failure::Connect };
-                Failed { failure, sent: false, text: Some((&*error.text).into()) }
-            }
-        }
-    }
-
-    fn send_failed(&mut self, endpoint: &Endpoint, error: pool::SendError) -> Failed {
-        let failure = if self.source.can_replay() || error.failure != Failure::ConnectionTermination || !error.from_body {
-            error.failure
+        let peers = &connection.worker.telemetry.peers;
+        // What we are is told to services of the mesh, not to the world.
+        if cluster.identity.service_host.is_empty() {
+            peers.remove(&mut request.headers);
         } else {
-            Failure::ClientGone
-        };
-        if failure != Failure::ClientGone {
-            self.cluster.stats.upstream_rq_rx_reset.inc();
-            report(self.cluster, endpoint, Outcome::Reset);
+            peers.put(&connection.worker.shared.node, &mut request.headers);
         }
-        Failed { failure, sent: !error.unsent, text: None }
+    }
+}
+
+fn keep_original(request: &mut RequestHead, name: &'static str, original: &str) {
+    if let Ok(original) = Value::from_str(original) {
+        request.headers.set(Name::from_static(name), original);
     }
 }
 
 /// The answer for a request whose last attempt failed, in Envoy's words.
-fn explain(exchange: &mut Finish, cluster: &Cluster, failed: Failed, retried: bool) -> LocalReply {
-    let flag = failed.failure.flag();
+fn explain(exchange: &mut Finish, cluster: &Cluster, failed: Failed) -> LocalReply {
+    let retried = exchange.record.upstream.attempts > 1;
+    let stats = &exchange.connection.manager.stats;
     exchange.record.upstream.transport_failure = failed.text.clone();
-    match failed.failure {
-        Failure::NoHealthyUpstream => LocalReply::new(503, "no_healthy_upstream").body("no healthy upstream").flag(flag),
+    let reply = match failed.failure {
+        Failure::NoHealthyUpstream => LocalReply::new(503, "no_healthy_upstream").body("no healthy upstream"),
         Failure::Timeout => {
             cluster.stats.upstream_rq_timeout.inc();
             if let Some(endpoint) = &exchange.record.upstream.endpoint {
                 report(cluster, endpoint, Outcome::Timeout);
             }
-            LocalReply::new(504, "response_timeout").body("upstream request timeout").flag(flag)
+            LocalReply::new(504, "response_timeout").body("upstream request timeout")
         }
-        Failure::PerTryTimeout => LocalReply::new(504, "upstream_per_try_timeout").body("upstream request timeout").flag(flag),
-        Failure::ClientGone => LocalReply::new(0, "downstream_remote_disconnect").flag(flag),
-        failure => {
-            let status = if failure == Failure::Protocol { 502 } else { 503 };
-            let again = if retried { "retried and the latest reset reason" } else { "reset reason" };
-            let reason = failure.reason();
-            let cause = failed.text.as_deref().map_or(String::new(), |text| format!(", transport failure reason: {text}"));
-            let body = format!("upstream connect error or disconnect/reset before headers. {again}: {reason}{cause}");
-            let mut inner = reason.to_owned();
-            if let Some(text) = failed.text.as_deref() {
-                inner = format!("{inner}|{text}");
-            }
-            let details = format!("upstream_reset_before_response_started{{{}}}", inner.replace(' ', "_"));
-            let reply = LocalReply::new(status, details).body(body).flag(flag);
-            if failure == Failure::Overflow { reply.header("x-envoy-overloaded", "true") } else { reply }
+        Failure::PerTryTimeout => LocalReply::new(504, "upstream_per_try_timeout").body("upstream request timeout"),
+        Failure::RequestTimeout => {
+            stats.downstream_rq_timeout.inc();
+            LocalReply::new(408, "request_overall_timeout").body("request timeout").close()
         }
-    }
+        Failure::StreamIdle { request_ended } => {
+            stats.downstream_rq_idle_timeout.inc();
+            let status = if request_ended { 504 } else { 408 };
+            LocalReply::new(status, "stream_idle_timeout").body("stream timeout").close()
+        }
+        Failure::ClientGone => LocalReply::nobody("downstream_remote_disconnect"),
+        Failure::BadBody => LocalReply::new(400, "http1.codec_error").body("Bad Request").close(),
+        failure => reset(failure, retried, failed.text.as_deref()),
+    };
+    reply.flag(failed.failure.flag())
+}
+
+/// An attempt broke off before there was a response.
+fn reset(failure: Failure, retried: bool, cause: Option<&str>) -> LocalReply {
+    let status = if failure == Failure::Protocol { 502 } else { 503 };
+    let reason = failure.reason();
+    let latest = if retried { "retried and the latest " } else { "" };
+    let tail = cause.map_or(String::new(), |text| format!(", transport failure reason: {text}"));
+    let body = format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}{tail}");
+    let inner = cause.map_or(reason.to_owned(), |text| format!("{reason}|{text}"));
+    let details = format!("upstream_reset_before_response_started{{{}}}", inner.replace(char::is_whitespace, "_"));
+    let reply = LocalReply::new(status, details).body(body);
+    if failure == Failure::Overflow { reply.header("x-envoy-overloaded", "true") } else { reply }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::head::{Headers, Name, RequestHead, ResponseHead, Value};
+use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Value};
 use crate::telemetry::{Flags, Record};
 
 pub struct LocalReply {
@@ -18,6 +18,7 @@ pub struct LocalReply {
     pub flags: Flags,
     pub headers: Headers,
     grpc_status: Option<u32>,
+    close: bool,
 }
 
 impl LocalReply {
@@ -29,7 +30,13 @@ impl LocalReply {
             flags: Flags::default(),
             headers: Headers::default(),
             grpc_status: None,
+            close: false,
         }
+    }
+
+    /// For a client that is gone: it is only written down.
+    pub(super) fn nobody(details: &'static str) -> Self {
+        LocalReply::new(0, details)
     }
 
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -52,6 +59,16 @@ impl LocalReply {
         self
     }
 
+    /// The connection ends with this answer: what follows on it may not be a request.
+    pub(super) fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    pub(super) fn closes(&self) -> bool {
+        self.close
+    }
+
     /// For gRPC callers: this code instead of the one the status maps to.
     pub fn grpc_status(mut self, code: u32) -> Self {
         self.grpc_status = Some(code);
@@ -69,15 +86,24 @@ impl LocalReply {
         }
         let mut head = ResponseHead::new(self.status);
         head.headers = self.headers;
-        if !self.body.is_empty() {
+        let bodiless = is_bodiless(request, self.status);
+        if !self.body.is_empty() && !is_bodiless_status(self.status) {
             head.headers.set(Name::from_static("content-length"), Value::from(self.body.len()));
             if !head.headers.contains("content-type") {
                 head.headers.set(Name::from_static("content-type"), Value::from_static("text/plain"));
             }
         }
-        let bodiless = request.method == crate::head::Method::HEAD;
         (head, if bodiless { Bytes::new() } else { self.body })
     }
+}
+
+/// Whether HTTP forbids a body in an answer of this status to this request.
+pub(super) fn is_bodiless(request: &RequestHead, status: u16) -> bool {
+    request.method == Method::HEAD || is_bodiless_status(status)
+}
+
+fn is_bodiless_status(status: u16) -> bool {
+    matches!(status, 100..200 | 204 | 304)
 }
 
 fn grpc_head(mut headers: Headers, code: u32, message: &[u8]) -> ResponseHead {

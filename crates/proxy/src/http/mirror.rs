@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 
-use super::body::{OutgoingBody, RequestSource};
-use super::codec;
+use super::codec::{self, Overrides};
 use super::exchange::Finish;
 use super::pool;
+use super::request_body::{OutgoingBody, RequestSource};
 use crate::config::{MirrorPolicy, RouteAction};
 use crate::head::{RequestHead, Text};
 use crate::upstream::PickContext;
@@ -64,7 +64,7 @@ async fn copy(worker: Rc<Worker>, slot: std::sync::Arc<crate::config::ClusterSlo
     let http2 = pool::wants_http2(&cluster, head.version);
     let Ok(mut lease) = pool::acquire(&worker, &cluster, &slot, &pick.endpoint, http2).await else { return };
     let body = OutgoingBody::Full((!body.is_empty()).then_some(body));
-    let Ok(request) = codec::client_request(&head, body, lease.is_http2()) else { return };
+    let Ok(request) = codec::client_request(&head, Overrides::default(), body, lease.is_http2()) else { return };
     if let Ok(response) = lease.send(request).await {
         lease.responded(response.status().as_u16());
         let mut body = response.into_body();

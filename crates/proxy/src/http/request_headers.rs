@@ -6,12 +6,13 @@ use crate::config::{HttpConnectionManager, ServerHeader};
 use crate::connection::ConnectionInfo;
 use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
 
-const XFF: &str = "x-forwarded-for";
-const XFP: &str = "x-forwarded-proto";
-const REQUEST_ID: &str = "x-request-id";
+const XFF: Name = Name::from_static("x-forwarded-for");
+const XFP: Name = Name::from_static("x-forwarded-proto");
+const REQUEST_ID: Name = Name::from_static("x-request-id");
+const EXTERNAL_ADDRESS: Name = Name::from_static("x-envoy-external-address");
 
 /// Fields that belong to one connection and never pass.
-const HOP_BY_HOP: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays.
 pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
@@ -19,8 +20,9 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
         .all("connection")
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
-        .map(|token| token.trim().to_ascii_lowercase())
-        .filter(|token| !token.is_empty() && token != "close" && token != "te")
+        .map(str::trim)
+        .filter(|token| !HOP_BY_HOP.iter().chain(&["", "close", "te"]).any(|known| token.eq_ignore_ascii_case(known)))
+        .map(str::to_ascii_lowercase)
         .collect();
     let trailers = headers.has_token("te", "trailers");
     headers.retain(|name, _| {
@@ -35,14 +37,23 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
 /// Forwarding headers, request id and host, as the connection manager says.
 pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
     if manager.use_remote_address {
-        // From here on the request is the mesh's: what outsiders say about it is not believed.
-        head.headers.retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
-        if !manager.skip_xff_append {
-            head.headers.append_to_list(Name::from_static(XFF), &connection.remote.ip().to_string());
+        let trusted = manager.xff_num_trusted_hops > 0;
+        let client = connection.remote.ip().to_string();
+        if !trusted {
+            // From here on the request is the mesh's: what outsiders say about it is not believed.
+            head.headers.retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
+            if let Ok(client) = Value::from_str(&client) {
+                head.headers.set(EXTERNAL_ADDRESS, client);
+            }
         }
-        head.headers.set(Name::from_static(XFP), Value::from_static(head.scheme));
-    } else if !head.headers.contains(XFP) {
-        head.headers.set(Name::from_static(XFP), Value::from_static(head.scheme));
+        if !manager.skip_xff_append {
+            head.headers.append_to_list(XFF, &client);
+        }
+        if !(trusted && head.headers.contains(XFP.as_str())) {
+            head.headers.set(XFP, Value::from_static(head.scheme));
+        }
+    } else if !head.headers.contains(XFP.as_str()) {
+        head.headers.set(XFP, Value::from_static(head.scheme));
     }
     request_id(manager, head);
     strip_port(manager, connection.local, head);
@@ -54,8 +65,8 @@ fn is_peer_metadata(name: &Name) -> bool {
 
 fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {
     let external = manager.use_remote_address && !manager.preserve_external_request_id;
-    if manager.generate_request_id && (external || !head.headers.contains(REQUEST_ID)) {
-        head.headers.set(Name::from_static(REQUEST_ID), new_request_id());
+    if manager.generate_request_id && (external || !head.headers.contains(REQUEST_ID.as_str())) {
+        head.headers.set(REQUEST_ID, new_request_id());
     }
 }
 
@@ -157,7 +168,7 @@ fn resolve_dots(path: &str) -> String {
 
 /// The last touch on every response.
 pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut ResponseHead) {
-    let server = Name::from_static("server");
+    let server = http::header::SERVER;
     match manager.server_header {
         ServerHeader::Overwrite => set_server(manager, head, server),
         ServerHeader::AppendIfAbsent if !head.headers.contains("server") => set_server(manager, head, server),

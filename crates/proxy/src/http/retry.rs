@@ -26,8 +26,14 @@ pub(super) enum Failure {
     PerTryTimeout,
     /// The route's own timeout: never retried.
     Timeout,
+    /// The client took too long to send its request.
+    RequestTimeout,
+    /// Nothing moved for too long.
+    StreamIdle { request_ended: bool },
     /// The client went away while its body was sent.
     ClientGone,
+    /// The client's body broke the rules of HTTP.
+    BadBody,
 }
 
 impl Failure {
@@ -40,7 +46,10 @@ impl Failure {
             Failure::Overflow => Flags::UPSTREAM_OVERFLOW,
             Failure::NoHealthyUpstream => Flags::NO_HEALTHY_UPSTREAM,
             Failure::PerTryTimeout | Failure::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Failure::RequestTimeout => Flags::default(),
+            Failure::StreamIdle { .. } => Flags::STREAM_IDLE_TIMEOUT,
             Failure::ClientGone => Flags::DOWNSTREAM_TERMINATED,
+            Failure::BadBody => Flags::DOWNSTREAM_PROTOCOL_ERROR,
         }
     }
 
@@ -54,7 +63,13 @@ impl Failure {
             Failure::RefusedStream => "remote refused stream reset",
             Failure::Protocol => "protocol error",
             Failure::Overflow => "overflow",
-            Failure::NoHealthyUpstream | Failure::PerTryTimeout | Failure::Timeout | Failure::ClientGone => "local reset",
+            Failure::NoHealthyUpstream
+            | Failure::PerTryTimeout
+            | Failure::Timeout
+            | Failure::RequestTimeout
+            | Failure::StreamIdle { .. }
+            | Failure::ClientGone
+            | Failure::BadBody => "local reset",
         }
     }
 }
@@ -72,7 +87,13 @@ pub(super) fn retries_failure(policy: &RetryPolicy, failure: Failure, sent: bool
         Failure::RefusedStream => on.refused_stream || on.reset || on.server_error || on.gateway_error || on.reset_before_request,
         Failure::PerTryTimeout => on.server_error || on.gateway_error || on.reset,
         // Envoy counts an overflow as a reset without a connection: it is not retried.
-        Failure::Overflow | Failure::NoHealthyUpstream | Failure::Timeout | Failure::ClientGone => false,
+        Failure::Overflow
+        | Failure::NoHealthyUpstream
+        | Failure::Timeout
+        | Failure::RequestTimeout
+        | Failure::StreamIdle { .. }
+        | Failure::ClientGone
+        | Failure::BadBody => false,
     }
 }
 

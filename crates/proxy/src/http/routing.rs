@@ -13,6 +13,11 @@ use crate::head::{Method, RequestHead};
 impl RouteTable {
     /// The virtual host for a `:authority`: exact, then the longest `*.suffix`, the longest `prefix.*`, then `*`.
     pub fn virtual_host(&self, authority: &str) -> Option<&VirtualHost> {
+        self.virtual_hosts.get(self.virtual_host_index(authority)?)
+    }
+
+    /// Where it stands in `virtual_hosts`.
+    pub(super) fn virtual_host_index(&self, authority: &str) -> Option<usize> {
         let host = if self.ignore_port_in_host { without_port(authority) } else { authority };
         let host = lower(host);
         let host: &str = &host;
@@ -25,7 +30,7 @@ impl RouteTable {
             let fits = |prefix: &str| host.len() > prefix.len() && host.starts_with(prefix);
             self.prefixes.iter().find(|(prefix, _)| fits(prefix)).map(|(_, index)| *index)
         });
-        index.or(self.default).and_then(|index| self.virtual_hosts.get(index))
+        index.or(self.default)
     }
 }
 

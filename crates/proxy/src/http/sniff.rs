@@ -2,26 +2,29 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::activity::Arrivals;
 use crate::listener::Downstream;
 
 /// How every HTTP/2 connection begins; no HTTP/1 request does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// A stream whose first bytes were read already and come again.
+/// A stream whose first bytes were read already and come again. It tells of every arrival.
 pub(super) struct Sniffed {
     seen: [u8; PREFACE.len()],
     taken: usize,
     given: usize,
     stream: Downstream,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Sniffed {
-    pub(super) fn new(stream: Downstream) -> Self {
-        Sniffed { seen: [0; PREFACE.len()], taken: 0, given: 0, stream }
+    pub(super) fn new(stream: Downstream, arrivals: Arc<Arrivals>) -> Self {
+        Sniffed { seen: [0; PREFACE.len()], taken: 0, given: 0, stream, arrivals }
     }
 
     /// Reads until it is clear. `None`: the client left before it said anything.
@@ -29,6 +32,7 @@ impl Sniffed {
         loop {
             let n = self.stream.read(&mut self.seen[self.taken..]).await?;
             self.taken += n;
+            self.arrivals.note();
             let seen = &self.seen[..self.taken];
             match seen {
                 [] => return Ok(None),
@@ -49,7 +53,12 @@ impl AsyncRead for Sniffed {
             this.given += n;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.arrivals.note();
+        }
+        read
     }
 }
 

@@ -1,16 +1,16 @@
 //! Access logs: a line per request, in text or JSON, to a file or to the standard output.
 //!
-//! Lines gather in a buffer per worker and log; full buffers, and once a second what there is, go to one writer thread. A reader that
-//! does not read (a full pipe) costs lines, counted and reported, but never a request.
+//! Lines gather in a buffer per worker and file; full buffers, and once a second what there is, go to one writer thread. A reader that
+//! does not read (a full pipe) costs lines, counted and reported, but never a request. [`flush`] waits for the writers at the end.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
 
@@ -34,8 +34,15 @@ const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGI
 
 pub enum Format {
     Text(Template),
-    /// Keys in order, each with its value.
-    Json(Vec<(Box<str>, Template)>),
+    Json(Vec<Field>),
+}
+
+/// One member of a JSON line, in the order of the configuration.
+pub struct Field {
+    key: Box<str>,
+    value: Template,
+    /// Written as it is rendered, without quotes: a number or a boolean.
+    bare: bool,
 }
 
 impl Format {
@@ -50,10 +57,17 @@ impl Format {
     /// # Errors
     /// A value that is no string, or a command that is unknown, by key.
     pub fn json(fields: &Map<String, Json>) -> Result<Self, String> {
-        let field = |(key, value): (&String, &Json)| match value {
-            Json::String(text) => Ok((key.as_str().into(), Template::parse(text).map_err(|e| format!("{key}: {e}"))?)),
-            Json::Number(_) | Json::Bool(_) => Ok((key.as_str().into(), Template::literal(&value.to_string()))),
-            _ => Err(format!("{key}: nested JSON formats are not supported; use flat keys")),
+        let field = |(key, value): (&String, &Json)| {
+            let (value, bare) = match value {
+                Json::String(text) => {
+                    let template = Template::parse(text).map_err(|e| format!("{key}: {e}"))?;
+                    let number = template.is_number();
+                    (template, number)
+                }
+                Json::Number(_) | Json::Bool(_) => (Template::literal(&value.to_string()), true),
+                _ => return Err(format!("{key}: nested JSON formats are not supported; use flat keys")),
+            };
+            Ok(Field { key: key.as_str().into(), value, bare })
         };
         fields.iter().map(field).collect::<Result<_, _>>().map(Format::Json)
     }
@@ -66,22 +80,21 @@ impl Format {
     }
 }
 
-fn render_json(fields: &[(Box<str>, Template)], subject: &Subject<'_>, out: &mut Vec<u8>) {
+fn render_json(fields: &[Field], subject: &Subject<'_>, out: &mut Vec<u8>) {
     let mut value = Vec::new();
     out.push(b'{');
-    for (i, (key, template)) in fields.iter().enumerate() {
+    for (i, field) in fields.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
         value.clear();
-        template.render(subject, &mut value);
-        let text = String::from_utf8_lossy(&value);
+        field.value.render(subject, &mut value);
         // Neither a string nor writing into a vector can fail.
-        let _ = serde_json::to_writer(&mut *out, &**key);
+        let _ = serde_json::to_writer(&mut *out, &*field.key);
         out.push(b':');
-        let _ = match &*text {
-            "-" if !template.is_flags() => out.write_all(b"null"),
-            digits if digits.len() < 16 && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => out.write_all(&value),
+        let _ = match &*String::from_utf8_lossy(&value) {
+            "-" if !field.value.is_flags() => out.write_all(b"null"),
+            _ if field.bare => out.write_all(&value),
             text => serde_json::to_writer(&mut *out, text).map_err(io::Error::from),
         };
     }
@@ -92,21 +105,18 @@ fn render_json(fields: &[(Box<str>, Template)], subject: &Subject<'_>, out: &mut
 pub struct AccessLog {
     format: Format,
     writer: Arc<Writer>,
-    /// Identifies this log's buffer in each worker.
-    index: usize,
 }
 
 impl AccessLog {
     /// # Errors
     /// If the file cannot be opened for appending.
     pub fn file(path: &str, format: Format) -> io::Result<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        Ok(AccessLog { format, writer: Writer::open(path)?, index: NEXT.fetch_add(1, Relaxed) })
+        Ok(AccessLog { format, writer: Writer::open(path)? })
     }
 
     pub fn log(&self, worker: &Worker, record: &Record, request: Option<&RequestHead>, response: Option<&ResponseHead>) {
         let subject = Subject { record, request, response };
-        worker.telemetry.logs.with(self.index, &self.writer, |buffer| self.format.render(&subject, buffer));
+        worker.telemetry.logs.with(&self.writer, |buffer| self.format.render(&subject, buffer));
     }
 }
 
@@ -121,7 +131,8 @@ struct Buffer {
 }
 
 impl Buffers {
-    fn with(&self, index: usize, writer: &Arc<Writer>, render: impl FnOnce(&mut Vec<u8>)) {
+    fn with(&self, writer: &Arc<Writer>, render: impl FnOnce(&mut Vec<u8>)) {
+        let index = writer.index;
         let mut buffers = self.0.borrow_mut();
         if buffers.len() <= index {
             buffers.resize_with(index + 1, || None);
@@ -162,39 +173,72 @@ impl Buffer {
     }
 }
 
-/// The thread that owns an open log. Logs of the same path share one.
+/// The thread that owns an open log. Logs of the same path share one, over all updates of listeners.
 pub struct Writer {
-    queue: SyncSender<Vec<u8>>,
+    queue: SyncSender<Job>,
     dropped: AtomicU64,
     path: String,
+    /// Identifies this file's buffer in each worker.
+    index: usize,
+}
+
+enum Job {
+    Lines(Vec<u8>),
+    /// Everything before is written: say so.
+    Flush(SyncSender<()>),
+}
+
+fn open_writers() -> MutexGuard<'static, Vec<Arc<Writer>>> {
+    static OPEN: Mutex<Vec<Arc<Writer>>> = Mutex::new(Vec::new());
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until what the workers handed over is written, but no longer than `limit`. For the end of the process.
+pub fn flush(limit: Duration) {
+    let end = Instant::now() + limit;
+    let writers = open_writers().clone();
+    let flushed = writers.iter().map(|writer| {
+        let (done, flushed) = sync_channel(1);
+        // A full queue belongs to a reader that does not read: there is nothing to wait for.
+        let _ = writer.queue.try_send(Job::Flush(done));
+        flushed
+    });
+    for done in flushed.collect::<Vec<Receiver<()>>>() {
+        let _ = done.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
 }
 
 impl Writer {
     fn open(path: &str) -> io::Result<Arc<Self>> {
-        static OPEN: OnceLock<std::sync::Mutex<Vec<Arc<Writer>>>> = OnceLock::new();
-        let open = OPEN.get_or_init(Default::default);
-        let mut writers = open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut writers = open_writers();
         if let Some(writer) = writers.iter().find(|writer| writer.path == path) {
             return Ok(writer.clone());
         }
-        let mut output = Output::open(path)?;
-        let (queue, lines) = sync_channel::<Vec<u8>>(QUEUE);
+        let output = Output::open(path)?;
+        let (queue, jobs) = sync_channel(QUEUE);
         let name = path.to_owned();
-        std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            for bytes in lines {
-                if let Err(error) = output.write_all(&bytes) {
-                    tracing::warn!(path = name, %error, "access log lines lost");
-                }
-            }
-        })?;
-        let writer = Arc::new(Writer { queue, dropped: AtomicU64::new(0), path: path.to_owned() });
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write(&name, output, &jobs))?;
+        let writer = Arc::new(Writer { queue, dropped: AtomicU64::new(0), path: path.to_owned(), index: writers.len() });
         writers.push(writer.clone());
         Ok(writer)
     }
 
     fn send(&self, bytes: Vec<u8>) {
-        if self.queue.try_send(bytes).is_err() && self.dropped.fetch_add(1, Relaxed).is_multiple_of(1000) {
+        if self.queue.try_send(Job::Lines(bytes)).is_err() && self.dropped.fetch_add(1, Relaxed).is_multiple_of(1000) {
             tracing::warn!(path = self.path, "access log cannot keep up: lines are dropped");
+        }
+    }
+}
+
+fn write(path: &str, mut output: Output, jobs: &Receiver<Job>) {
+    for job in jobs {
+        match job {
+            Job::Lines(bytes) => {
+                if let Err(error) = output.write_all(&bytes) {
+                    tracing::warn!(path, %error, "access log lines lost");
+                }
+            }
+            Job::Flush(done) => drop(done.send(())),
         }
     }
 }

@@ -4,12 +4,13 @@
 //! bounded cache of the worker. The headers never reach an application.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use proto::envoy::google::protobuf::{Struct, Value as ProtoValue, value::Kind};
 
 use crate::bootstrap::Node;
@@ -19,6 +20,9 @@ use crate::head::{Headers, Name, Value};
 pub const PEER_METADATA: &str = "x-envoy-peer-metadata";
 pub const PEER_METADATA_ID: &str = "x-envoy-peer-metadata-id";
 
+const METADATA: Name = Name::from_static(PEER_METADATA);
+const ID: Name = Name::from_static(PEER_METADATA_ID);
+
 /// Peers remembered by a worker; beyond it the cache starts anew.
 const MAX_PEERS: usize = 2048;
 /// Longer values are not decoded: no honest peer sends them.
@@ -26,7 +30,8 @@ const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 #[derive(Default)]
 pub struct PeerCache {
-    known: RefCell<HashMap<Box<[u8]>, Arc<PeerLabels>>>,
+    /// By the peer's id: the value it came with, and what that says.
+    known: RefCell<HashMap<Value, (Value, Arc<PeerLabels>)>>,
     ours: OnceCell<(Value, Value)>,
 }
 
@@ -38,11 +43,11 @@ impl PeerCache {
         if id.is_none() && value.is_none() {
             return None;
         }
-        headers.remove(PEER_METADATA_ID);
-        headers.remove(PEER_METADATA);
+        self.remove(headers);
         let value = value?;
-        let key: Box<[u8]> = id.as_ref().map_or(value.as_bytes(), Value::as_bytes).into();
-        if let Some(labels) = self.known.borrow().get(&key) {
+        let id = id.unwrap_or_else(|| value.clone());
+        // An id alone proves nothing: a peer whose labels changed, or one that uses another's id, is decoded anew.
+        if let Some((_, labels)) = self.known.borrow().get(&id).filter(|(known, _)| *known == value) {
             return Some(labels.clone());
         }
         let labels = Arc::new(decode(value.as_bytes())?);
@@ -50,34 +55,62 @@ impl PeerCache {
         if known.len() >= MAX_PEERS {
             known.clear();
         }
-        known.insert(key, labels.clone());
+        known.insert(id, (value, labels.clone()));
         Some(labels)
+    }
+
+    /// Takes the headers out unread.
+    pub fn remove(&self, headers: &mut Headers) {
+        headers.retain(|name, _| *name != ID && *name != METADATA);
     }
 
     /// Announces ourselves.
     pub fn put(&self, node: &Node, headers: &mut Headers) {
         let (id, metadata) = self.ours.get_or_init(|| local_metadata(node));
-        headers.set(Name::from_static(PEER_METADATA_ID), id.clone());
-        headers.set(Name::from_static(PEER_METADATA), metadata.clone());
+        headers.set(ID, id.clone());
+        headers.set(METADATA, metadata.clone());
     }
 }
 
-/// The two header values by which this proxy announces its workload.
+/// The two header values by which this proxy announces its workload. Equal for all workers, byte by byte: peers remember what they decoded.
 pub fn local_metadata(node: &Node) -> (Value, Value) {
-    let text = |text: &str| ProtoValue { kind: Some(Kind::StringValue(text.to_owned())) };
-    let labels = node.labels.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    let labels = ProtoValue { kind: Some(Kind::StructValue(Struct { fields: labels })) };
-    let fields = [
+    let text = |text: &str| ProtoValue { kind: Some(Kind::StringValue(text.to_owned())) }.encode_to_vec();
+    let labels: BTreeMap<&str, Vec<u8>> = node.labels.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let fields = BTreeMap::from([
         ("NAME", text(&node.name)),
         ("NAMESPACE", text(&node.namespace)),
         ("WORKLOAD_NAME", text(&node.workload_name)),
         ("CLUSTER_ID", text(&node.cluster_id)),
-        ("LABELS", labels),
-    ];
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let encoded = STANDARD.encode(Struct { fields }.encode_to_vec());
+        ("LABELS", struct_value(&struct_of(&labels))),
+    ]);
+    let encoded = STANDARD.encode(struct_of(&fields));
     let value = |text: &str| Value::from_str(text).unwrap_or_else(|_| Value::from_static("unknown"));
     (value(&node.id), value(&encoded))
+}
+
+/// A `Struct` of encoded values, its fields in order (the generated type keeps them in a hash map, in any order).
+fn struct_of(fields: &BTreeMap<&str, Vec<u8>>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        let mut entry = Vec::new();
+        put_bytes(1, name.as_bytes(), &mut entry);
+        put_bytes(2, value, &mut entry);
+        put_bytes(1, &entry, &mut out);
+    }
+    out
+}
+
+/// A `Value` that holds an encoded `Struct`.
+fn struct_value(encoded: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(5, encoded, &mut out);
+    out
+}
+
+fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 fn decode(value: &[u8]) -> Option<PeerLabels> {
@@ -114,5 +147,53 @@ pub fn workload_labels<'a>(workload: &'a str, namespace: &str, cluster: &str, la
         canonical_service: if canonical.is_empty() { workload } else { canonical }.into(),
         canonical_revision: if revision.is_empty() { "latest" } else { revision }.into(),
         cluster: cluster.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, app: &str) -> Node {
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        Node { id: id.into(), namespace: "shop".into(), workload_name: "cart-v1".into(), labels, ..Node::default() }
+    }
+
+    fn announced(node: &Node) -> Headers {
+        let mut headers = Headers::default();
+        PeerCache::default().put(node, &mut headers);
+        headers
+    }
+
+    #[test]
+    fn what_one_side_announces_the_other_reads_and_takes_away() {
+        let cache = PeerCache::default();
+        let mut headers = announced(&node("one", "cart"));
+        let labels = cache.take(&mut headers).expect("announced");
+        assert_eq!((&*labels.workload, &*labels.namespace, &*labels.app), ("cart-v1", "shop", "cart"));
+        assert_eq!((&*labels.canonical_service, &*labels.canonical_revision), ("cart", "latest"));
+        assert!(headers.is_empty());
+        let again = cache.take(&mut announced(&node("one", "cart"))).expect("announced");
+        assert!(Arc::ptr_eq(&labels, &again), "decoded once");
+        assert!(cache.take(&mut Headers::default()).is_none());
+    }
+
+    #[test]
+    fn the_id_of_another_does_not_lend_its_labels() {
+        let cache = PeerCache::default();
+        cache.take(&mut announced(&node("one", "cart")));
+        let labels = cache.take(&mut announced(&node("one", "thief"))).expect("announced");
+        assert_eq!(&*labels.app, "thief");
+    }
+
+    #[test]
+    fn nonsense_is_nobody_and_does_not_pass() {
+        let cache = PeerCache::default();
+        for value in ["%%%", "AAAA", &"A".repeat(MAX_VALUE_BYTES + 4)] {
+            let mut headers = Headers::default();
+            headers.set(METADATA, Value::from_str(value).expect("a value"));
+            let _ = cache.take(&mut headers);
+            assert!(headers.is_empty(), "{value:.10}");
+        }
     }
 }

@@ -23,28 +23,29 @@ macro_rules! flags {
     };
 }
 
+// In Envoy's order: that in which several are printed.
 flags! {
     NO_HEALTHY_UPSTREAM = 1 "UH";
-    UPSTREAM_CONNECTION_FAILURE = 5 "UF";
-    UPSTREAM_OVERFLOW = 7 "UO";
-    NO_ROUTE = 8 "NR";
-    UPSTREAM_RETRY_LIMIT = 15 "URX";
-    NO_CLUSTER = 23 "NC";
-    DURATION_TIMEOUT = 22 "DT";
-    DOWNSTREAM_TERMINATED = 14 "DC";
     UPSTREAM_REQUEST_TIMEOUT = 2 "UT";
     LOCAL_RESET = 3 "LR";
     UPSTREAM_REMOTE_RESET = 4 "UR";
+    UPSTREAM_CONNECTION_FAILURE = 5 "UF";
     UPSTREAM_TERMINATED = 6 "UC";
+    UPSTREAM_OVERFLOW = 7 "UO";
+    NO_ROUTE = 8 "NR";
     DELAY_INJECTED = 9 "DI";
     FAULT_INJECTED = 10 "FI";
     RATE_LIMITED = 11 "RL";
     UNAUTHORIZED_EXTERNAL = 12 "UAEX";
+    DOWNSTREAM_TERMINATED = 14 "DC";
+    UPSTREAM_RETRY_LIMIT = 15 "URX";
     STREAM_IDLE_TIMEOUT = 16 "SI";
     DOWNSTREAM_PROTOCOL_ERROR = 18 "DPE";
-    UPSTREAM_PROTOCOL_ERROR = 24 "UPE";
     UPSTREAM_MAX_DURATION = 20 "UMSDR";
-    OVERLOAD = 21 "OM";
+    DURATION_TIMEOUT = 22 "DT";
+    UPSTREAM_PROTOCOL_ERROR = 23 "UPE";
+    NO_CLUSTER = 24 "NC";
+    OVERLOAD = 25 "OM";
 }
 
 impl Flags {
@@ -177,5 +178,7 @@ mod tests {
         assert_eq!(flags.text(), "UF");
         flags.add(Flags::UPSTREAM_RETRY_LIMIT);
         assert_eq!(flags.text(), "UF,URX");
+        flags.add(Flags::UPSTREAM_REQUEST_TIMEOUT);
+        assert_eq!(flags.text(), "UT,UF,URX");
     }
 }

@@ -135,6 +135,14 @@ impl Template {
         matches!(self.parts.as_slice(), [Part::Command { command: Command::Word(Word::ResponseFlags), .. }])
     }
 
+    /// Whether it renders as a number (or as `-`) and as nothing else.
+    pub(super) fn is_number(&self) -> bool {
+        use Word::{AttemptCount, BytesReceived, BytesSent, ConnectionId, Duration, GrpcStatusNumber, ResponseCode, ResponseDuration};
+        let [Part::Command { command: Command::Word(word), limit: None }] = self.parts.as_slice() else { return false };
+        let numbers = [AttemptCount, BytesReceived, BytesSent, ConnectionId, Duration, GrpcStatusNumber, ResponseCode, ResponseDuration];
+        numbers.contains(word)
+    }
+
     pub fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {

@@ -46,6 +46,15 @@ pub async fn connect(
         cluster.stats.upstream_cx_overflow.inc();
         return Err(ConnectError::new(ConnectFailure::Overflow, "overflow"));
     }
+    connect_admitted(cluster, endpoint, alpn).await
+}
+
+/// As [`connect`], for a caller that has looked at `max_connections` itself: a pool without any connection may always have one.
+pub async fn connect_admitted(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    alpn: Option<&[Vec<u8>]>,
+) -> Result<(Stream, StreamInfo), ConnectError> {
     let counted = Counted::new(cluster.stats.clone(), endpoint.stats.clone());
     let attempt = tokio::time::timeout(cluster.connect_timeout, establish(cluster, endpoint, alpn, counted));
     let result = attempt.await.unwrap_or_else(|_| Err(timed_out(cluster)));

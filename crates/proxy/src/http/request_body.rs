@@ -1,0 +1,240 @@
+//! The request's body on its way upstream. It is read once; what an attempt may need again is kept, up to a limit.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::messages::MessageCounter;
+
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The request body as it arrives. Shared by the attempts of one request; only one of them reads at a time.
+#[derive(Clone)]
+pub(super) struct RequestSource(Rc<Source>);
+
+struct Source {
+    incoming: RefCell<Incoming>,
+    /// What was read so far, if an attempt may need it again.
+    kept: RefCell<Option<Vec<Kept>>>,
+    kept_bytes: Cell<usize>,
+    limit: usize,
+    state: Cell<SourceState>,
+    changed: Notify,
+    bytes: Cell<u64>,
+    counter: RefCell<Option<MessageCounter>>,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(http::HeaderMap),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SourceState {
+    Open,
+    Ended(Instant),
+    Failed(BodyFault),
+}
+
+/// Why a request body did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// The client went away.
+    Gone,
+    /// What it sent is no body.
+    Malformed,
+}
+
+impl RequestSource {
+    /// `limit`: bytes kept for a replay; 0 keeps nothing.
+    pub(super) fn new(incoming: Incoming, limit: usize, grpc: bool) -> Self {
+        let state = if incoming.is_end_stream() { SourceState::Ended(Instant::now()) } else { SourceState::Open };
+        RequestSource(Rc::new(Source {
+            incoming: RefCell::new(incoming),
+            kept: RefCell::new((limit > 0).then(Vec::new)),
+            kept_bytes: Cell::new(0),
+            limit,
+            state: Cell::new(state),
+            changed: Notify::new(),
+            bytes: Cell::new(0),
+            counter: RefCell::new(grpc.then(MessageCounter::default)),
+        }))
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes.get()
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.0.counter.borrow().as_ref().map_or(0, MessageCounter::messages)
+    }
+
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        match self.0.state.get() {
+            SourceState::Failed(fault) => Some(fault),
+            SourceState::Open | SourceState::Ended(_) => None,
+        }
+    }
+
+    /// When the client had sent all.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        match self.0.state.get() {
+            SourceState::Ended(at) => Some(at),
+            SourceState::Open | SourceState::Failed(_) => None,
+        }
+    }
+
+    /// Whether another attempt would see the whole body: nothing was read that is not kept.
+    pub(super) fn can_replay(&self) -> bool {
+        self.fault().is_none() && (self.0.kept.borrow().is_some() || self.0.bytes.get() == 0)
+    }
+
+    /// Completes when the client has sent all, with the time of it; never, if it fails to.
+    pub(super) async fn ended(&self) -> Instant {
+        loop {
+            if let Some(at) = self.ended_at() {
+                return at;
+            }
+            self.0.changed.notified().await;
+        }
+    }
+
+    /// Completes at the next piece of the body, or its end.
+    pub(super) async fn progress(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// The whole body, if it has ended and was kept.
+    pub(super) fn complete_copy(&self) -> Option<Bytes> {
+        let kept = self.0.kept.borrow();
+        let frames = kept.as_ref().filter(|_| self.ended_at().is_some())?;
+        let mut whole = Vec::with_capacity(self.0.kept_bytes.get());
+        for frame in frames {
+            if let Kept::Data(data) = frame {
+                whole.extend_from_slice(data);
+            }
+        }
+        Some(whole.into())
+    }
+
+    /// A body for one attempt, from the beginning.
+    pub(super) fn attempt(&self) -> OutgoingBody {
+        OutgoingBody::Source { source: self.clone(), next: 0 }
+    }
+}
+
+impl Source {
+    fn poll(&self, cx: &mut Context<'_>, next: &mut usize) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(kept) = self.kept.borrow().as_ref().and_then(|kept| kept.get(*next)) {
+            *next += 1;
+            return Poll::Ready(Some(Ok(match kept.clone() {
+                Kept::Data(data) => Frame::data(data),
+                Kept::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        match self.state.get() {
+            SourceState::Open => {}
+            SourceState::Ended(_) => return Poll::Ready(None),
+            SourceState::Failed(_) => return Poll::Ready(Some(Err("the client is gone".into()))),
+        }
+        let frame = ready!(Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                self.keep(&frame, next);
+                if self.incoming.borrow().is_end_stream() {
+                    self.state.set(SourceState::Ended(Instant::now()));
+                }
+                self.changed.notify_waiters();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let gone = error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(&error);
+                self.end(SourceState::Failed(if gone { BodyFault::Gone } else { BodyFault::Malformed }));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            None => {
+                self.end(SourceState::Ended(Instant::now()));
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn keep(&self, frame: &Frame<Bytes>, next: &mut usize) {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        self.bytes.set(self.bytes.get() + size as u64);
+        if let (Some(counter), Some(data)) = (self.counter.borrow_mut().as_mut(), frame.data_ref()) {
+            counter.feed(data);
+        }
+        let mut kept = self.kept.borrow_mut();
+        let Some(frames) = kept.as_mut() else { return };
+        self.kept_bytes.set(self.kept_bytes.get() + size);
+        if self.kept_bytes.get() > self.limit {
+            *kept = None;
+            return;
+        }
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => frames.push(Kept::Data(data.clone())),
+            (_, Some(trailers)) => frames.push(Kept::Trailers(trailers.clone())),
+            _ => return,
+        }
+        *next += 1;
+    }
+
+    fn end(&self, state: SourceState) {
+        self.state.set(state);
+        self.changed.notify_waiters();
+    }
+}
+
+/// The stream, or the connection under it, came to its end from outside.
+fn is_reset(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    let h2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    io.is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidInput && error.kind() != std::io::ErrorKind::InvalidData)
+        || h2.is_some_and(|error| error.is_reset() || error.is_io() || error.is_go_away())
+}
+
+/// What is sent upstream as a body.
+pub(super) enum OutgoingBody {
+    Source { source: RequestSource, next: usize },
+    Full(Option<Bytes>),
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            OutgoingBody::Source { source, next } => source.0.poll(cx, next),
+            OutgoingBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            OutgoingBody::Source { source, next } => {
+                let kept = source.0.kept.borrow().as_ref().map_or(0, Vec::len);
+                source.ended_at().is_some() && *next >= kept
+            }
+            OutgoingBody::Full(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            OutgoingBody::Source { source, next: 0 } if source.0.bytes.get() == 0 => source.0.incoming.borrow().size_hint(),
+            OutgoingBody::Source { .. } => SizeHint::default(),
+            OutgoingBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+        }
+    }
+}

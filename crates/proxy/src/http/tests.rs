@@ -1,0 +1,11 @@
+//! Conversations through a whole connection manager: a client, this worker, and upstreams that follow a script, over real sockets.
+
+mod bodies;
+mod connections;
+mod endings;
+mod harness;
+mod http2;
+mod observed;
+mod retries;
+mod routes;
+mod upgrades;

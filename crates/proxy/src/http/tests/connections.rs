@@ -1,0 +1,176 @@
+//! Upstream connections: kept, lost, limited.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::harness::{Proxy, Upstream, forward, play, route, until};
+
+#[test]
+fn a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced() {
+    play(async {
+        let connections = Rc::new(Cell::new(0));
+        let made = connections.clone();
+        let upstream = Upstream::new(move |mut peer| {
+            made.set(made.get() + 1);
+            async move {
+                // Two requests each, and then the end without a word.
+                for _ in 0..2 {
+                    if peer.request().await.is_none() {
+                        return;
+                    }
+                    peer.reply(200, "ok").await;
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[upstream.address], |_| {});
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let mut client = proxy.connect().await;
+        for n in 0..10 {
+            client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 2\r\n\r\nhi").await;
+            assert_eq!(client.reply(false).await.status, 200, "request {n}");
+            // Half of the time the end is noticed before the next request, half of the time with it.
+            if n % 4 == 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        assert_eq!(connections.get(), 5);
+        assert_eq!(upstream.requests().len(), 10, "none was sent twice");
+        assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
+    });
+}
+
+#[test]
+fn a_connection_serves_so_many_requests() {
+    play(async {
+        let upstream = Upstream::echo().await;
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[upstream.address], |cluster| cluster.http.max_requests_per_connection = 2);
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        for _ in 0..6 {
+            assert_eq!(proxy.get("/").await.status, 200);
+        }
+        assert_eq!(proxy.stats(&slot).upstream_cx_total.get(), 3);
+    });
+}
+
+/// An upstream that answers when it is told to.
+async fn held(release: &Rc<Notify>) -> Upstream {
+    let release = release.clone();
+    Upstream::new(move |mut peer| {
+        let release = release.clone();
+        async move {
+            while peer.request().await.is_some() {
+                release.notified().await;
+                peer.reply(200, "ok").await;
+            }
+        }
+    })
+    .await
+}
+
+#[test]
+fn requests_beyond_max_connections_wait_their_turn_and_those_beyond_the_queue_are_refused() {
+    play(async {
+        let release = Rc::new(Notify::new());
+        let upstream = held(&release).await;
+        let proxy = Rc::new(Proxy::new(|_| {}).await);
+        let slot = proxy.cluster(&[upstream.address], |cluster| {
+            cluster.breakers.max_connections = 1;
+            cluster.breakers.max_pending_requests = 2;
+        });
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let stats = proxy.stats(&slot);
+        let ask = || {
+            let proxy = proxy.clone();
+            tokio::task::spawn_local(async move { proxy.get("/").await })
+        };
+        let first = ask();
+        until("the first is sent", || upstream.requests().len() == 1).await;
+        let waiting = [ask(), ask()];
+        until("two wait", || stats.upstream_rq_pending_active.get() == 2).await;
+        let refused = proxy.get("/").await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.body, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
+        assert_eq!(refused.header("x-envoy-overloaded"), Some("true"));
+        for n in 1..=3 {
+            until("another is sent", || upstream.requests().len() == n).await;
+            release.notify_one();
+        }
+        for answer in std::iter::once(first).chain(waiting) {
+            assert_eq!(answer.await.expect("answered").status, 200);
+        }
+        assert_eq!((stats.upstream_cx_total.get(), stats.upstream_rq_pending_active.get()), (1, 0));
+        assert!(proxy.log(4).await.iter().any(|line| line.contains("503 UO upstream_reset_before_response_started{overflow}")));
+    });
+}
+
+#[test]
+fn a_waiting_client_that_leaves_gives_its_place_to_the_next() {
+    play(async {
+        let release = Rc::new(Notify::new());
+        let upstream = held(&release).await;
+        let proxy = Rc::new(Proxy::new(|_| {}).await);
+        let slot = proxy.cluster(&[upstream.address], |cluster| cluster.breakers.max_connections = 1);
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let stats = proxy.stats(&slot);
+        let ask = || {
+            let proxy = proxy.clone();
+            tokio::task::spawn_local(async move { proxy.get("/").await.status })
+        };
+        let first = ask();
+        until("the first is sent", || upstream.requests().len() == 1).await;
+        let mut leaver = proxy.connect().await;
+        leaver.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+        until("it waits", || stats.upstream_rq_pending_active.get() == 1).await;
+        let last = ask();
+        until("both wait", || stats.upstream_rq_pending_active.get() == 2).await;
+        drop(leaver);
+        until("it has left", || stats.upstream_rq_pending_active.get() == 1).await;
+        release.notify_one();
+        until("the last is sent", || upstream.requests().len() == 2).await;
+        release.notify_one();
+        assert_eq!((first.await.expect("answered"), last.await.expect("answered")), (200, 200));
+        let lines = proxy.log(3).await;
+        assert!(lines.iter().any(|line| line.contains("0 DC downstream_remote_disconnect")), "{lines:?}");
+    });
+}
+
+#[test]
+fn a_worker_without_a_connection_may_have_one_whatever_others_hold() {
+    play(async {
+        let upstream = Upstream::echo().await;
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[upstream.address], |cluster| cluster.breakers.max_connections = 1);
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let stats = proxy.stats(&slot);
+        // As if another worker held it.
+        stats.upstream_cx_active.inc();
+        assert_eq!(proxy.get("/").await.status, 200);
+        assert_eq!(stats.upstream_cx_overflow.get(), 1);
+    });
+}
+
+#[test]
+fn requests_beyond_max_requests_are_refused() {
+    play(async {
+        let release = Rc::new(Notify::new());
+        let upstream = held(&release).await;
+        let proxy = Rc::new(Proxy::new(|_| {}).await);
+        let slot = proxy.cluster(&[upstream.address], |cluster| cluster.breakers.max_requests = 1);
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let first = tokio::task::spawn_local({
+            let proxy = proxy.clone();
+            async move { proxy.get("/").await.status }
+        });
+        until("the first is sent", || upstream.requests().len() == 1).await;
+        assert_eq!(proxy.get("/").await.status, 503);
+        release.notify_one();
+        assert_eq!(first.await.expect("answered"), 200);
+        assert_eq!(proxy.stats(&slot).upstream_rq_pending_overflow.get(), 1);
+    });
+}

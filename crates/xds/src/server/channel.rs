@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::refusal::named_in;
 use super::subscription::{Changes, Subscription};
 use super::{Kind, Refusal};
-use flight::{Flights, Tried};
+use flight::{Flights, Trial, Tried};
 
 /// How long an unanswered response holds back the next one of its type.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,6 +23,16 @@ struct Told {
     version: u64,
     /// `None` when we know it only from the versions that a reconnecting proxy named.
     bytes: Option<Bytes>,
+}
+
+impl Told {
+    /// The proxy may have some version of it, or none.
+    fn unknown() -> Self {
+        Told {
+            version: 0,
+            bytes: None,
+        }
+    }
 }
 
 /// See the module.
@@ -206,7 +216,7 @@ impl Channel {
             return false;
         };
         for flight in flights {
-            for tried in flight.tried {
+            for tried in flight.trial.tried {
                 self.refused.remove(&tried.name);
             }
             self.acked = Mark {
@@ -228,7 +238,7 @@ impl Channel {
         let reason: Arc<str> = reason.into();
         self.error = Some(reason.clone());
         self.dirty = true;
-        let names: Vec<Arc<str>> = flight.tried.iter().map(|tried| tried.name.clone()).collect();
+        let names: Vec<Arc<str>> = flight.trial.tried.iter().map(|tried| tried.name.clone()).collect();
         let named = named_in(&reason, &names);
         let guilty = match (named.is_empty(), names.len()) {
             (false, _) => named,
@@ -240,23 +250,31 @@ impl Channel {
                 Vec::new()
             }
         };
-        Some(self.take_back(flight.tried, &guilty, &reason))
+        Some(self.take_back(flight.trial, &guilty, &reason))
     }
 
-    fn take_back(&mut self, tried: Vec<Tried>, guilty: &[Arc<str>], reason: &Arc<str>) -> Vec<(Arc<str>, u64)> {
+    fn take_back(&mut self, trial: Trial, guilty: &[Arc<str>], reason: &Arc<str>) -> Vec<(Arc<str>, u64)> {
         let mut found = Vec::new();
-        for Tried { name, version, before } in tried {
+        if !trial.tried.is_empty() {
+            // It is there still, and may go when what else was in the response is out of the way.
+            for (name, told) in trial.shed {
+                self.told.entry(name).or_insert(told);
+            }
+        }
+        for Tried { name, version, before } in trial.tried {
+            let before = before.or_else(|| trial.murky.then(Told::unknown));
             if guilty.contains(&name) {
                 let reason = reason.clone();
                 self.refused.insert(name.clone(), Refusal { version, reason });
                 found.push((name.clone(), version));
             }
-            if self.told.get(&name).is_some_and(|told| told.version == version) {
-                match before {
-                    Some(before) => self.told.insert(name, before),
-                    None => self.told.remove(&name),
-                };
+            if self.flights.inherit(&name, before.as_ref()) || !self.told.contains_key(&name) {
+                continue;
             }
+            match before {
+                Some(before) => self.told.insert(name, before),
+                None => self.told.remove(&name),
+            };
         }
         found
     }

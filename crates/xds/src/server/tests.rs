@@ -1,6 +1,7 @@
 //! Conversations, written down.
 
 mod delta;
+mod law;
 mod limits;
 mod script;
 mod sotw;

@@ -14,7 +14,17 @@ pub(super) struct Flight {
     pub(super) nonce: String,
     pub(super) version: String,
     pub(super) sent: Instant,
+    pub(super) trial: Trial,
+}
+
+/// What a refusal of a response would take back.
+#[derive(Debug, Default)]
+pub(super) struct Trial {
     pub(super) tried: Vec<Tried>,
+    /// What it left out, and by that removed, with what the proxy had.
+    pub(super) shed: Vec<(Arc<str>, Told)>,
+    /// It took the place of unanswered ones, of which we do not know whether the proxy took them.
+    pub(super) murky: bool,
 }
 
 /// A resource in an unanswered response, and what to return to if it is refused.
@@ -48,6 +58,18 @@ impl Flights {
     /// Whether an answer is still worth waiting for.
     pub(super) fn block(&self, now: Instant) -> bool {
         self.last_sent().is_some_and(|sent| now < sent + PATIENCE)
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Flight> {
+        self.0.drain(..).collect()
+    }
+
+    /// What was refused was never there: a later response that tries the same name would return to what was there `before`.
+    /// False if there is none.
+    pub(super) fn inherit(&mut self, name: &Arc<str>, before: Option<&Told>) -> bool {
+        let mut later = self.0.iter_mut().flat_map(|flight| &mut flight.trial.tried);
+        let heir = later.find(|tried| tried.name == *name);
+        heir.map(|tried| tried.before = before.cloned()).is_some()
     }
 
     /// Takes out the response with this nonce (it comes last) and those before it, which it answers as well.

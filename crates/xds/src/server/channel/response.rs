@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::flight::{Flight, Tried};
+use super::flight::{Flight, Trial, Tried};
 use super::{Channel, Mark, PATIENCE, Told};
 use crate::server::conversation::Context;
 use crate::server::{Dialect, Encoded, Frame, Lookup, View};
@@ -90,16 +90,29 @@ impl Channel {
         if removed.is_empty() {
             return None;
         }
-        for name in &removed {
-            self.told.remove(name);
-        }
         Some(match context.dialect {
-            Dialect::Delta => self.frame(Vec::new(), removed, Vec::new(), context),
+            Dialect::Delta => {
+                removed.iter().for_each(|name| drop(self.told.remove(name)));
+                self.frame(Vec::new(), removed, Trial::default(), context)
+            }
             Dialect::Sotw => {
+                let mut trial = self.supersede(&mut Vec::new());
+                removed.iter().for_each(|name| self.shed(name, &mut trial));
                 let whole = self.compose(&self.targets(context.view), &[]);
-                self.frame(whole, Vec::new(), Vec::new(), context)
+                self.frame(whole, Vec::new(), trial, context)
             }
         })
+    }
+
+    /// Leaves `name` out of the next whole set, and remembers what the proxy has of it should it refuse that.
+    fn shed(&mut self, name: &Arc<str>, trial: &mut Trial) {
+        let Some(told) = self.told.remove(name) else { return };
+        let unanswered = trial.tried.iter().position(|tried| tried.name == *name);
+        let told = match unanswered.map(|index| trial.tried.swap_remove(index).before) {
+            None => told,
+            Some(before) => before.unwrap_or_else(Told::unknown),
+        };
+        trial.shed.push((name.clone(), told));
     }
 
     /// Everything subscribed to, as the view has it.
@@ -180,9 +193,13 @@ impl Channel {
         false
     }
 
-    fn send(&mut self, diff: Diff, context: &mut Context<'_>) -> Offer {
+    fn send(&mut self, mut diff: Diff, context: &mut Context<'_>) -> Offer {
         self.owed = false;
         self.due.clear();
+        let mut trial = Trial::default();
+        if context.dialect == Dialect::Sotw {
+            trial = self.supersede(&mut diff.changed);
+        }
         let whole = context.dialect == Dialect::Sotw && self.kind.is_whole_set();
         let resources = if whole {
             self.compose(&diff.targets, &diff.changed)
@@ -190,15 +207,43 @@ impl Channel {
             diff.changed.clone()
         };
         let mut changed = Vec::with_capacity(diff.changed.len());
-        let mut tried = Vec::with_capacity(diff.changed.len());
         for Encoded { name, version, bytes } in diff.changed {
             let bytes = Some(bytes);
             let before = self.told.insert(name.clone(), Told { version, bytes });
             changed.push(name.clone());
-            tried.push(Tried { name, version, before });
+            match trial.tried.iter_mut().find(|tried| tried.name == name) {
+                Some(tried) => tried.version = version,
+                None => trial.tried.push(Tried { name, version, before }),
+            }
         }
-        let frame = self.frame(resources, diff.absent, tried, context);
+        let frame = self.frame(resources, diff.absent, trial, context);
         Offer { frame, changed }
+    }
+
+    /// State of the world: answers to responses before the last one are void. What these held is said again, and is on trial
+    /// again, against what was there before them.
+    fn supersede(&mut self, changed: &mut Vec<Encoded>) -> Trial {
+        let mut tried: Vec<Tried> = Vec::new();
+        let flights = self.flights.take_all();
+        let murky = !flights.is_empty();
+        let mut shed: Vec<(Arc<str>, Told)> = Vec::new();
+        let mut all = Vec::new();
+        for flight in flights {
+            all.extend(flight.trial.tried);
+            shed.extend(flight.trial.shed);
+        }
+        shed.retain(|(name, _)| !self.told.contains_key(name) && changed.iter().all(|resource| resource.name != *name));
+        for unanswered in all {
+            if tried.iter().any(|known| known.name == unanswered.name) {
+                continue;
+            }
+            let again = self.held(&unanswered.name);
+            let missing = changed.iter().all(|resource| resource.name != unanswered.name);
+            changed.extend(again.filter(|_| missing));
+            tried.push(unanswered);
+        }
+        tried.retain(|known| changed.iter().any(|resource| resource.name == known.name));
+        Trial { tried, shed, murky }
     }
 
     /// A whole set: `chosen` in their new version, everything else as the proxy has it, the doomed among it.
@@ -226,7 +271,7 @@ impl Channel {
         &mut self,
         resources: Vec<Encoded>,
         removed: Vec<Arc<str>>,
-        tried: Vec<Tried>,
+        trial: Trial,
         context: &mut Context<'_>,
     ) -> Frame {
         let nonce = context.next_nonce();
@@ -239,7 +284,7 @@ impl Channel {
             nonce: nonce.clone(),
             version: version.clone(),
             sent: context.now,
-            tried,
+            trial,
         });
         Frame {
             dialect: context.dialect,

@@ -389,6 +389,7 @@ const COMPARED_HEADERS: &[&str] = &[
 
 /// Request headers that differ for the reasons in [`TOLERATED`].
 const DIFFERING_REQUEST_HEADERS: &[&str] = &[
+    "content-length",
     "x-request-id",
     "x-envoy-peer-metadata",
     "x-envoy-peer-metadata-id",

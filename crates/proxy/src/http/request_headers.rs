@@ -14,6 +14,25 @@ const EXTERNAL_ADDRESS: Name = Name::from_static("x-envoy-external-address");
 /// Fields that belong to one connection and never pass.
 const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
+/// What Envoy believes from internal addresses only, of which there are none unless configured: instructions to a router.
+const INTERNAL: [&str; 15] = [
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
 /// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays.
 pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
     let named: Vec<String> = headers
@@ -36,6 +55,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
 
 /// Forwarding headers, request id and host, as the connection manager says.
 pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
+    head.headers.retain(|name, _| !INTERNAL.contains(&name.as_str()));
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
         let client = connection.remote.ip().to_string();

@@ -147,32 +147,9 @@ pub(crate) fn rewritten_path(rule: &RouteMatch, rewrite: &PathRewrite, head: &Re
             Some(format!("{replacement}{}{rest}", path.get(matched..).unwrap_or_default()))
         }
         PathRewrite::Regex { pattern, substitution } => {
-            Some(format!("{}{rest}", pattern.replace_all(path, substitution_text(substitution).as_str())))
+            Some(format!("{}{rest}", pattern.replace_all(path, &**substitution)))
         }
     }
-}
-
-/// RE2's `\1` in the regex crate's `${1}`.
-fn substitution_text(substitution: &str) -> String {
-    let mut text = String::with_capacity(substitution.len() + 8);
-    let mut chars = substitution.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, chars.peek().copied()) {
-            ('\\', Some(digit)) if digit.is_ascii_digit() => {
-                text.push_str("${");
-                text.push(digit);
-                text.push('}');
-                chars.next();
-            }
-            ('\\', Some('\\')) => {
-                text.push('\\');
-                chars.next();
-            }
-            ('$', _) => text.push_str("$$"),
-            (c, _) => text.push(c),
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -296,11 +273,11 @@ mod tests {
 
     #[test]
     fn rewrites_keep_the_query() {
-        let regex = PathRewrite::Regex { pattern: regex::Regex::new("^/v([0-9])/(.*)$").unwrap(), substitution: r"/\2/version$\1".into() };
+        let regex = PathRewrite::Regex { pattern: regex::Regex::new("^/v([0-9])/(.*)$").unwrap(), substitution: "/${2}/version${1}".into() };
         let cases = [
             (prefix("/old"), PathRewrite::Prefix("/new".into()), "/old/x?q", Some("/new/x?q")),
             (PathMatch::Exact("/old".into()), PathRewrite::Prefix("/new".into()), "/old?q", Some("/new?q")),
-            (prefix("/"), regex, "/v1/a?b", Some("/a/version$1?b")),
+            (prefix("/"), regex, "/v1/a?b", Some("/a/version1?b")),
             (prefix("/"), PathRewrite::None, "/a", None),
         ];
         for (path, rewrite, target, expected) in cases {

@@ -16,6 +16,7 @@ pub(super) struct Activity {
     running: Cell<usize>,
     idle_since: Cell<Instant>,
     arrivals: Arc<Arrivals>,
+    ending: Cell<bool>,
     close: Notify,
 }
 
@@ -62,6 +63,7 @@ impl Activity {
             running: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             arrivals: Arc::new(Arrivals { start: Instant::now(), first: AtomicU64::new(0) }),
+            ending: Cell::new(false),
             close: Notify::new(),
         })
     }
@@ -79,6 +81,15 @@ impl Activity {
     /// For the stream to tell of what comes.
     pub(super) fn arrivals(&self) -> Arc<Arrivals> {
         self.arrivals.clone()
+    }
+
+    /// From now on each answer is the last one of its connection.
+    pub(super) fn set_ending(&self) {
+        self.ending.set(true);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// Ends the connection after the requests under way.

@@ -117,7 +117,11 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
     let source = RequestSource::new(body, keep as usize, exchange.record.grpc);
     exchange.source = Some(source.clone());
     let outcome = forward::forward(&mut exchange, &matched, action, source.clone(), upgrade.is_some()).await;
-    mirror::send(&exchange, action, source);
+    if action.mirrors.is_empty() {
+        source.keep_no_more();
+    } else {
+        mirror::send(&exchange, action, source);
+    }
 
     // 7. Answer.
     match outcome {
@@ -271,7 +275,7 @@ impl Finish {
         }
         finish_response(manager, head);
         self.record.status = head.status.as_u16();
-        if worker.shared.is_draining() {
+        if worker.shared.is_draining() || self.connection.activity.is_ending() {
             self.close_connection(head);
         }
         // Only the log looks at it again.
@@ -323,9 +327,12 @@ impl Finish {
                 record.details = "downstream_remote_disconnect".into();
             }
         }
-        if let Some(source) = self.source.as_ref().filter(|source| source.bytes() > 0) {
-            record.bytes_received = source.bytes();
-            record.request_messages = source.messages();
+        if let Some(source) = &self.source {
+            if source.bytes() > 0 {
+                record.bytes_received = source.bytes();
+                record.request_messages = source.messages();
+            }
+            source.finish();
         }
         let Connection { worker, manager, .. } = &*self.connection;
         count_status(manager, record, self.responded);

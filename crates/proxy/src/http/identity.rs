@@ -46,3 +46,77 @@ fn entry(manager: &HttpConnectionManager, tls: &DownstreamTlsInfo) -> String {
     }
     parts.join(";")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::Direction;
+    use crate::http::tests::harness;
+
+    const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+    const OURS: &str = "spiffe://cluster.local/ns/shop/sa/reviews";
+
+    fn connection(mutual: bool) -> ConnectionInfo {
+        let peer = pki::PeerCertificate {
+            uri_sans: vec![CLIENT.to_owned()],
+            dns_sans: vec!["cart.shop".to_owned()],
+            ip_sans: vec![],
+            subject: "O=\"x\"".to_owned(),
+            issuer: String::new(),
+            serial: String::new(),
+            sha256_hex: "abcd".to_owned(),
+            authority_key_id: String::new(),
+            subject_key_id: String::new(),
+            not_before: SystemTime::UNIX_EPOCH,
+            not_after: SystemTime::UNIX_EPOCH,
+            is_ca: false,
+        };
+        let address: SocketAddr = "10.0.0.1:80".parse().expect("an address");
+        ConnectionInfo {
+            id: 1,
+            local: address,
+            remote: address,
+            redirected: false,
+            direction: Direction::Inbound,
+            server_name: None,
+            tls: mutual.then(|| DownstreamTlsInfo {
+                peer: Some(Arc::new(peer)),
+                local_uri: Some(OURS.into()),
+                alpn: None,
+                version: "TLSv1.3",
+                cipher: "",
+            }),
+        }
+    }
+
+    #[test]
+    fn five_ways_with_a_certificate_and_without() {
+        use ForwardClientCert::{AlwaysForwardOnly, AppendForward, ForwardOnly, Sanitize, SanitizeSet};
+        let entry = format!("By={OURS};Hash=abcd;Subject=\"O=\\\"x\\\"\";URI={CLIENT};DNS=cart.shop");
+        let appended = format!("By=other,{entry}");
+        let cases = [
+            (Sanitize, true, None),
+            (Sanitize, false, None),
+            (ForwardOnly, true, Some("By=other")),
+            (ForwardOnly, false, None),
+            (AppendForward, true, Some(appended.as_str())),
+            (AppendForward, false, None),
+            (SanitizeSet, true, Some(entry.as_str())),
+            (SanitizeSet, false, None),
+            (AlwaysForwardOnly, true, Some("By=other")),
+            (AlwaysForwardOnly, false, Some("By=other")),
+        ];
+        for (way, mutual, expected) in cases {
+            let mut manager = harness::plain_manager();
+            manager.forward_client_cert = way;
+            let mut headers = Headers::default();
+            headers.append(Name::from_static(XFCC), Value::from_static("By=other"));
+            forward_client_cert(&manager, &connection(mutual), &mut headers);
+            assert_eq!(headers.text(XFCC), expected, "{way:?} {mutual}");
+        }
+    }
+}

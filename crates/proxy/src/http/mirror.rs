@@ -57,7 +57,7 @@ fn shadow_head(request: &RequestHead, mirror: &MirrorPolicy) -> RequestHead {
 }
 
 async fn copy(worker: Rc<Worker>, slot: std::sync::Arc<crate::config::ClusterSlot>, head: RequestHead, source: RequestSource) {
-    source.ended().await;
+    source.settled().await;
     let (Some(body), Some(cluster)) = (source.complete_copy(), slot.cluster.load_full()) else { return };
     let context = PickContext { hash: None, original_dst: None, avoid: &[], avoid_attempts: 0 };
     let Ok(pick) = worker.balancers.pick(&cluster, &slot, &context) else { return };

@@ -25,7 +25,11 @@ struct Source {
     kept: RefCell<Option<Vec<Kept>>>,
     kept_bytes: Cell<usize>,
     limit: usize,
+    /// How much of what is kept the attempt under way has been given.
+    replayed: Cell<usize>,
     state: Cell<SourceState>,
+    /// The request is over: nobody may read the rest of its body.
+    over: Cell<bool>,
     changed: Notify,
     bytes: Cell<u64>,
     counter: RefCell<Option<MessageCounter>>,
@@ -62,7 +66,9 @@ impl RequestSource {
             kept: RefCell::new((limit > 0).then(Vec::new)),
             kept_bytes: Cell::new(0),
             limit,
+            replayed: Cell::new(0),
             state: Cell::new(state),
+            over: Cell::new(false),
             changed: Notify::new(),
             bytes: Cell::new(0),
             counter: RefCell::new(grpc.then(MessageCounter::default)),
@@ -107,6 +113,27 @@ impl RequestSource {
         }
     }
 
+    /// Completes when the client has sent all, or nobody waits for it any more.
+    pub(super) async fn settled(&self) {
+        while self.0.state.get() == SourceState::Open && !self.0.over.get() {
+            self.0.changed.notified().await;
+        }
+    }
+
+    /// The request has ended, whatever its body does.
+    pub(super) fn finish(&self) {
+        self.0.over.set(true);
+        self.0.changed.notify_waiters();
+    }
+
+    /// No attempt will follow the one under way: nothing need be kept for it. A stream of messages would fill the memory.
+    pub(super) fn keep_no_more(&self) {
+        let mut kept = self.0.kept.borrow_mut();
+        if kept.as_ref().is_some_and(|frames| self.0.replayed.get() >= frames.len()) {
+            *kept = None;
+        }
+    }
+
     /// Completes at the next piece of the body, or its end.
     pub(super) async fn progress(&self) {
         self.0.changed.notified().await;
@@ -127,6 +154,7 @@ impl RequestSource {
 
     /// A body for one attempt, from the beginning.
     pub(super) fn attempt(&self) -> OutgoingBody {
+        self.0.replayed.set(0);
         OutgoingBody::Source { source: self.clone(), next: 0 }
     }
 }
@@ -135,6 +163,7 @@ impl Source {
     fn poll(&self, cx: &mut Context<'_>, next: &mut usize) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(kept) = self.kept.borrow().as_ref().and_then(|kept| kept.get(*next)) {
             *next += 1;
+            self.replayed.set(*next);
             return Poll::Ready(Some(Ok(match kept.clone() {
                 Kept::Data(data) => Frame::data(data),
                 Kept::Trailers(trailers) => Frame::trailers(trailers),
@@ -186,6 +215,7 @@ impl Source {
             _ => return,
         }
         *next += 1;
+        self.replayed.set(*next);
     }
 
     fn end(&self, state: SourceState) {

@@ -55,7 +55,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
 
 /// Forwarding headers, request id and host, as the connection manager says.
 pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
-    head.headers.retain(|name, _| !INTERNAL.contains(&name.as_str()));
+    head.headers.retain(|name, _| !(name.as_str().starts_with("x-envoy-") && INTERNAL.contains(&name.as_str())));
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
         let client = connection.remote.ip().to_string();

@@ -29,6 +29,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 1000;
 /// Header fields that the codec has room for without allocating; its limit unless told otherwise.
 const DEFAULT_HEADERS: u32 = 100;
+/// An idle HTTP/1 connection that is closed at once may meet the client's next request on the way. So a drain lets it take that one, and
+/// closes what stays quiet: by then the client has learnt that we are no longer there for it.
+const NOTICE: Duration = Duration::from_secs(1);
 /// For a client to hear that its connection ends.
 const LEAST_GRACE: Duration = Duration::from_secs(1);
 
@@ -77,7 +80,8 @@ async fn serve_http1(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch
     }
     let service = service(connection);
     let served = builder.serve_connection(TokioIo::new(stream), service_fn(service)).with_upgrades();
-    drive(served, |c| c.graceful_shutdown(), connection, manager.request_headers_timeout, drain).await;
+    let limits = Limits { head: manager.request_headers_timeout, notice: NOTICE };
+    drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
 }
 
 async fn serve_http2(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch) {
@@ -91,8 +95,9 @@ async fn serve_http2(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch
         .max_header_list_size(manager.max_request_headers_bytes);
     let service = service(connection);
     let served = builder.serve_connection(TokioIo::new(stream), service_fn(service));
-    // Frames come without requests, too: their arrival says nothing about heads.
-    drive(served, |c| c.graceful_shutdown(), connection, Duration::ZERO, drain).await;
+    // Frames come without requests, too: their arrival says nothing about heads. And the protocol has a notice of its own.
+    let limits = Limits { head: Duration::ZERO, notice: Duration::ZERO };
+    drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
 }
 
 type Served = Result<http::Response<Tracked>, std::convert::Infallible>;
@@ -127,8 +132,16 @@ async fn speaks_http2(
     }
 }
 
+/// What the protocols differ in.
+struct Limits {
+    /// For a head to arrive; zero: none.
+    head: Duration,
+    /// How long a connection that must end still takes requests, each answered with `connection: close`.
+    notice: Duration,
+}
+
 /// Polls a connection to its end; asks it to finish when a drain begins, when it is idle too long, or has lived long enough.
-async fn drive<C>(served: C, finish: impl Fn(Pin<&mut C>), connection: &Connection, head_limit: Duration, drain: &Watch)
+async fn drive<C>(served: C, finish: impl Fn(Pin<&mut C>), connection: &Connection, limits: Limits, drain: &Watch)
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
@@ -141,17 +154,31 @@ where
         }
     });
     let mut draining = pin!(drain.signaled());
-    let mut expired = pin!(activity.expired(manager.idle_timeout, head_limit));
-    tokio::select! {
+    let mut expired = pin!(activity.expired(manager.idle_timeout, limits.head));
+    let notice = tokio::select! {
         biased;
         outcome = served.as_mut() => return ended(outcome, manager),
-        () = draining.as_mut() => manager.stats.downstream_cx_drain_close.inc(),
-        () = activity.asked_to_close() => manager.stats.downstream_cx_drain_close.inc(),
-        () = old.as_mut() => {}
+        () = draining.as_mut() => limits.notice,
+        () = activity.asked_to_close() => limits.notice,
+        () = old.as_mut() => limits.notice,
         expired = expired.as_mut() => match expired {
-            Expired::Idle => manager.stats.downstream_cx_idle_timeout.inc(),
             Expired::Head => return manager.stats.downstream_rq_header_timeout.inc(),
+            Expired::Idle => {
+                manager.stats.downstream_cx_idle_timeout.inc();
+                Duration::ZERO
+            }
         },
+    };
+    if drain.is_signaled() {
+        manager.stats.downstream_cx_drain_close.inc();
+    }
+    if !notice.is_zero() {
+        activity.set_ending();
+        tokio::select! {
+            biased;
+            outcome = served.as_mut() => return ended(outcome, manager),
+            () = tokio::time::sleep(notice) => {}
+        }
     }
     finish(served.as_mut());
     // The client may never acknowledge the end of an HTTP/2 connection: what is idle after the grace is closed.

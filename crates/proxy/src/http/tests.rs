@@ -3,7 +3,8 @@
 mod bodies;
 mod connections;
 mod endings;
-mod harness;
+mod filters;
+pub(super) mod harness;
 mod http2;
 mod observed;
 mod retries;

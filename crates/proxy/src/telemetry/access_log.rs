@@ -266,3 +266,81 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::config::Direction;
+    use crate::connection::ConnectionInfo;
+    use crate::head::{Headers, Method, Name, Text, Value};
+    use crate::telemetry::{Flags, HttpVersion};
+
+    fn record() -> Record {
+        let connection = ConnectionInfo {
+            id: 1,
+            local: "10.0.0.2:80".parse().expect("an address"),
+            remote: "10.0.0.1:4000".parse().expect("an address"),
+            redirected: false,
+            direction: Direction::Inbound,
+            server_name: None,
+            tls: None,
+        };
+        let mut record = Record::new(Rc::new(connection), Some(HttpVersion::Http11));
+        record.started_at = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_020);
+        (record.status, record.bytes_received, record.bytes_sent) = (503, 3, 5);
+        record.duration = Duration::from_millis(12);
+        record.details = "no_healthy_upstream".into();
+        record.upstream.cluster_name = Some("outbound|80||a".into());
+        record.route_name = Some("default".into());
+        record.flags.add(Flags::NO_HEALTHY_UPSTREAM);
+        record
+    }
+
+    fn request() -> RequestHead {
+        let mut headers = Headers::default();
+        for (name, value) in [("x-request-id", "007"), ("user-agent", "cu\"rl"), ("x-forwarded-for", "10.0.0.9")] {
+            headers.append(Name::from_static(name), Value::from_static(value));
+        }
+        let (authority, path) = (Text::from("a:80"), Text::from("/x?y"));
+        RequestHead { method: Method::GET, scheme: "http", authority, path, version: HttpVersion::Http11, headers }
+    }
+
+    fn rendered(format: &Format) -> String {
+        let (record, request) = (record(), request());
+        let mut out = Vec::new();
+        format.render(&Subject { record: &record, request: Some(&request), response: None }, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn the_default_line_has_its_fields_in_order() {
+        assert_eq!(
+            rendered(&Format::default_text()),
+            "[2023-11-14T22:13:20.020Z] \"GET /x?y HTTP/1.1\" 503 UH no_healthy_upstream - \"-\" 3 5 12 - \"10.0.0.9\" \
+             \"cu\"rl\" \"007\" \"a:80\" \"-\" outbound|80||a - 10.0.0.2:80 10.0.0.1:4000 - default\n"
+        );
+    }
+
+    #[test]
+    fn json_keeps_types() {
+        let fields = serde_json::json!({
+            "code": "%RESPONSE_CODE%",
+            "flags": "%RESPONSE_FLAGS%",
+            "id": "%REQ(X-REQUEST-ID)%",
+            "agent": "%REQ(USER-AGENT)%",
+            "missing": "%REQ(X-NONE)%",
+            "both": "%RESPONSE_CODE% %DURATION%",
+            "constant": 7,
+        });
+        let format = Format::json(fields.as_object().expect("an object")).expect("a format");
+        let line: Json = serde_json::from_str(&rendered(&format)).expect("valid JSON");
+        let expected = serde_json::json!({
+            "code": 503, "flags": "UH", "id": "007", "agent": "cu\"rl", "missing": null, "both": "503 12", "constant": 7,
+        });
+        assert_eq!(line, expected);
+        let nested = serde_json::json!({ "a": { "b": "c" } });
+        assert!(Format::json(nested.as_object().expect("an object")).err().is_some_and(|error| error.starts_with("a: ")));
+    }
+}

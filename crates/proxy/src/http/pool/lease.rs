@@ -143,6 +143,8 @@ fn classify(error: &hyper::Error) -> Failure {
     match sources(error).find_map(|source| source.downcast_ref::<h2::Error>()) {
         Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
         Some(h2) if h2.is_reset() => Failure::RemoteReset,
+        // An orderly end: streams beyond the last one that the peer names were not looked at.
+        Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => Failure::RefusedStream,
         Some(h2) if h2.is_io() || h2.is_go_away() => Failure::ConnectionTermination,
         Some(_) => Failure::Protocol,
         None if error.is_parse() => Failure::Protocol,

@@ -1,6 +1,7 @@
 //! Bodies: framing, ends, and what breaks off.
 
-use super::harness::{Peer, Proxy, Upstream, forward, play, route, until};
+use super::harness::{Peer, Proxy, Upstream, forward, header, play, retry, route, until};
+use crate::config::MirrorPolicy;
 
 /// What the upstream writes, and then: what the client gets.
 struct Case {
@@ -155,5 +156,51 @@ fn an_answer_before_the_end_of_the_request_passes() {
         assert_eq!((reply.status, reply.body.as_str()), (413, "too large"));
         let stats = proxy.stats(&slot);
         until("all is given back", || stats.upstream_rq_active.get() == 0).await;
+    });
+}
+
+#[test]
+fn mirrors_get_a_copy_and_nobody_waits_for_them() {
+    // The fraction of requests to mirror, and whether the copy's host keeps its name.
+    for (fraction, keep_host, host) in [(1_000_000, false, Some("mesh-shadow")), (1_000_000, true, Some("mesh")), (0, false, None)] {
+        play(async move {
+            let (upstream, shadow) = (Upstream::echo().await, Upstream::new(|mut peer| async move { while peer.request().await.is_some() {} }).await);
+            let proxy = Proxy::new(|_| {}).await;
+            let (slot, mirror) = (proxy.cluster(&[upstream.address], |_| {}), proxy.cluster(&[shadow.address], |_| {}));
+            let mirrors = vec![MirrorPolicy { slot: mirror, fraction, keep_host }];
+            proxy.route(vec![route("/", forward(&slot, |action| action.mirrors = mirrors))]);
+            let reply = proxy.ask("POST /x HTTP/1.1\r\nhost: mesh\r\ncontent-length: 5\r\n\r\nhello").await;
+            assert_eq!(reply.status, 200);
+            proxy.log(1).await;
+            if let Some(host) = host {
+                until("a copy came", || !shadow.requests().is_empty()).await;
+                let copy = shadow.requests().remove(0);
+                assert_eq!(header(&copy, "host"), Some(host));
+                assert!(copy.starts_with("POST /x ") && copy.ends_with("hello"), "{copy}");
+            } else {
+                assert!(shadow.requests().is_empty());
+            }
+        });
+    }
+}
+
+#[test]
+fn what_streams_on_after_the_answer_began_is_not_kept() {
+    play(async {
+        let upstream = Upstream::new(|mut peer: Peer| async move {
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n").await;
+            peer.swallow(300_000).await;
+            peer.write("0\r\n\r\n").await;
+        })
+        .await;
+        let proxy = Proxy::new(|manager| manager.buffer_limit = 1024).await;
+        let slot = proxy.cluster(&[upstream.address], |_| {});
+        proxy.route(vec![route("/", forward(&slot, |action| action.retry = retry("5xx", 1, |_| {})))]);
+        let mut client = proxy.connect().await;
+        client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 300000\r\n\r\n").await;
+        client.send(&"x".repeat(300_000)).await;
+        assert_eq!(client.reply(false).await.body, "2\r\nok\r\n0\r\n\r\n");
+        assert!(proxy.log(1).await[0].contains("in=300000"));
     });
 }

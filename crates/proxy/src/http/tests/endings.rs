@@ -180,12 +180,18 @@ fn a_drain_lets_requests_finish_and_connections_end() {
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         let (mut fresh, mut idle, mut busy) = (proxy.connect().await, proxy.connect().await, proxy.connect().await);
-        idle.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
-        assert_eq!(idle.reply(false).await.status, 200);
+        let mut late = proxy.connect().await;
+        for kept in [&mut idle, &mut late] {
+            kept.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+            assert_eq!(kept.reply(false).await.status, 200);
+        }
         busy.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
-        until("it is under way", || upstream.requests().len() == 2).await;
+        until("it is under way", || upstream.requests().len() == 3).await;
         let drained = proxy.drain();
-        let (reply, ()) = tokio::join!(busy.reply(false), drained);
+        // It cannot know yet.
+        late.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+        let (reply, last, ()) = tokio::join!(busy.reply(false), late.reply(false), drained);
+        assert_eq!((last.status, last.header("connection")), (200, Some("close")));
         assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
         for client in [&mut fresh, &mut idle, &mut busy] {
             assert!(client.is_closed().await);

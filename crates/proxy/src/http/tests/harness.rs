@@ -179,6 +179,13 @@ async fn accept(listener: TcpListener, worker: Rc<Worker>, manager: Arc<HttpConn
     }
 }
 
+/// For tests of what a manager says, without a conversation.
+pub(in crate::http) fn plain_manager() -> HttpConnectionManager {
+    let shared = Shared::new(Arc::default());
+    let routes = shared.slots.routes("routes");
+    manager(&shared, routes)
+}
+
 fn manager(shared: &Shared, routes: Arc<RouteSlot>) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: "test".into(),
@@ -356,6 +363,13 @@ impl Peer {
 
     pub(super) async fn head(&mut self) -> Option<String> {
         read_head(&mut self.stream, &mut self.unread).await
+    }
+
+    /// Reads `n` bytes of a body.
+    pub(super) async fn swallow(&mut self, n: usize) {
+        while self.unread.len() < n && read_some(&mut self.stream, &mut self.unread).await {}
+        assert_eq!(self.unread.len(), n);
+        self.unread.clear();
     }
 
     pub(super) async fn write(&mut self, text: &str) {

@@ -64,6 +64,24 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The ingress of every mesh here: 127.0.0.1:8080, or the port `MELTEMI_TEST_PORT`.
+pub fn ingress() -> SocketAddr {
+    let port = std::env::var("MELTEMI_TEST_PORT")
+        .ok()
+        .and_then(|port| port.parse().ok());
+    SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(8080)))
+}
+
+/// Flags for another place than the default, so that tests can run beside another mesh: `MELTEMI_TEST_SUBNET` and `MELTEMI_TEST_PORT`.
+fn elsewhere() -> Vec<String> {
+    let flag = |variable: &str, flag: &str| std::env::var(variable).ok().map(|value| [flag.to_owned(), value]);
+    let flags = [
+        flag("MELTEMI_TEST_SUBNET", "--subnet"),
+        flag("MELTEMI_TEST_PORT", "--ingress-port"),
+    ];
+    flags.into_iter().flatten().flatten().collect()
+}
+
 pub struct Mesh {
     child: Child,
     state: tempfile::TempDir,
@@ -100,6 +118,7 @@ impl Mesh {
             .arg("--state-dir")
             .arg(state.path().join("s"))
             .args(["--data-plane", plane.name()])
+            .args(elsewhere())
             .args(more);
         if plane == DataPlane::Envoy {
             command.arg("--envoy").arg(envoy());

@@ -1,6 +1,6 @@
 //! Waiting until configuration has arrived, and telling what proxies were given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -90,7 +90,7 @@ pub async fn after_move(mesh: &Mesh, file: &str, edit: impl FnOnce() -> Result<(
 /// response of each stream and type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    pub resources: BTreeMap<String, String>,
+    pub resources: BTreeMap<String, Value>,
     pub responses: BTreeMap<String, String>,
 }
 
@@ -138,8 +138,7 @@ impl Given {
                             inner["name"].as_str().or_else(|| inner["cluster_name"].as_str())
                         });
                     let name = resource.map_or_else(|| index.to_string(), str::to_owned);
-                    self.resources
-                        .insert(format!("{proxy} {list} {name}"), item.to_string());
+                    self.resources.insert(format!("{proxy} {list} {name}"), item.clone());
                 }
             }
         }
@@ -148,12 +147,17 @@ impl Given {
 
     /// What is different, by name.
     pub fn differences(&self, other: &Given) -> Vec<String> {
-        let pairs = [(&self.resources, &other.resources), (&self.responses, &other.responses)];
-        let mut found = Vec::new();
-        for (a, b) in pairs {
-            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            found.extend(names.into_iter().filter(|name| a.get(*name) != b.get(*name)).cloned());
-        }
+        let mut found = different(&self.resources, &other.resources);
+        found.extend(different(&self.responses, &other.responses));
         found
     }
+}
+
+fn different<T: PartialEq>(a: &BTreeMap<String, T>, b: &BTreeMap<String, T>) -> Vec<String> {
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| a.get(*name) != b.get(*name))
+        .cloned()
+        .collect()
 }

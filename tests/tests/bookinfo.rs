@@ -15,7 +15,6 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const INGRESS: &str = "127.0.0.1:8080";
 /// A change of the directory is waited for at most this long; how fast it must be is another test.
 const CHANGE: Duration = Duration::from_secs(5);
 const ACCESS_LOG: &str = "apiVersion: v1
@@ -29,7 +28,7 @@ data:
 /// From the start of the executable to the first page.
 async fn first_page(directory: &Path, plane: DataPlane) -> Result<(Mesh, Duration)> {
     let mesh = Mesh::start(directory, plane, &[])?;
-    let ingress: SocketAddr = INGRESS.parse()?;
+    let ingress = mesh_tests::mesh::ingress();
     eventually("the first page", Duration::from_secs(60), async || {
         page(ingress, None).await
     })
@@ -47,7 +46,8 @@ async fn life(plane: DataPlane) -> Result<Vec<Duration>> {
         starts.push(took);
         mesh.wait_ready()?;
         ensure!(
-            mesh.output().contains(&format!("http://{INGRESS}/productpage")),
+            mesh.output()
+                .contains(&format!("http://{}/productpage", mesh.ingress()?)),
             "no address in:\n{}",
             mesh.output()
         );
@@ -66,7 +66,7 @@ async fn life(plane: DataPlane) -> Result<Vec<Duration>> {
         if signal == Signal::SIGINT {
             ensure!(!state.exists(), "{} was left behind", state.display());
         }
-        TcpListener::bind(INGRESS).context("the ingress port is still held")?;
+        TcpListener::bind(mesh_tests::mesh::ingress()).context("the ingress port is still held")?;
     }
     Ok(starts)
 }

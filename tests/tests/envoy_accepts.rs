@@ -123,7 +123,8 @@ fn commented(text: &str) -> String {
         }
     };
     format!(
-        "# A comment.\n# Another.\n{}",
+        "{}{}",
+        "# A comment.\n".repeat(40),
         text.lines().map(line).collect::<String>()
     )
 }
@@ -133,11 +134,11 @@ fn spaced(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// The documents from last to first, and the file moved down by a line so that a single document moves too.
+/// The documents from last to first, and further down, so that a single document moves too.
 fn reordered(text: &str) -> String {
     let mut documents: Vec<&str> = text.split("\n---\n").collect();
     documents.reverse();
-    format!("\n\n\n\n\n{}", documents.join("\n---\n"))
+    format!("{}{}", "\n".repeat(80), documents.join("\n---\n"))
 }
 
 /// The proof that the comparison sees something.

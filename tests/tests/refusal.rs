@@ -323,7 +323,7 @@ async fn told(admin: SocketAddr) -> Result<()> {
     let listeners = sections
         .iter()
         .find_map(|section| section["dynamic_listeners"].as_array())
-        .context("a section of listeners")?;
+        .with_context(|| format!("no section of listeners: {dump}"))?;
     let front = listeners
         .iter()
         .find(|entry| entry["name"] == NAME)

@@ -294,5 +294,7 @@ async fn judge(world: &World, reply: &Reply, reason: &[&str]) -> Result<()> {
         "{reply:?}"
     );
     world.logged(&world.client, reason).await?;
-    world.logged(&world.client, &["\"UF\"", "bank.example.com"]).await
+    world
+        .logged(&world.client, &["\"response_flags\":\"UF", "bank.example.com"])
+        .await
 }

@@ -241,10 +241,10 @@ impl Attempts<'_> {
 
 /// A response that will be retried: its connection serves on if there is nothing left on it.
 fn give_up(outcome: Result<Response, Failed>) {
-    if let Ok(Response { body, lease, .. }) = outcome {
-        if http_body::Body::is_end_stream(&body) {
-            lease.release();
-        }
+    if let Ok(Response { body, lease, .. }) = outcome
+        && http_body::Body::is_end_stream(&body)
+    {
+        lease.release();
     }
 }
 

@@ -219,7 +219,8 @@ impl Finish {
         let (close, unheard) = (reply.closes(), reply.status == 0);
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
         self.respond(&mut head, matched, None, state);
-        if close {
+        // On HTTP/2 a stream that went wrong says nothing about the others.
+        if close && self.request.version != HttpVersion::Http2 {
             self.close_connection(&mut head);
         }
         if unheard {

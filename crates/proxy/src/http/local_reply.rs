@@ -109,10 +109,8 @@ fn is_bodiless_status(status: u16) -> bool {
 fn grpc_head(mut headers: Headers, code: u32, message: &[u8]) -> ResponseHead {
     headers.set(Name::from_static("content-type"), Value::from_static("application/grpc"));
     headers.set(Name::from_static("grpc-status"), Value::from(code));
-    if !message.is_empty() {
-        if let Ok(value) = Value::from_str(&percent_encoded(message)) {
-            headers.set(Name::from_static("grpc-message"), value);
-        }
+    if let (false, Ok(value)) = (message.is_empty(), Value::from_str(&percent_encoded(message))) {
+        headers.set(Name::from_static("grpc-message"), value);
     }
     let mut head = ResponseHead::new(200);
     head.headers = headers;

@@ -44,9 +44,13 @@ impl VirtualHost {
 /// `host:port` without the port; IPv6 literals keep their brackets.
 pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !(host.contains(':') && !host.ends_with(']')) => host,
+        Some((host, port)) if is_port(port) && (!host.contains(':') || host.ends_with(']')) => host,
         _ => authority,
     }
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn lower(text: &str) -> Cow<'_, str> {

@@ -1,5 +1,6 @@
 //! Serving one HTTP connection from its first byte to its end.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -55,12 +56,23 @@ pub async fn serve(
     };
     let Some(http2) = speaks_http2 else { return };
     let connection = Rc::new(Connection { worker, manager, info, activity, tunnel: TunnelSlot::default() });
+    let _untied = Untied(connection.clone());
+    let service = {
+        let connection = connection.clone();
+        move |request: http::Request<Incoming>| {
+            let (connection, busy) = (connection.clone(), connection.activity.begin());
+            async move {
+                let response = serve_request(connection, request).await;
+                Ok(response.map(|body| Tracked { body, _busy: busy }))
+            }
+        }
+    };
     if http2 {
         stats.downstream_cx_http2_total.inc();
-        serve_http2(&connection, stream, &drain).await;
+        serve_http2(&connection, stream, service, &drain).await;
     } else {
         stats.downstream_cx_http1_total.inc();
-        serve_http1(&connection, stream, &drain).await;
+        serve_http1(&connection, stream, service, &drain).await;
     }
     // What the connection has become, if its last answer was a switch of protocols. It is under `drain` still.
     let tunnel = connection.tunnel.take();
@@ -69,7 +81,23 @@ pub async fn serve(
     }
 }
 
-async fn serve_http1(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch) {
+/// A tunnel that nobody went on with holds its connection, which holds it: it goes with whoever served the connection.
+struct Untied(Rc<Connection>);
+
+impl Drop for Untied {
+    fn drop(&mut self) {
+        let tunnel = self.0.tunnel.take();
+        drop(tunnel);
+    }
+}
+
+type Served = Result<http::Response<Tracked>, Infallible>;
+
+async fn serve_http1<S, F>(connection: &Connection, stream: Sniffed, service: S, drain: &Watch)
+where
+    S: Fn(http::Request<Incoming>) -> F,
+    F: Future<Output = Served>,
+{
     let manager = &connection.manager;
     let mut builder = http1::Builder::new();
     // The codec's own limit on heads would end idle connections too; ours does not.
@@ -78,13 +106,16 @@ async fn serve_http1(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch
     if manager.max_headers_count != DEFAULT_HEADERS {
         builder.max_headers(manager.max_headers_count as usize + 1);
     }
-    let service = service(connection);
     let served = builder.serve_connection(TokioIo::new(stream), service_fn(service)).with_upgrades();
     let limits = Limits { head: manager.request_headers_timeout, notice: NOTICE };
     drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
 }
 
-async fn serve_http2(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch) {
+async fn serve_http2<S, F>(connection: &Connection, stream: Sniffed, service: S, drain: &Watch)
+where
+    S: Fn(http::Request<Incoming>) -> F,
+    F: Future<Output = Served> + 'static,
+{
     let manager = &connection.manager;
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -93,24 +124,10 @@ async fn serve_http2(connection: &Rc<Connection>, stream: Sniffed, drain: &Watch
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(manager.max_concurrent_streams.min(MAX_STREAMS))
         .max_header_list_size(manager.max_request_headers_bytes);
-    let service = service(connection);
     let served = builder.serve_connection(TokioIo::new(stream), service_fn(service));
     // Frames come without requests, too: their arrival says nothing about heads. And the protocol has a notice of its own.
     let limits = Limits { head: Duration::ZERO, notice: Duration::ZERO };
     drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
-}
-
-type Served = Result<http::Response<Tracked>, std::convert::Infallible>;
-
-fn service(connection: &Rc<Connection>) -> impl Fn(http::Request<Incoming>) -> Pin<Box<dyn Future<Output = Served>>> + use<> {
-    let connection = connection.clone();
-    move |request| {
-        let (connection, busy) = (connection.clone(), connection.activity.begin());
-        Box::pin(async move {
-            let response = serve_request(connection, request).await;
-            Ok(response.map(|body| Tracked { body, _busy: busy }))
-        })
-    }
 }
 
 /// Which protocol: by configuration, by ALPN, else by the first bytes. `None`: the client left (or was left) before it said anything.

@@ -57,6 +57,7 @@ pub(super) struct Proxy {
     routes: Arc<RouteSlot>,
     log: PathBuf,
     drain: RefCell<Option<Trigger>>,
+    force: Rc<tokio::sync::Notify>,
 }
 
 impl Proxy {
@@ -78,8 +79,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (trigger, watch) = runtime::drain::channel();
-        tokio::task::spawn_local(accept(listener, worker.clone(), manager.clone(), watch));
-        Proxy { worker, manager, address, routes, log, drain: RefCell::new(Some(trigger)) }
+        let force = Rc::new(tokio::sync::Notify::new());
+        tokio::task::spawn_local(accept(listener, worker.clone(), manager.clone(), watch, force.clone()));
+        Proxy { worker, manager, address, routes, log, drain: RefCell::new(Some(trigger)), force }
     }
 
     /// All requests are for the host `mesh`.
@@ -132,6 +134,11 @@ impl Proxy {
         self.drain.borrow_mut().take().expect("once").drain()
     }
 
+    /// Drops every connection, as a listener does at the end of a drain.
+    pub(super) fn end_now(&self) {
+        self.force.notify_waiters();
+    }
+
     /// The lines of the log, once there are `n`; nothing is under way then.
     pub(super) async fn log(&self, n: usize) -> Vec<String> {
         let read = || {
@@ -158,7 +165,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, worker: Rc<Worker>, manager: Arc<HttpConnectionManager>, watch: Watch) {
+async fn accept(
+    listener: TcpListener,
+    worker: Rc<Worker>,
+    manager: Arc<HttpConnectionManager>,
+    watch: Watch,
+    force: Rc<tokio::sync::Notify>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -175,7 +188,13 @@ async fn accept(listener: TcpListener, worker: Rc<Worker>, manager: Arc<HttpConn
             tls: None,
         };
         let serve = crate::http::serve(worker.clone(), manager.clone(), Downstream::Plain(stream), Rc::new(info), watch.clone());
-        tokio::task::spawn_local(serve);
+        let force = force.clone();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = serve => {}
+                () = force.notified() => {}
+            }
+        });
     }
 }
 

@@ -119,3 +119,22 @@ fn an_offer_of_h2c_is_not_heard() {
         until("it is over", || proxy.manager.stats.downstream_rq_active.get() == 0).await;
     });
 }
+
+#[test]
+fn a_tunnel_that_is_ended_from_outside_is_written_down() {
+    play(async {
+        let upstream = agreeing().await;
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[upstream.address], |_| {});
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let mut client = proxy.connect().await;
+        client.send(ASK).await;
+        assert_eq!(client.reply(true).await.status, 101);
+        assert!(echoed(&mut client, "hello").await);
+        proxy.end_now();
+        assert!(client.is_closed().await);
+        let line = proxy.log(1).await.remove(0);
+        assert!(line.starts_with("/chat 101 DC downstream_remote_disconnect in=5 out=5"), "{line}");
+        assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
+    });
+}

@@ -15,8 +15,10 @@ use crate::config::{Cluster, Direction, PeerLabels};
 use crate::stats::Counter;
 use crate::worker::Worker;
 
-/// Combinations that a worker remembers, and series that the process keeps: more are counted under no new label.
+/// Series that the process keeps: more are counted under no new label.
 const MAX_SERIES: usize = 10_000;
+/// Combinations (and principals) that a worker remembers; beyond, it starts afresh.
+const MAX_KNOWN: usize = 4096;
 
 /// Upper bounds of all histograms (milliseconds, and bytes).
 const BUCKETS: [f64; 19] = [
@@ -156,7 +158,8 @@ struct Key {
     cluster: usize,
     downstream_peer: usize,
     upstream_peer: usize,
-    principal: usize,
+    /// Of the other side, see [`Principals`]. Its certificate is another one for each connection.
+    principal: u32,
     status: u16,
     grpc_status: Option<u32>,
     flags: Flags,
@@ -171,8 +174,22 @@ struct Held {
     _downstream: Option<Arc<PeerLabels>>,
     _upstream: Option<Arc<PeerLabels>>,
     _endpoint: Option<Arc<crate::config::Endpoint>>,
-    _principal: Option<Arc<pki::peer::PeerCertificate>>,
-    _upstream_principal: Option<Arc<str>>,
+}
+
+/// Numbers for the principals that one worker has met, from 1.
+#[derive(Default)]
+struct Principals(HashMap<Box<str>, u32>);
+
+impl Principals {
+    fn number(&mut self, principal: Option<&str>) -> u32 {
+        let Some(principal) = principal else { return 0 };
+        if let Some(number) = self.0.get(principal) {
+            return *number;
+        }
+        let number = u32::try_from(self.0.len() + 1).unwrap_or(u32::MAX);
+        self.0.insert(principal.into(), number);
+        number
+    }
 }
 
 /// The combinations that one worker has met.
@@ -180,6 +197,7 @@ struct Held {
 pub struct WorkerMetrics {
     requests: RefCell<HashMap<Key, (Arc<RequestCounters>, Held)>>,
     tcp: RefCell<HashMap<Key, (Arc<TcpCounters>, Held)>>,
+    principals: RefCell<Principals>,
 }
 
 impl WorkerMetrics {
@@ -188,11 +206,8 @@ impl WorkerMetrics {
         if record.connection.direction == Direction::Unspecified {
             return;
         }
-        let key = key(record);
+        let key = self.key(record);
         let mut known = self.requests.borrow_mut();
-        if known.len() >= MAX_SERIES && !known.contains_key(&key) {
-            known.clear();
-        }
         let (series, _) = known.entry(key).or_insert_with(|| {
             let labels = request_labels(worker, record);
             (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
@@ -208,11 +223,8 @@ impl WorkerMetrics {
     }
 
     pub(super) fn tcp(&self, worker: &Worker, record: &Record) -> Arc<TcpCounters> {
-        let key = key(record);
+        let key = self.key(record);
         let mut known = self.tcp.borrow_mut();
-        if known.len() >= MAX_SERIES && !known.contains_key(&key) {
-            known.clear();
-        }
         let (series, _) = known.entry(key).or_insert_with(|| {
             let mut labels = common_labels(worker, record);
             // The flags of an open connection are not known yet; both ends of one connection must be one series.
@@ -221,30 +233,43 @@ impl WorkerMetrics {
         });
         series.clone()
     }
-}
 
-fn key(record: &Record) -> Key {
-    let address = |p: *const ()| p as usize;
-    let connection = &record.connection;
-    let principal = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
-    let upstream_peer = match (&record.upstream.peer, &record.upstream.endpoint) {
-        (Some(peer), _) => address(Arc::as_ptr(peer).cast()),
-        (None, Some(endpoint)) => address(Arc::as_ptr(endpoint).cast()),
-        (None, None) => 0,
-    };
-    let upstream_principal = record.upstream.peer_principal.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast()));
-    Key {
-        direction: connection.direction,
-        cluster: record.upstream.cluster.as_ref().map_or(0, |c| address(Arc::as_ptr(c).cast())),
-        downstream_peer: record.downstream_peer.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast())),
-        upstream_peer,
-        principal: principal.map_or(0, |p| address(Arc::as_ptr(p).cast())) ^ upstream_principal.rotate_left(32),
-        status: record.status,
-        grpc_status: record.grpc_status,
-        flags: if record.protocol.is_some() { record.flags } else { Flags::default() },
-        protocol: record.protocol,
-        grpc: record.grpc,
-        mutual_tls: connection.is_mutual_tls(),
+    fn key(&self, record: &Record) -> Key {
+        self.bound();
+        let address = |p: *const ()| p as usize;
+        let connection = &record.connection;
+        let upstream_peer = match (&record.upstream.peer, &record.upstream.endpoint) {
+            (Some(peer), _) => address(Arc::as_ptr(peer).cast()),
+            (None, Some(endpoint)) => address(Arc::as_ptr(endpoint).cast()),
+            (None, None) => 0,
+        };
+        let principal = match connection.direction {
+            Direction::Inbound => connection.peer_principal(),
+            Direction::Outbound | Direction::Unspecified => record.upstream.peer_principal.as_deref(),
+        };
+        Key {
+            direction: connection.direction,
+            cluster: record.upstream.cluster.as_ref().map_or(0, |c| address(Arc::as_ptr(c).cast())),
+            downstream_peer: record.downstream_peer.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast())),
+            upstream_peer,
+            principal: self.principals.borrow_mut().number(principal),
+            status: record.status,
+            grpc_status: record.grpc_status,
+            flags: if record.protocol.is_some() { record.flags } else { Flags::default() },
+            protocol: record.protocol,
+            grpc: record.grpc,
+            mutual_tls: connection.is_mutual_tls(),
+        }
+    }
+
+    /// Forgets what is known if it has become too much: the series themselves are the process's.
+    fn bound(&self) {
+        let full = |len: usize| len >= MAX_KNOWN;
+        if full(self.requests.borrow().len()) || full(self.tcp.borrow().len()) || full(self.principals.borrow().0.len()) {
+            self.requests.borrow_mut().clear();
+            self.tcp.borrow_mut().clear();
+            self.principals.borrow_mut().0.clear();
+        }
     }
 }
 
@@ -254,8 +279,6 @@ fn held(record: &Record) -> Held {
         _downstream: record.downstream_peer.clone(),
         _upstream: record.upstream.peer.clone(),
         _endpoint: record.upstream.endpoint.clone(),
-        _principal: record.connection.tls.as_ref().and_then(|tls| tls.peer.clone()),
-        _upstream_principal: record.upstream.peer_principal.clone(),
     }
 }
 
@@ -346,5 +369,18 @@ mod tests {
         for line in ["h_bucket{a=\"b\",le=\"0.5\"} 1", "h_bucket{a=\"b\",le=\"5\"} 3", "h_bucket{a=\"b\",le=\"+Inf\"} 4", "h_count{a=\"b\"} 4"] {
             assert!(out.contains(line), "{line} in\n{out}");
         }
+    }
+
+    #[test]
+    fn principals_are_told_apart_by_their_names_and_forgotten_when_they_are_many() {
+        let metrics = WorkerMetrics::default();
+        let number = |name: &str| metrics.principals.borrow_mut().number(Some(name));
+        assert_eq!((number("a"), number("b"), number("a")), (1, 2, 1));
+        assert_eq!(metrics.principals.borrow_mut().number(None), 0);
+        for n in 0..MAX_KNOWN {
+            number(&n.to_string());
+        }
+        metrics.bound();
+        assert_eq!(number("b"), 1);
     }
 }

@@ -241,3 +241,18 @@ fn heads_have_limits() {
         assert_eq!(proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{some}\r\n")).await.status, 200);
     });
 }
+
+#[test]
+fn a_connection_that_has_lived_long_enough_says_so_with_its_last_answer() {
+    play(async {
+        let proxy = Proxy::new(|manager| manager.max_connection_duration = Some(SHORT)).await;
+        proxy.route(vec![route("/", direct(200, "ok"))]);
+        let mut client = proxy.connect().await;
+        for last in [None, Some("close")] {
+            client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+            assert_eq!(client.reply(false).await.header("connection"), last);
+            tokio::time::sleep(SHORT * 2).await;
+        }
+        assert!(client.is_closed().await);
+    });
+}

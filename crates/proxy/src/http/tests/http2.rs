@@ -276,3 +276,27 @@ fn a_drain_says_go_away_and_lets_streams_finish() {
         assert!(ask(&client, post("/late"), &[]).await.is_err());
     });
 }
+
+#[test]
+fn an_end_that_comes_after_the_last_byte_is_not_waited_for_and_no_fault() {
+    for (method, body) in [("GET", "ok"), ("HEAD", "")] {
+        play(async move {
+            let (address, _) = upstream(100, move |_, (_, mut respond): Stream| async move {
+                let response = http::Response::builder().header("content-length", "2").body(()).expect("a head");
+                let head = respond.send_response(response, false).map(|mut send| {
+                    let _ = send.send_data(if body.is_empty() { Bytes::new() } else { Bytes::from_static(b"ok") }, false);
+                    send
+                });
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let _ = head.map(|mut send| send.send_data(Bytes::new(), true));
+            })
+            .await;
+            let (proxy, slot) = proxy_to(address).await;
+            let reply = proxy.ask(&format!("{method} / HTTP/1.1\r\nhost: mesh\r\n\r\n")).await;
+            assert_eq!((reply.status, reply.body.as_str()), (200, body), "{method}");
+            let line = proxy.log(1).await.remove(0);
+            assert!(line.starts_with(&format!("/ 200 - via_upstream in=0 out={}", body.len())), "{method}: {line}");
+            assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
+        });
+    }
+}

@@ -18,7 +18,8 @@ const ROTATIONS: u32 = 10;
 const EFFECT: Duration = Duration::from_millis(250);
 /// Without an answer by the old rule for so long (hundreds of requests), the new one holds.
 const SETTLED: Duration = Duration::from_millis(120);
-/// Restarted in turn: servers with one pod each, a caller in the middle, and the one that the ingress calls.
+/// Restarted in turn: servers with one pod each, a caller in the middle, and the one that the ingress calls. Not the ingress: its one address
+/// belongs to one process at a time.
 const RESTARTED: [&str; 5] = ["echo-v1", "echo-v2", "details-v1", "reviews-v2", "productpage-v1"];
 
 struct World {
@@ -109,10 +110,7 @@ spec:
                 "restart {deployment}: {}",
                 String::from_utf8_lossy(&output.stderr)
             );
-            ensure!(
-                self.mesh.pod(deployment)?.name != before,
-                "{deployment} has the same pod"
-            );
+            ensure!(self.mesh.pod(deployment)?.name != before, "{deployment} has the same pod");
         }
         Ok(())
     }

@@ -197,6 +197,12 @@ async fn a_broken_edit_keeps_the_last_good_state_until_it_is_repaired() -> Resul
                     .is_some_and(|file| file.ends_with("/route.yaml"))
             };
             ensure!(messages.any(of_file), "{status}");
+            let echo = |object: &&serde_json::Value| object["kind"] == "VirtualService" && object["name"] == "echo";
+            let route = status["objects"]
+                .as_array()
+                .and_then(|objects| objects.iter().find(echo))
+                .context("no status of the object")?;
+            ensure!(route["inForce"] == "last-good", "{route}");
             Ok(())
         })
         .await

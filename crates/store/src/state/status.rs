@@ -1,6 +1,7 @@
 //! What there is to say about every object and file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use model::kinds::catalog::Effect;
@@ -21,6 +22,12 @@ pub(super) fn all(store: &Store) -> Vec<Status> {
             cross.entry(object.clone()).or_default().push(message.clone());
         }
     }
+    let broken_files: HashSet<&Path> = store
+        .files
+        .iter()
+        .filter(|(_, file)| file.broken.is_some())
+        .map(|((_, path), _)| path.as_path())
+        .collect();
     let mut statuses = Vec::new();
     for object in store.live.values().flat_map(BTreeMap::values) {
         let reference = object.reference();
@@ -29,7 +36,13 @@ pub(super) fn all(store: &Store) -> Vec<Status> {
         }
         let mut messages = by_itself(object);
         messages.extend(cross.remove(&reference).unwrap_or_default());
-        statuses.push(status(object, InForce::Current, object.generation, messages));
+        let is_lost = object
+            .origin
+            .file
+            .as_deref()
+            .is_some_and(|file| broken_files.contains(file));
+        let in_force = if is_lost { InForce::LastGood } else { InForce::Current };
+        statuses.push(status(object, in_force, object.generation, messages));
     }
     statuses.extend(store.held.iter().map(|(reference, held)| of_held(reference, held)));
     statuses.extend(

@@ -125,6 +125,7 @@ fn an_unreadable_file_keeps_what_it_held() {
         assert_eq!(changes(&applied), Vec::<String>::new(), "{broken:?}");
         assert!(store.get("Service", "default", "a").is_some(), "{broken:?}");
         assert_eq!(store.messages().len(), 1, "{broken:?}");
+        assert_eq!(store.statuses()[0].in_force, InForce::LastGood, "{broken:?}");
         let applied = store.apply(content(0, "a.yaml", &service("b", 80)));
         assert_eq!(
             changes(&applied),

@@ -32,8 +32,10 @@ impl Stats {
     }
 }
 
+type IsOne = fn(&str) -> bool;
+
 /// The families of subscriptions and how their counters are named.
-const FAMILIES: [(&str, fn(&str) -> bool); 5] = [
+const FAMILIES: [(&str, IsOne); 5] = [
     ("CDS", |name| name.starts_with("cluster_manager.cds.")),
     ("LDS", |name| name.starts_with("listener_manager.lds.")),
     ("RDS", |name| name.contains(".rds.")),

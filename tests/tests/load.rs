@@ -110,7 +110,10 @@ spec:
                 "restart {deployment}: {}",
                 String::from_utf8_lossy(&output.stderr)
             );
-            ensure!(self.mesh.pod(deployment)?.name != before, "{deployment} has the same pod");
+            ensure!(
+                self.mesh.pod(deployment)?.name != before,
+                "{deployment} has the same pod"
+            );
         }
         Ok(())
     }
@@ -164,7 +167,8 @@ async fn no_request_fails_while_everything_changes() -> Result<()> {
     let took = begun.elapsed();
     let (echo, page) = (echo.stop().await, page.stop().await);
     let effects = effects?;
-    (restarts.context("restarts")?, rotations.context("rotations")?);
+    restarts.context("restarts")?;
+    rotations.context("rotations")?;
     report("flips", &quiet);
     report("flips while pods and certificates are replaced", &effects);
     none_failed("echo", &echo, 2_000, took)?;

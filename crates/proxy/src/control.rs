@@ -112,9 +112,14 @@ async fn serve(
     let mut secrets = secrets::Secrets::new();
     let mut signals = runtime::signal::Termination::new()?;
     let mut tick = tokio::time::interval(TICK);
+    let mut starting = true;
     loop {
         follow_references(&mut state.borrow_mut(), &mut secrets, ads.as_mut());
         lifecycle.observe(&state.borrow());
+        if starting && lifecycle.phase() == Phase::Live {
+            starting = false;
+            tokio::task::spawn_local(runtime::resident::release_code_when_settled());
+        }
         let waits = state.borrow().is_waiting();
         tokio::select! {
             event = next(ads.as_mut()) => if let Some(session) = ads.as_mut() {

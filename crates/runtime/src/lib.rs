@@ -6,5 +6,6 @@ pub mod drain;
 pub mod duration;
 pub mod logging;
 pub mod readiness;
+pub mod resident;
 pub mod signal;
 pub mod version;

@@ -78,6 +78,7 @@ impl Ready {
         self.prove().await?;
         tracing::info!(epoch, "the proxy is ready");
         self.proven.store(epoch, Ordering::Relaxed);
+        tokio::spawn(runtime::resident::release_code_when_settled());
         Ok(())
     }
 

@@ -45,10 +45,10 @@ pub(super) fn to_cluster(cluster: &str) -> route::RouteAction {
 }
 
 /// gRPC calls that announce a deadline keep it, up to the route's timeout.
+#[allow(deprecated)] // its successor makes Envoy ignore `timeout` for every other request
 fn with_timeout(timeout: Duration) -> route::RouteAction {
     route::RouteAction {
         timeout: pb::duration(timeout),
-        // The newer `max_stream_duration.grpc_timeout_header_max` would make Envoy ignore `timeout` for every other request.
         max_grpc_timeout: pb::duration(timeout),
         ..Default::default()
     }

@@ -13,18 +13,18 @@ mod slots;
 mod tls;
 
 pub use cluster::{
-    CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, HttpOptions, LbPolicy, Outlier,
-    PeerLabels, Transport, TransportMatch, Transports, UpstreamProtocol,
+    CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, HttpOptions,
+    LbPolicy, Outlier, PeerLabels, Transport, TransportMatch, Transports, UpstreamProtocol,
 };
 pub use listener::{
-    ChainMatch, ConnectionFacts, Direction, DownstreamTransport, FilterChain, Listener, ListenerFilters, NetworkFilter, SourceType,
-    TcpProxy, TransportProtocol,
+    ChainMatch, ConnectionFacts, Direction, DownstreamTransport, FilterChain, Listener, ListenerFilters, NetworkFilter,
+    SourceType, TcpProxy, TransportProtocol,
 };
 pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 pub use route::{
-    Action, ClusterChoice, CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, HashPolicy, HeaderAction, HeaderMatch, HeaderOperation,
-    HeaderOperations, HeaderRule, MirrorPolicy, PathMatch, PathRewrite, QueryMatch, Redirect, RetryOn, RetryPolicy, Route,
-    RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost, WeightedCluster,
+    Action, ClusterChoice, CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, HashPolicy, HeaderAction, HeaderMatch,
+    HeaderOperation, HeaderOperations, HeaderRule, MirrorPolicy, PathMatch, PathRewrite, QueryMatch, Redirect, RetryOn,
+    RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost, WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};
 pub use tls::{DownstreamTls, UpstreamTls};

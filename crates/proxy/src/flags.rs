@@ -112,7 +112,11 @@ impl Accepted {
             ("--enable-core-dump", self.enable_core_dump),
             ("--enable-fine-grain-logging", self.enable_fine_grain_logging),
         ];
-        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+        given
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 

@@ -67,7 +67,9 @@ pub struct Headers {
 
 impl Headers {
     pub fn with_capacity(n: usize) -> Self {
-        Headers { entries: Vec::with_capacity(n) }
+        Headers {
+            entries: Vec::with_capacity(n),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -80,7 +82,10 @@ impl Headers {
 
     /// The first value of that (lower case) name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.iter().find(|(n, _)| n.as_str() == name).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .find(|(n, _)| n.as_str() == name)
+            .map(|(_, value)| value)
     }
 
     /// The first value as text; `None` if there is none, or it is not visible ASCII.
@@ -89,7 +94,10 @@ impl Headers {
     }
 
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Value> + use<'a, 'n> {
-        self.entries.iter().filter(move |(n, _)| n.as_str() == name).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .filter(move |(n, _)| n.as_str() == name)
+            .map(|(_, value)| value)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -184,7 +192,10 @@ pub struct RequestHead {
 impl RequestHead {
     pub fn is_grpc(&self) -> bool {
         self.headers.text("content-type").is_some_and(|ct| {
-            ct == "application/grpc" || ct.strip_prefix("application/grpc").is_some_and(|rest| rest.starts_with(['+', ';']))
+            ct == "application/grpc"
+                || ct
+                    .strip_prefix("application/grpc")
+                    .is_some_and(|rest| rest.starts_with(['+', ';']))
         })
     }
 
@@ -221,7 +232,10 @@ pub struct ResponseHead {
 impl ResponseHead {
     pub fn new(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        ResponseHead { status, headers: Headers::default() }
+        ResponseHead {
+            status,
+            headers: Headers::default(),
+        }
     }
 }
 

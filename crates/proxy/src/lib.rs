@@ -76,8 +76,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         }
     };
     if flags.mode == "validate" {
-        bootstrap.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        eprintln!("configuration '{}' OK", flags.config_path.as_deref().unwrap_or(Path::new("")).display());
+        bootstrap
+            .warnings
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
+        eprintln!(
+            "configuration '{}' OK",
+            flags.config_path.as_deref().unwrap_or(Path::new("")).display()
+        );
         return ExitCode::SUCCESS;
     }
     match serve(&flags, bootstrap, log) {
@@ -90,9 +96,15 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn read_bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
-    let path = flags.config_path.as_deref().context("no bootstrap: give its file with -c FILE")?;
+    let path = flags
+        .config_path
+        .as_deref()
+        .context("no bootstrap: give its file with -c FILE")?;
     if flags.config_yaml.is_some() {
-        anyhow::bail!("--config-yaml is not supported: put its content into {}", path.display());
+        anyhow::bail!(
+            "--config-yaml is not supported: put its content into {}",
+            path.display()
+        );
     }
     if !matches!(flags.mode.as_str(), "serve" | "validate") {
         anyhow::bail!("--mode {} is not supported; serve and validate are", flags.mode);
@@ -117,14 +129,25 @@ fn serve(flags: &Flags, bootstrap: Bootstrap, log: runtime::logging::Levels) -> 
     let options = Options {
         drain_time: flags.drain_time(),
         concurrency,
-        config_path: flags.config_path.as_deref().unwrap_or(Path::new("")).display().to_string(),
+        config_path: flags
+            .config_path
+            .as_deref()
+            .unwrap_or(Path::new(""))
+            .display()
+            .to_string(),
         log: LogLevels::new(&log.current(), move |level| log.set(level)),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control loop")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control loop")?;
     let exit = runtime.block_on(control::run(shared, bootstrap, workers.clone(), options))?;
     tracing::info!(?exit, "ending");
     runtime.block_on(async {
-        let drains: Vec<_> = workers.iter().map(|worker| worker.drain_all(false, LAST_MOMENTS)).collect();
+        let drains: Vec<_> = workers
+            .iter()
+            .map(|worker| worker.drain_all(false, LAST_MOMENTS))
+            .collect();
         for drain in drains {
             drain.await;
         }

@@ -206,12 +206,18 @@ impl<T: Default> Registry<T> {
     }
 
     pub fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(name);
     }
 
     pub fn all(&self) -> Vec<(Arc<str>, Arc<T>)> {
         let groups = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        groups.iter().map(|(name, group)| (name.clone(), group.clone())).collect()
+        groups
+            .iter()
+            .map(|(name, group)| (name.clone(), group.clone()))
+            .collect()
     }
 }
 

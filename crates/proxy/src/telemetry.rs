@@ -27,7 +27,13 @@ pub struct WorkerState {
 }
 
 /// Ends a request: its metrics, and a line in each log.
-pub fn finish(worker: &Worker, logs: &[Arc<AccessLog>], record: &mut Record, request: &RequestHead, response: Option<&ResponseHead>) {
+pub fn finish(
+    worker: &Worker,
+    logs: &[Arc<AccessLog>],
+    record: &mut Record,
+    request: &RequestHead,
+    response: Option<&ResponseHead>,
+) {
     record.duration = record.started.elapsed();
     worker.telemetry.metrics.request(worker, record);
     for log in logs {

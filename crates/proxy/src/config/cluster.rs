@@ -32,11 +32,17 @@ pub struct Cluster {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Discovery {
     Static,
-    Eds { service_name: Arc<str> },
+    Eds {
+        service_name: Arc<str>,
+    },
     /// Every address of every name; names are those of the inline endpoints.
-    StrictDns { refresh: Duration },
+    StrictDns {
+        refresh: Duration,
+    },
     /// One address at a time.
-    LogicalDns { refresh: Duration },
+    LogicalDns {
+        refresh: Duration,
+    },
     /// The address the client dialled.
     OriginalDst,
 }
@@ -45,10 +51,17 @@ pub enum Discovery {
 pub enum LbPolicy {
     RoundRobin,
     /// Of `choices` drawn at random, the one with the fewest active requests.
-    LeastRequest { choices: u32 },
+    LeastRequest {
+        choices: u32,
+    },
     Random,
-    RingHash { min_size: u64, max_size: u64 },
-    Maglev { table_size: u64 },
+    RingHash {
+        min_size: u64,
+        max_size: u64,
+    },
+    Maglev {
+        table_size: u64,
+    },
     /// With [`Discovery::OriginalDst`] only.
     Provided,
 }
@@ -100,7 +113,9 @@ impl Transports {
     }
 
     pub fn get(&self, index: Option<usize>) -> &Transport {
-        index.and_then(|i| self.matches.get(i)).map_or(&self.default, |m| &m.transport)
+        index
+            .and_then(|i| self.matches.get(i))
+            .map_or(&self.default, |m| &m.transport)
     }
 }
 

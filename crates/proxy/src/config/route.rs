@@ -95,10 +95,22 @@ pub enum HeaderRule {
 /// A string matcher; with `ignore_case` the pattern is stored in lower case.
 #[derive(Clone, Debug)]
 pub enum TextMatch {
-    Exact { text: Box<str>, ignore_case: bool },
-    Prefix { text: Box<str>, ignore_case: bool },
-    Suffix { text: Box<str>, ignore_case: bool },
-    Contains { text: Box<str>, ignore_case: bool },
+    Exact {
+        text: Box<str>,
+        ignore_case: bool,
+    },
+    Prefix {
+        text: Box<str>,
+        ignore_case: bool,
+    },
+    Suffix {
+        text: Box<str>,
+        ignore_case: bool,
+    },
+    Contains {
+        text: Box<str>,
+        ignore_case: bool,
+    },
     /// Anchored at both ends.
     Regex(Regex),
 }
@@ -157,7 +169,10 @@ pub enum PathRewrite {
     None,
     /// The matched prefix (or the whole matched path) is replaced.
     Prefix(Box<str>),
-    Regex { pattern: Regex, substitution: Box<str> },
+    Regex {
+        pattern: Regex,
+        substitution: Box<str>,
+    },
 }
 
 pub struct Redirect {
@@ -279,10 +294,23 @@ pub struct MirrorPolicy {
 
 #[derive(Clone, Debug)]
 pub enum HashPolicy {
-    Header { name: Box<str>, terminal: bool },
-    Cookie { name: Box<str>, ttl: Option<Duration>, path: Box<str>, terminal: bool },
-    SourceIp { terminal: bool },
-    Query { name: Box<str>, terminal: bool },
+    Header {
+        name: Box<str>,
+        terminal: bool,
+    },
+    Cookie {
+        name: Box<str>,
+        ttl: Option<Duration>,
+        path: Box<str>,
+        terminal: bool,
+    },
+    SourceIp {
+        terminal: bool,
+    },
+    Query {
+        name: Box<str>,
+        terminal: bool,
+    },
 }
 
 pub struct CorsPolicy {

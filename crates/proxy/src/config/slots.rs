@@ -51,7 +51,11 @@ impl Slots {
 
     /// Only if somebody spoke of it before (`cluster_header` and SNI routing: a request must not create slots).
     pub fn known_cluster(&self, name: &str) -> Option<Arc<ClusterSlot>> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     pub fn routes(&self, name: &str) -> Arc<RouteSlot> {
@@ -59,7 +63,10 @@ impl Slots {
         if let Some(slot) = routes.get(name) {
             return slot.clone();
         }
-        let slot = Arc::new(RouteSlot { name: name.into(), table: ArcSwapOption::empty() });
+        let slot = Arc::new(RouteSlot {
+            name: name.into(),
+            table: ArcSwapOption::empty(),
+        });
         routes.insert(slot.name.clone(), slot.clone());
         slot
     }

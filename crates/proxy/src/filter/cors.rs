@@ -18,15 +18,25 @@ struct Allowed {
 
 impl Filter for Cors {
     fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Flow {
-        let Some(policy) = cx.route.and_then(|route| route.cors.clone()).filter(|policy| policy.enabled) else {
+        let Some(policy) = cx
+            .route
+            .and_then(|route| route.cors.clone())
+            .filter(|policy| policy.enabled)
+        else {
             return Flow::Continue;
         };
-        let Some(origin) = head.headers.get("origin").cloned() else { return Flow::Continue };
-        let allowed = origin.to_str().is_ok_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
+        let Some(origin) = head.headers.get("origin").cloned() else {
+            return Flow::Continue;
+        };
+        let allowed = origin
+            .to_str()
+            .is_ok_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
         let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
         match (preflight, allowed) {
             (true, true) => Flow::Respond(preflight_answer(&policy, origin)),
-            (true, false) if !policy.forward_not_matching_preflights => Flow::Respond(LocalReply::new(200, "cors_response")),
+            (true, false) if !policy.forward_not_matching_preflights => {
+                Flow::Respond(LocalReply::new(200, "cors_response"))
+            }
             (false, true) => {
                 cx.state.put(Allowed { origin, policy });
                 Flow::Continue
@@ -36,9 +46,15 @@ impl Filter for Cors {
     }
 
     fn response(&self, cx: &mut FilterContext<'_>, head: &mut ResponseHead) {
-        let Some(allowed) = cx.state.get::<Allowed>() else { return };
+        let Some(allowed) = cx.state.get::<Allowed>() else {
+            return;
+        };
         allow(&mut head.headers, &allowed.policy, allowed.origin.clone());
-        put(&mut head.headers, "access-control-expose-headers", &allowed.policy.expose_headers);
+        put(
+            &mut head.headers,
+            "access-control-expose-headers",
+            &allowed.policy.expose_headers,
+        );
     }
 }
 
@@ -55,7 +71,10 @@ fn preflight_answer(policy: &CorsPolicy, origin: Value) -> LocalReply {
 fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value) {
     headers.set(Name::from_static("access-control-allow-origin"), origin);
     if policy.allow_credentials {
-        headers.set(Name::from_static("access-control-allow-credentials"), Value::from_static("true"));
+        headers.set(
+            Name::from_static("access-control-allow-credentials"),
+            Value::from_static("true"),
+        );
     }
 }
 

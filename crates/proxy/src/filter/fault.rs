@@ -15,9 +15,17 @@ pub struct Fault {
 
 impl Filter for Fault {
     fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Flow {
-        let policy = cx.route.and_then(|route| route.fault.as_ref()).or(self.default.as_ref());
-        let Some(policy) = policy.filter(|policy| applies(policy, cx, head)) else { return Flow::Continue };
-        let abort = policy.abort.filter(|(_, fraction)| drawn(*fraction)).map(|(abort, _)| abort);
+        let policy = cx
+            .route
+            .and_then(|route| route.fault.as_ref())
+            .or(self.default.as_ref());
+        let Some(policy) = policy.filter(|policy| applies(policy, cx, head)) else {
+            return Flow::Continue;
+        };
+        let abort = policy
+            .abort
+            .filter(|(_, fraction)| drawn(*fraction))
+            .map(|(abort, _)| abort);
         match policy.delay.filter(|(_, fraction)| drawn(*fraction)) {
             Some((delay, _)) => {
                 cx.record.flags.add(Flags::DELAY_INJECTED);
@@ -49,7 +57,9 @@ fn finish(abort: Option<FaultAbort>, cx: &mut FilterContext<'_>) -> Flow {
     cx.record.flags.add(Flags::FAULT_INJECTED);
     let reply = match abort {
         FaultAbort::Http(status) => LocalReply::new(status, "fault_filter_abort").body("fault filter abort"),
-        FaultAbort::Grpc(code) => LocalReply::new(200, "fault_filter_abort").body("fault filter abort").grpc_status(code),
+        FaultAbort::Grpc(code) => LocalReply::new(200, "fault_filter_abort")
+            .body("fault filter abort")
+            .grpc_status(code),
     };
     Flow::Respond(reply)
 }

@@ -62,7 +62,10 @@ impl Activity {
         Rc::new(Activity {
             running: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
-            arrivals: Arc::new(Arrivals { start: Instant::now(), first: AtomicU64::new(0) }),
+            arrivals: Arc::new(Arrivals {
+                start: Instant::now(),
+                first: AtomicU64::new(0),
+            }),
             ending: Cell::new(false),
             close: Notify::new(),
         })
@@ -104,7 +107,9 @@ impl Activity {
     /// Completes when no request has been under way for `idle`, or one has been arriving for `head`. Zero: no limit.
     pub(super) async fn expired(&self, idle: Duration, head: Duration) -> Expired {
         let limits = || [idle, head].into_iter().filter(|limit| !limit.is_zero());
-        let Some(period) = limits().min() else { return std::future::pending().await };
+        let Some(period) = limits().min() else {
+            return std::future::pending().await;
+        };
         loop {
             let now = Instant::now();
             let left = |since: Instant, limit: Duration| (since + limit).saturating_duration_since(now);
@@ -155,7 +160,10 @@ mod tests {
     async fn a_quiet_connection_is_idle_and_a_slow_head_is_not() {
         let activity = Activity::new();
         assert_eq!(after(&activity, IDLE, HEAD).await, (Expired::Idle, 3600));
-        assert_eq!(after(&Activity::new(), IDLE, Duration::ZERO).await, (Expired::Idle, 3600));
+        assert_eq!(
+            after(&Activity::new(), IDLE, Duration::ZERO).await,
+            (Expired::Idle, 3600)
+        );
         activity.arrivals().note();
         assert_eq!(after(&activity, IDLE, HEAD).await, (Expired::Head, 60));
         drop(activity.begin());

@@ -36,11 +36,19 @@ pub(super) struct Failed {
 
 impl Failed {
     pub(super) fn of(failure: Failure) -> Self {
-        Failed { failure, sent: true, text: None }
+        Failed {
+            failure,
+            sent: true,
+            text: None,
+        }
     }
 
     fn unsent(failure: Failure) -> Self {
-        Failed { failure, sent: false, text: None }
+        Failed {
+            failure,
+            sent: false,
+            text: None,
+        }
     }
 }
 
@@ -108,8 +116,12 @@ impl Attempts<'_> {
     }
 
     async fn attempt(&mut self, policy: Option<&RetryPolicy>) -> Result<Response, Failed> {
-        let per_try = policy.and_then(|policy| policy.per_try_timeout).filter(|timeout| !timeout.is_zero());
-        let Some(timeout) = per_try else { return self.exchange_once(policy).await };
+        let per_try = policy
+            .and_then(|policy| policy.per_try_timeout)
+            .filter(|timeout| !timeout.is_zero());
+        let Some(timeout) = per_try else {
+            return self.exchange_once(policy).await;
+        };
         match tokio::time::timeout(timeout, self.exchange_once(policy)).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -176,8 +188,16 @@ impl Attempts<'_> {
             authority: (self.action.auto_host_rewrite && !endpoint.hostname.is_empty()).then_some(&*endpoint.hostname),
             attempt: self.tell_attempt.then_some(self.exchange.record.upstream.attempts),
         };
-        let request = codec::client_request(&self.exchange.request, overrides, self.source.attempt(), lease.is_http2());
-        request.map_err(|error| Failed { text: Some(error.to_string().into()), ..Failed::unsent(Failure::Protocol) })
+        let request = codec::client_request(
+            &self.exchange.request,
+            overrides,
+            self.source.attempt(),
+            lease.is_http2(),
+        );
+        request.map_err(|error| Failed {
+            text: Some(error.to_string().into()),
+            ..Failed::unsent(Failure::Protocol)
+        })
     }
 
     fn responded(
@@ -197,7 +217,11 @@ impl Attempts<'_> {
         let mut head = codec::response_head(parts);
         lease.responded(head.status.as_u16());
         let record = &mut self.exchange.record;
-        report(self.cluster, endpoint, Outcome::Status(meant_status(&head, record.grpc)));
+        report(
+            self.cluster,
+            endpoint,
+            Outcome::Status(meant_status(&head, record.grpc)),
+        );
         record.upstream_service_time = Some(record.started.elapsed());
         let connection = &self.exchange.connection;
         if connection.info.direction != Direction::Inbound {
@@ -210,11 +234,18 @@ impl Attempts<'_> {
         } else {
             head.headers.remove(SERVICE_TIME.as_str());
         }
-        Ok(Response { head, body, lease, tunnel })
+        Ok(Response {
+            head,
+            body,
+            lease,
+            tunnel,
+        })
     }
 
     fn connect_failed(&mut self, endpoint: &Endpoint, error: pool::AcquireError) -> Failed {
-        let pool::AcquireError::Connect(error) = error else { return Failed::unsent(Failure::Overflow) };
+        let pool::AcquireError::Connect(error) = error else {
+            return Failed::unsent(Failure::Overflow);
+        };
         let failure = match error.kind {
             ConnectFailure::Overflow => return Failed::unsent(Failure::Overflow),
             ConnectFailure::Timeout => Failure::ConnectTimeout,
@@ -224,7 +255,10 @@ impl Attempts<'_> {
         if error.kind != ConnectFailure::Local {
             report(self.cluster, endpoint, Outcome::ConnectFailure);
         }
-        Failed { text: Some((&*error.text).into()), ..Failed::unsent(failure) }
+        Failed {
+            text: Some((&*error.text).into()),
+            ..Failed::unsent(failure)
+        }
     }
 
     fn send_failed(&mut self, endpoint: &Endpoint, error: pool::SendError) -> Failed {
@@ -235,7 +269,11 @@ impl Attempts<'_> {
         }
         self.cluster.stats.upstream_rq_rx_reset.inc();
         report(self.cluster, endpoint, Outcome::Reset);
-        Failed { failure: error.failure, sent: !error.unsent, text: error.text.map(Into::into) }
+        Failed {
+            failure: error.failure,
+            sent: !error.unsent,
+            text: error.text.map(Into::into),
+        }
     }
 }
 

@@ -46,7 +46,11 @@ pub(super) fn request_head(parts: http::request::Parts, tls: bool) -> (RequestHe
     let host = headers.get("host").and_then(|value| Text::from_utf8(value.as_bytes()));
     let ambiguous = headers.all("host").count() > 1;
     headers.remove("host");
-    let authority = uri.authority.as_ref().map(|authority| Text::from(authority.as_str())).or(host);
+    let authority = uri
+        .authority
+        .as_ref()
+        .map(|authority| Text::from(authority.as_str()))
+        .or(host);
     let path = match (&uri.path_and_query, parts.method == Method::CONNECT) {
         (Some(path), false) => path.as_str(),
         (_, true) => "",
@@ -110,7 +114,12 @@ pub(super) struct Overrides<'a> {
 ///
 /// # Errors
 /// If the authority or the path cannot be written in that protocol.
-pub(super) fn client_request<B>(head: &RequestHead, overrides: Overrides<'_>, body: B, http2: bool) -> Result<http::Request<B>, http::Error> {
+pub(super) fn client_request<B>(
+    head: &RequestHead,
+    overrides: Overrides<'_>,
+    body: B,
+    http2: bool,
+) -> Result<http::Request<B>, http::Error> {
     const ATTEMPT_COUNT: Name = Name::from_static("x-envoy-attempt-count");
     let authority = overrides.authority.unwrap_or(&head.authority);
     let mut request = http::Request::new(body);
@@ -121,15 +130,25 @@ pub(super) fn client_request<B>(head: &RequestHead, overrides: Overrides<'_>, bo
     }
     if http2 {
         *request.version_mut() = http::Version::HTTP_2;
-        let scheme = if head.scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };
+        let scheme = if head.scheme == "https" {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
         let path = if head.path.is_empty() { "/" } else { head.path.as_str() };
-        *request.uri_mut() = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?;
+        *request.uri_mut() = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query(path)
+            .build()?;
         request.headers_mut().remove(names::CONNECTION);
         return Ok(request);
     }
     *request.uri_mut() = match head.method {
         Method::CONNECT => Uri::from(authority.parse::<Authority>()?),
-        _ => Uri::from(PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(head.path.as_bytes()))?),
+        _ => Uri::from(PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(
+            head.path.as_bytes(),
+        ))?),
     };
     request.headers_mut().insert(names::HOST, Value::from_str(authority)?);
     Ok(request)
@@ -141,7 +160,10 @@ pub(super) fn has_two_framings(headers: &http::HeaderMap) -> bool {
 }
 
 pub(super) fn response_head(parts: http::response::Parts) -> ResponseHead {
-    ResponseHead { status: parts.status, headers: from_map(parts.headers) }
+    ResponseHead {
+        status: parts.status,
+        headers: from_map(parts.headers),
+    }
 }
 
 pub(super) fn server_response<B>(head: ResponseHead, body: B) -> http::Response<B> {
@@ -186,11 +208,21 @@ mod tests {
 
     #[test]
     fn an_attempt_overrides_the_authority_and_counts() {
-        let request = http::Request::builder().uri("/a?b").header("host", "a").body(()).expect("a request");
+        let request = http::Request::builder()
+            .uri("/a?b")
+            .header("host", "a")
+            .body(())
+            .expect("a request");
         let (head, _) = request_head(request.into_parts().0, false);
-        let overrides = Overrides { authority: Some("other"), attempt: Some(2) };
+        let overrides = Overrides {
+            authority: Some("other"),
+            attempt: Some(2),
+        };
         let http1 = client_request(&head, overrides, (), false).expect("writable");
-        assert_eq!((http1.uri().to_string().as_str(), &http1.headers()["host"]), ("/a?b", &Value::from_static("other")));
+        assert_eq!(
+            (http1.uri().to_string().as_str(), &http1.headers()["host"]),
+            ("/a?b", &Value::from_static("other"))
+        );
         assert_eq!(http1.headers()["x-envoy-attempt-count"], "2");
         let http2 = client_request(&head, overrides, (), true).expect("writable");
         assert_eq!(http2.uri().to_string(), "http://other/a?b");

@@ -15,7 +15,10 @@ use super::request_headers::{finish_response, normalize_path, prepare, remove_ho
 use super::response_body::{End, ResponseBody};
 use super::upgrade::Upgrade;
 use super::{identity, mirror, redirect, upgrade};
-use crate::config::{Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable, VirtualHost};
+use crate::config::{
+    Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable,
+    VirtualHost,
+};
 use crate::connection::ConnectionInfo;
 use crate::filter::{FilterContext, FilterState};
 use crate::head::{RequestHead, ResponseHead, Text, Value, names};
@@ -57,7 +60,10 @@ impl Matched {
     }
 }
 
-pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http::Request<Incoming>) -> http::Response<ResponseBody> {
+pub(super) async fn serve_request(
+    connection: Rc<Connection>,
+    mut request: http::Request<Incoming>,
+) -> http::Response<ResponseBody> {
     // 1. Understand the head.
     let upgrade = upgrade::requested(&mut request);
     let (parts, body) = request.into_parts();
@@ -76,8 +82,15 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
 
     // 3. Find its route.
     let matched = exchange.find_route();
-    if upgrade.as_ref().is_some_and(|upgrade| !upgrade.is_allowed(&exchange.connection.manager, matched.as_ref().map(|m| &*m.route))) {
-        return exchange.reply(LocalReply::new(403, "upgrade_failed").close(), matched.as_ref(), &mut FilterState::default());
+    if upgrade
+        .as_ref()
+        .is_some_and(|upgrade| !upgrade.is_allowed(&exchange.connection.manager, matched.as_ref().map(|m| &*m.route)))
+    {
+        return exchange.reply(
+            LocalReply::new(403, "upgrade_failed").close(),
+            matched.as_ref(),
+            &mut FilterState::default(),
+        );
     }
 
     // 4. Filters may change it, hold it, or answer it.
@@ -113,7 +126,11 @@ pub(super) async fn serve_request(connection: Rc<Connection>, mut request: http:
     };
 
     // 6. Forward it, as often as its retry policy allows.
-    let keep = if action.retry.is_some() || !action.mirrors.is_empty() { exchange.connection.manager.buffer_limit } else { 0 };
+    let keep = if action.retry.is_some() || !action.mirrors.is_empty() {
+        exchange.connection.manager.buffer_limit
+    } else {
+        0
+    };
     let source = RequestSource::new(body, keep as usize, exchange.record.grpc);
     exchange.source = Some(source.clone());
     let outcome = forward::forward(&mut exchange, &matched, action, source.clone(), upgrade.is_some()).await;
@@ -142,7 +159,15 @@ impl Finish {
         }
         let mut record = Record::new(connection.info.clone(), Some(request.version));
         record.grpc = request.is_grpc();
-        Box::new(Finish { connection, record, request, response: None, source: None, responded: false, ended: false })
+        Box::new(Finish {
+            connection,
+            record,
+            request,
+            response: None,
+            source: None,
+            responded: false,
+            ended: false,
+        })
     }
 
     /// What no route can mend.
@@ -165,7 +190,9 @@ impl Finish {
     }
 
     fn sanitize(&mut self, upgrade: Option<&Upgrade>) {
-        let Connection { manager, info, worker, .. } = &*self.connection;
+        let Connection {
+            manager, info, worker, ..
+        } = &*self.connection;
         let request = &mut self.request;
         remove_hop_by_hop(&mut request.headers);
         if let Some(upgrade) = upgrade {
@@ -208,14 +235,27 @@ impl Finish {
     }
 
     async fn filter_request(&mut self, matched: Option<&Matched>, state: &mut FilterState) -> Option<LocalReply> {
-        let Connection { worker, manager, info, .. } = &*self.connection;
+        let Connection {
+            worker, manager, info, ..
+        } = &*self.connection;
         let route = matched.map(|matched| &matched.route);
-        let mut cx = FilterContext { worker, connection: info, route, record: &mut self.record, state };
+        let mut cx = FilterContext {
+            worker,
+            connection: info,
+            route,
+            record: &mut self.record,
+            state,
+        };
         manager.pipeline.request(&mut cx, &mut self.request).await
     }
 
     /// Answers from here.
-    fn reply(mut self: Box<Self>, reply: LocalReply, matched: Option<&Matched>, state: &mut FilterState) -> http::Response<ResponseBody> {
+    fn reply(
+        mut self: Box<Self>,
+        reply: LocalReply,
+        matched: Option<&Matched>,
+        state: &mut FilterState,
+    ) -> http::Response<ResponseBody> {
         let (close, unheard) = (reply.closes(), reply.status == 0);
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
         self.respond(&mut head, matched, None, state);
@@ -239,7 +279,15 @@ impl Finish {
         state: &mut FilterState,
         upgrade: Option<Upgrade>,
     ) -> http::Response<ResponseBody> {
-        let Answer { mut head, body, lease, deadline, chosen_headers, cookie, tunnel } = answer;
+        let Answer {
+            mut head,
+            body,
+            lease,
+            deadline,
+            chosen_headers,
+            cookie,
+            tunnel,
+        } = answer;
         remove_hop_by_hop(&mut head.headers);
         if let Some(cookie) = cookie {
             head.headers.append(names::SET_COOKIE, cookie);
@@ -251,13 +299,23 @@ impl Finish {
             upgrade.put(&mut head.headers);
             return codec::server_response(head, upgrade::tunnel(self, upgrade, upstream, lease));
         }
-        let idle = action.idle_timeout.unwrap_or(self.connection.manager.stream_idle_timeout);
-        let body = ResponseBody::upstream(body, lease, self).with_deadline(deadline).with_idle_timeout(idle);
+        let idle = action
+            .idle_timeout
+            .unwrap_or(self.connection.manager.stream_idle_timeout);
+        let body = ResponseBody::upstream(body, lease, self)
+            .with_deadline(deadline)
+            .with_idle_timeout(idle);
         codec::server_response(head, body)
     }
 
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
-    fn respond(&mut self, head: &mut ResponseHead, matched: Option<&Matched>, chosen: Option<&HeaderOperations>, state: &mut FilterState) {
+    fn respond(
+        &mut self,
+        head: &mut ResponseHead,
+        matched: Option<&Matched>,
+        chosen: Option<&HeaderOperations>,
+        state: &mut FilterState,
+    ) {
         if let Some(matched) = matched {
             let levels = [
                 chosen,
@@ -265,11 +323,25 @@ impl Finish {
                 matched.virtual_host().map(|host| &host.response_headers),
                 Some(&matched.table.response_headers),
             ];
-            apply_to_response(levels, matched.table.most_specific_wins, &self.record, &self.request, head);
+            apply_to_response(
+                levels,
+                matched.table.most_specific_wins,
+                &self.record,
+                &self.request,
+                head,
+            );
         }
-        let Connection { worker, manager, info, .. } = &*self.connection;
+        let Connection {
+            worker, manager, info, ..
+        } = &*self.connection;
         let route = matched.map(|matched| &matched.route);
-        let mut cx = FilterContext { worker, connection: info, route, record: &mut self.record, state };
+        let mut cx = FilterContext {
+            worker,
+            connection: info,
+            route,
+            record: &mut self.record,
+            state,
+        };
         manager.pipeline.response(&mut cx, head);
         if info.direction == Direction::Inbound && self.record.downstream_peer.is_some() {
             worker.telemetry.peers.put(&worker.shared.node, &mut head.headers);
@@ -288,7 +360,9 @@ impl Finish {
     fn close_connection(&self, head: &mut ResponseHead) {
         match self.request.version {
             HttpVersion::Http2 => self.connection.activity.ask_to_close(),
-            HttpVersion::Http10 | HttpVersion::Http11 => head.headers.set(names::CONNECTION, Value::from_static("close")),
+            HttpVersion::Http10 | HttpVersion::Http11 => {
+                head.headers.set(names::CONNECTION, Value::from_static("close"))
+            }
         }
     }
 
@@ -317,7 +391,12 @@ impl Finish {
             End::Timeout(flag) => {
                 record.flags.add(flag);
                 let idle = flag == Flags::STREAM_IDLE_TIMEOUT;
-                record.details = if idle { "stream_idle_timeout" } else { "response_timeout" }.into();
+                record.details = if idle {
+                    "stream_idle_timeout"
+                } else {
+                    "response_timeout"
+                }
+                .into();
                 match (&record.upstream.cluster, idle) {
                     (Some(cluster), false) => cluster.stats.upstream_rq_timeout.inc(),
                     _ => self.connection.manager.stats.downstream_rq_idle_timeout.inc(),
@@ -337,7 +416,13 @@ impl Finish {
         }
         let Connection { worker, manager, .. } = &*self.connection;
         count_status(manager, record, self.responded);
-        telemetry::finish(worker, &manager.access_log, record, &self.request, self.response.as_ref());
+        telemetry::finish(
+            worker,
+            &manager.access_log,
+            record,
+            &self.request,
+            self.response.as_ref(),
+        );
         manager.pipeline.complete(record);
     }
 }

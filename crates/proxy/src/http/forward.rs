@@ -53,7 +53,11 @@ pub(super) async fn forward<'a>(
 ) -> Result<Answer<'a>, LocalReply> {
     let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
-    let cluster = chosen.slot.cluster.load_full().ok_or_else(|| cluster_not_found(exchange, action))?;
+    let cluster = chosen
+        .slot
+        .cluster
+        .load_full()
+        .ok_or_else(|| cluster_not_found(exchange, action))?;
     exchange.record.upstream.cluster = Some(cluster.clone());
 
     let timeout = effective_timeout(action, &exchange.request);
@@ -61,10 +65,18 @@ pub(super) async fn forward<'a>(
     let hash = hash_of(&action.hash, &exchange.request, exchange.connection.info.remote);
 
     // An upgraded connection has no end that could come too late.
-    let mut deadline = timeout.filter(|_| !upgrading).map(|timeout| after_request(source.clone(), timeout));
+    let mut deadline = timeout
+        .filter(|_| !upgrading)
+        .map(|timeout| after_request(source.clone(), timeout));
     let outcome = {
-        let idle = action.idle_timeout.unwrap_or(exchange.connection.manager.stream_idle_timeout);
-        let limits = pin!(client_limits(source.clone(), exchange.connection.manager.request_timeout, idle));
+        let idle = action
+            .idle_timeout
+            .unwrap_or(exchange.connection.manager.stream_idle_timeout);
+        let limits = pin!(client_limits(
+            source.clone(),
+            exchange.connection.manager.request_timeout,
+            idle
+        ));
         let mut attempts = Attempts {
             exchange,
             cluster: &cluster,
@@ -84,9 +96,20 @@ pub(super) async fn forward<'a>(
         }
     };
     match outcome {
-        Ok(Response { head, body, lease, tunnel }) => {
-            Ok(Answer { head, body, lease, deadline, chosen_headers: chosen.response_headers, cookie: hash.cookie, tunnel })
-        }
+        Ok(Response {
+            head,
+            body,
+            lease,
+            tunnel,
+        }) => Ok(Answer {
+            head,
+            body,
+            lease,
+            deadline,
+            chosen_headers: chosen.response_headers,
+            cookie: hash.cookie,
+            tunnel,
+        }),
         Err(failed) => Err(explain(exchange, &cluster, failed)),
     }
 }
@@ -136,12 +159,23 @@ async fn client_limits(source: RequestSource, whole: Duration, idle: Duration) -
 
 /// Draws the cluster. `None`: a header names none, or one that is unknown.
 fn choose<'a>(action: &'a RouteAction, exchange: &Finish) -> Option<Chosen<'a>> {
-    let plain = |slot: &Arc<ClusterSlot>| Chosen { slot: slot.clone(), request_headers: None, response_headers: None, host_rewrite: None };
+    let plain = |slot: &Arc<ClusterSlot>| Chosen {
+        slot: slot.clone(),
+        request_headers: None,
+        response_headers: None,
+        host_rewrite: None,
+    };
     match &action.cluster {
         ClusterChoice::One(slot) => Some(plain(slot)),
         ClusterChoice::Header(name) => {
             let name = exchange.request.field(name)?;
-            exchange.connection.worker.shared.slots.known_cluster(name).map(|slot| plain(&slot))
+            exchange
+                .connection
+                .worker
+                .shared
+                .slots
+                .known_cluster(name)
+                .map(|slot| plain(&slot))
         }
         ClusterChoice::Weighted(clusters) => {
             let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
@@ -164,7 +198,11 @@ fn choose<'a>(action: &'a RouteAction, exchange: &Finish) -> Option<Chosen<'a>> 
 
 /// The route's timeout, or a gRPC caller's own deadline where the route honours it; `None`: no limit.
 fn effective_timeout(action: &RouteAction, request: &RequestHead) -> Option<Duration> {
-    let grpc = request.headers.text("grpc-timeout").filter(|_| request.is_grpc()).and_then(grpc_timeout);
+    let grpc = request
+        .headers
+        .text("grpc-timeout")
+        .filter(|_| request.is_grpc())
+        .and_then(grpc_timeout);
     match (action.max_grpc_timeout, grpc) {
         (Some(max), Some(asked)) if max.is_zero() => Some(asked),
         (Some(max), Some(asked)) => Some(asked.min(max)),
@@ -203,7 +241,12 @@ fn finish_request(
         matched.virtual_host().map(|host| &host.request_headers),
         Some(&matched.table.request_headers),
     ];
-    apply_to_request(levels, matched.table.most_specific_wins, &exchange.record, &mut exchange.request);
+    apply_to_request(
+        levels,
+        matched.table.most_specific_wins,
+        &exchange.record,
+        &mut exchange.request,
+    );
     let request = &mut exchange.request;
     if let Some(path) = rewritten_path(&matched.route.matches, &action.rewrite, request) {
         keep_original(request, "x-envoy-original-path", &request.path.clone());
@@ -212,7 +255,9 @@ fn finish_request(
     if let Some(host) = chosen.host_rewrite.or(action.host_rewrite.as_deref()) {
         keep_original(request, "x-envoy-original-host", &request.authority.clone());
         if action.append_x_forwarded_host {
-            request.headers.append_to_list(Name::from_static("x-forwarded-host"), &request.authority);
+            request
+                .headers
+                .append_to_list(Name::from_static("x-forwarded-host"), &request.authority);
         }
         request.authority = Text::from(host);
     }
@@ -256,12 +301,16 @@ fn explain(exchange: &mut Finish, cluster: &Cluster, failed: Failed) -> LocalRep
         Failure::PerTryTimeout => LocalReply::new(504, "upstream_per_try_timeout").body("upstream request timeout"),
         Failure::RequestTimeout => {
             stats.downstream_rq_timeout.inc();
-            LocalReply::new(408, "request_overall_timeout").body("request timeout").close()
+            LocalReply::new(408, "request_overall_timeout")
+                .body("request timeout")
+                .close()
         }
         Failure::StreamIdle { request_ended } => {
             stats.downstream_rq_idle_timeout.inc();
             let status = if request_ended { 504 } else { 408 };
-            LocalReply::new(status, "stream_idle_timeout").body("stream timeout").close()
+            LocalReply::new(status, "stream_idle_timeout")
+                .body("stream timeout")
+                .close()
         }
         Failure::ClientGone => LocalReply::nobody("downstream_remote_disconnect"),
         Failure::BadBody => LocalReply::new(400, "http1.codec_error").body("Bad Request").close(),
@@ -276,11 +325,19 @@ fn reset(failure: Failure, retried: bool, cause: Option<&str>) -> LocalReply {
     let reason = failure.reason();
     let latest = if retried { "retried and the latest " } else { "" };
     let tail = cause.map_or(String::new(), |text| format!(", transport failure reason: {text}"));
-    let body = format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}{tail}");
+    let body =
+        format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}{tail}");
     let inner = cause.map_or(reason.to_owned(), |text| format!("{reason}|{text}"));
-    let details = format!("upstream_reset_before_response_started{{{}}}", inner.replace(char::is_whitespace, "_"));
+    let details = format!(
+        "upstream_reset_before_response_started{{{}}}",
+        inner.replace(char::is_whitespace, "_")
+    );
     let reply = LocalReply::new(status, details).body(body);
-    if failure == Failure::Overflow { reply.header("x-envoy-overloaded", "true") } else { reply }
+    if failure == Failure::Overflow {
+        reply.header("x-envoy-overloaded", "true")
+    } else {
+        reply
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,12 @@ pub(super) fn hash_of(policies: &[HashPolicy], request: &RequestHead, client: So
             HashPolicy::Header { name, terminal } => (request.field(name).map(hash_text), *terminal),
             HashPolicy::SourceIp { terminal } => (Some(hash_text(&client.ip().to_string())), *terminal),
             HashPolicy::Query { name, terminal } => (query_value(request.query(), name).map(hash_text), *terminal),
-            HashPolicy::Cookie { name, ttl, path, terminal } => {
+            HashPolicy::Cookie {
+                name,
+                ttl,
+                path,
+                terminal,
+            } => {
                 let found = cookie(request, name).map(hash_text).or_else(|| {
                     let value = format!("{:016x}", fastrand::u64(..));
                     hash.cookie = Some(set_cookie(name, &value, (*ttl)?, path)?);
@@ -46,18 +51,37 @@ fn hash_text(text: &str) -> u64 {
 }
 
 fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value)
 }
 
 fn cookie<'a>(request: &'a RequestHead, name: &str) -> Option<&'a str> {
-    let cookies = request.headers.all("cookie").filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(';'));
-    cookies.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value.trim_matches('"'))
+    let cookies = request
+        .headers
+        .all("cookie")
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'));
+    cookies
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value.trim_matches('"'))
 }
 
 /// A time to live of zero makes a session cookie.
 fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<Value> {
-    let age = if ttl.is_zero() { String::new() } else { format!("; Max-Age={}", ttl.as_secs()) };
-    let path = if path.is_empty() { String::new() } else { format!("; Path={path}") };
+    let age = if ttl.is_zero() {
+        String::new()
+    } else {
+        format!("; Max-Age={}", ttl.as_secs())
+    };
+    let path = if path.is_empty() {
+        String::new()
+    } else {
+        format!("; Path={path}")
+    };
     Value::from_str(&format!("{name}=\"{value}\"{age}{path}; HttpOnly")).ok()
 }
 
@@ -74,7 +98,14 @@ mod tests {
             headers.append(Name::from_static("cookie"), Value::from_str(cookie).expect("a value"));
         }
         let (path, authority) = (Text::from(path), Text::from("a"));
-        RequestHead { method: Method::GET, scheme: "http", authority, path, version: HttpVersion::Http11, headers }
+        RequestHead {
+            method: Method::GET,
+            scheme: "http",
+            authority,
+            path,
+            version: HttpVersion::Http11,
+            headers,
+        }
     }
 
     fn client() -> SocketAddr {
@@ -83,26 +114,52 @@ mod tests {
 
     #[test]
     fn the_same_request_hashes_the_same_and_a_terminal_policy_ends() {
-        let header = |terminal| HashPolicy::Header { name: "x-user".into(), terminal };
-        let query = || HashPolicy::Query { name: "q".into(), terminal: false };
+        let header = |terminal| HashPolicy::Header {
+            name: "x-user".into(),
+            terminal,
+        };
+        let query = || HashPolicy::Query {
+            name: "q".into(),
+            terminal: false,
+        };
         let hash = |policies: &[HashPolicy], path: &str| hash_of(policies, &request(path, None), client()).value;
         assert_eq!(hash(&[header(false)], "/a"), hash(&[header(false)], "/b"));
         assert_eq!(hash(&[query()], "/a"), None);
-        assert_ne!(hash(&[header(false), query()], "/?q=1"), hash(&[header(false), query()], "/?q=2"));
-        assert_eq!(hash(&[header(true), query()], "/?q=1"), hash(&[header(true), query()], "/?q=2"));
+        assert_ne!(
+            hash(&[header(false), query()], "/?q=1"),
+            hash(&[header(false), query()], "/?q=2")
+        );
+        assert_eq!(
+            hash(&[header(true), query()], "/?q=1"),
+            hash(&[header(true), query()], "/?q=2")
+        );
     }
 
     #[test]
     fn a_missing_cookie_is_made_where_it_has_a_time_to_live() {
-        let policy = |ttl| [HashPolicy::Cookie { name: "sess".into(), ttl, path: "/p".into(), terminal: false }];
+        let policy = |ttl| {
+            [HashPolicy::Cookie {
+                name: "sess".into(),
+                ttl,
+                path: "/p".into(),
+                terminal: false,
+            }]
+        };
         let none = hash_of(&policy(None), &request("/", None), client());
         assert!(none.value.is_none() && none.cookie.is_none());
         let made = hash_of(&policy(Some(Duration::from_secs(60))), &request("/", None), client());
         let cookie = made.cookie.expect("a cookie").to_str().expect("text").to_owned();
-        assert!(cookie.starts_with("sess=\"") && cookie.ends_with("\"; Max-Age=60; Path=/p; HttpOnly"), "{cookie}");
+        assert!(
+            cookie.starts_with("sess=\"") && cookie.ends_with("\"; Max-Age=60; Path=/p; HttpOnly"),
+            "{cookie}"
+        );
         // What the client sends back leads to the same endpoint.
         let pair = cookie.split(';').next().expect("a pair").to_owned();
-        let again = hash_of(&policy(Some(Duration::from_secs(60))), &request("/", Some(&format!("x=y; {pair}"))), client());
+        let again = hash_of(
+            &policy(Some(Duration::from_secs(60))),
+            &request("/", Some(&format!("x=y; {pair}"))),
+            client(),
+        );
         assert_eq!((again.value, again.cookie), (made.value, None));
     }
 }

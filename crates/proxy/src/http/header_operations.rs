@@ -17,11 +17,25 @@ fn in_order(mut levels: Levels<'_>, most_specific_wins: bool) -> impl Iterator<I
     levels.into_iter().flatten().filter(|operations| !operations.is_empty())
 }
 
-pub(super) fn apply_to_request(levels: Levels<'_>, most_specific_wins: bool, record: &Record, request: &mut RequestHead) {
+pub(super) fn apply_to_request(
+    levels: Levels<'_>,
+    most_specific_wins: bool,
+    record: &Record,
+    request: &mut RequestHead,
+) {
     for operations in in_order(levels, most_specific_wins) {
-        let values = evaluate(operations, &Subject { record, request: Some(request), response: None });
+        let values = evaluate(
+            operations,
+            &Subject {
+                record,
+                request: Some(request),
+                response: None,
+            },
+        );
         for (operation, value) in operations.set.iter().zip(&values) {
-            let Some(text) = value.as_deref().and_then(Text::from_utf8) else { continue };
+            let Some(text) = value.as_deref().and_then(Text::from_utf8) else {
+                continue;
+            };
             match &*operation.name {
                 ":authority" | "host" => request.authority = text,
                 ":path" if text.starts_with('/') => request.path = text,
@@ -40,7 +54,14 @@ pub(super) fn apply_to_response(
     response: &mut ResponseHead,
 ) {
     for operations in in_order(levels, most_specific_wins) {
-        let values = evaluate(operations, &Subject { record, request: Some(request), response: Some(response) });
+        let values = evaluate(
+            operations,
+            &Subject {
+                record,
+                request: Some(request),
+                response: Some(response),
+            },
+        );
         apply(operations, values, &mut response.headers);
     }
 }
@@ -61,8 +82,12 @@ fn apply(operations: &HeaderOperations, values: Vec<Option<Bytes>>, headers: &mu
     }
     for (operation, value) in operations.set.iter().zip(values) {
         // `host` is not among the headers: it is the authority.
-        let name = Name::try_from(&*operation.name).ok().filter(|name| *name != http::header::HOST);
-        let (Some(value), Some(name)) = (value.and_then(|v| Value::from_maybe_shared(v).ok()), name) else { continue };
+        let name = Name::try_from(&*operation.name)
+            .ok()
+            .filter(|name| *name != http::header::HOST);
+        let (Some(value), Some(name)) = (value.and_then(|v| Value::from_maybe_shared(v).ok()), name) else {
+            continue;
+        };
         let present = headers.contains(&operation.name);
         match operation.action {
             HeaderAction::Append => headers.append(name, value),
@@ -81,7 +106,15 @@ mod tests {
 
     fn operations(action: HeaderAction, name: &str, value: &str) -> HeaderOperations {
         let value = Template::parse(value).expect("a template");
-        HeaderOperations { remove: vec![], set: vec![HeaderOperation { name: name.into(), value, action, keep_empty: false }] }
+        HeaderOperations {
+            remove: vec![],
+            set: vec![HeaderOperation {
+                name: name.into(),
+                value,
+                action,
+                keep_empty: false,
+            }],
+        }
     }
 
     #[test]
@@ -108,7 +141,10 @@ mod tests {
 
     #[test]
     fn the_order_of_levels_decides_who_wins() {
-        let (inner, outer) = (operations(HeaderAction::Overwrite, "a", "inner"), operations(HeaderAction::Overwrite, "a", "outer"));
+        let (inner, outer) = (
+            operations(HeaderAction::Overwrite, "a", "inner"),
+            operations(HeaderAction::Overwrite, "a", "outer"),
+        );
         for (most_specific_wins, expected) in [(false, "outer"), (true, "inner")] {
             let mut headers = Headers::default();
             for operations in in_order([Some(&inner), None, None, Some(&outer)], most_specific_wins) {

@@ -18,7 +18,9 @@ pub(super) fn forward_client_cert(manager: &HttpConnectionManager, connection: &
         (ForwardClientCert::AppendForward, None) => {
             headers.remove(XFCC);
         }
-        (ForwardClientCert::AppendForward, Some(tls)) => headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls)),
+        (ForwardClientCert::AppendForward, Some(tls)) => {
+            headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls))
+        }
         (ForwardClientCert::SanitizeSet, Some(tls)) => {
             if let Ok(value) = Value::from_str(&entry(manager, tls)) {
                 headers.set(Name::from_static(XFCC), value);
@@ -36,7 +38,10 @@ fn entry(manager: &HttpConnectionManager, tls: &DownstreamTlsInfo) -> String {
     }
     parts.push(format!("Hash={}", peer.sha256_hex));
     if manager.xfcc_subject {
-        parts.push(format!("Subject=\"{}\"", peer.subject.replace('\\', "\\\\").replace('"', "\\\"")));
+        parts.push(format!(
+            "Subject=\"{}\"",
+            peer.subject.replace('\\', "\\\\").replace('"', "\\\"")
+        ));
     }
     if manager.xfcc_uri {
         parts.extend(peer.uri_sans.iter().map(|uri| format!("URI={uri}")));

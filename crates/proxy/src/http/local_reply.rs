@@ -88,9 +88,11 @@ impl LocalReply {
         head.headers = self.headers;
         let bodiless = is_bodiless(request, self.status);
         if !self.body.is_empty() && !is_bodiless_status(self.status) {
-            head.headers.set(Name::from_static("content-length"), Value::from(self.body.len()));
+            head.headers
+                .set(Name::from_static("content-length"), Value::from(self.body.len()));
             if !head.headers.contains("content-type") {
-                head.headers.set(Name::from_static("content-type"), Value::from_static("text/plain"));
+                head.headers
+                    .set(Name::from_static("content-type"), Value::from_static("text/plain"));
             }
         }
         (head, if bodiless { Bytes::new() } else { self.body })
@@ -107,7 +109,10 @@ fn is_bodiless_status(status: u16) -> bool {
 }
 
 fn grpc_head(mut headers: Headers, code: u32, message: &[u8]) -> ResponseHead {
-    headers.set(Name::from_static("content-type"), Value::from_static("application/grpc"));
+    headers.set(
+        Name::from_static("content-type"),
+        Value::from_static("application/grpc"),
+    );
     headers.set(Name::from_static("grpc-status"), Value::from(code));
     if let (false, Ok(value)) = (message.is_empty(), Value::from_str(&percent_encoded(message))) {
         headers.set(Name::from_static("grpc-message"), value);
@@ -148,7 +153,16 @@ mod tests {
 
     #[test]
     fn statuses_map_to_grpc_codes() {
-        for (status, code) in [(400, 13), (401, 16), (403, 7), (404, 12), (503, 14), (504, 14), (429, 14), (500, 2)] {
+        for (status, code) in [
+            (400, 13),
+            (401, 16),
+            (403, 7),
+            (404, 12),
+            (503, 14),
+            (504, 14),
+            (429, 14),
+            (500, 2),
+        ] {
             assert_eq!(grpc_code(status), code);
         }
     }

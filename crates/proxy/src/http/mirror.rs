@@ -56,15 +56,33 @@ fn shadow_head(request: &RequestHead, mirror: &MirrorPolicy) -> RequestHead {
     head
 }
 
-async fn copy(worker: Rc<Worker>, slot: std::sync::Arc<crate::config::ClusterSlot>, head: RequestHead, source: RequestSource) {
+async fn copy(
+    worker: Rc<Worker>,
+    slot: std::sync::Arc<crate::config::ClusterSlot>,
+    head: RequestHead,
+    source: RequestSource,
+) {
     source.settled().await;
-    let (Some(body), Some(cluster)) = (source.complete_copy(), slot.cluster.load_full()) else { return };
-    let context = PickContext { hash: None, original_dst: None, avoid: &[], avoid_attempts: 0 };
-    let Ok(pick) = worker.balancers.pick(&cluster, &slot, &context) else { return };
+    let (Some(body), Some(cluster)) = (source.complete_copy(), slot.cluster.load_full()) else {
+        return;
+    };
+    let context = PickContext {
+        hash: None,
+        original_dst: None,
+        avoid: &[],
+        avoid_attempts: 0,
+    };
+    let Ok(pick) = worker.balancers.pick(&cluster, &slot, &context) else {
+        return;
+    };
     let http2 = pool::wants_http2(&cluster, head.version);
-    let Ok(mut lease) = pool::acquire(&worker, &cluster, &slot, &pick.endpoint, http2).await else { return };
+    let Ok(mut lease) = pool::acquire(&worker, &cluster, &slot, &pick.endpoint, http2).await else {
+        return;
+    };
     let body = OutgoingBody::Full((!body.is_empty()).then_some(body));
-    let Ok(request) = codec::client_request(&head, Overrides::default(), body, lease.is_http2()) else { return };
+    let Ok(request) = codec::client_request(&head, Overrides::default(), body, lease.is_http2()) else {
+        return;
+    };
     if let Ok(response) = lease.send(request).await {
         lease.responded(response.status().as_u16());
         let mut body = response.into_body();

@@ -71,7 +71,11 @@ pub(super) async fn acquire(
 ) -> Result<Lease, AcquireError> {
     let host = worker.http.host(cluster, slot, endpoint, http2);
     worker.http.start_sweeping();
-    if http2 { host.acquire_http2(cluster).await } else { host.acquire_http1(cluster).await }
+    if http2 {
+        host.acquire_http2(cluster).await
+    } else {
+        host.acquire_http1(cluster).await
+    }
 }
 
 impl WorkerState {
@@ -83,14 +87,21 @@ impl WorkerState {
             http2,
         };
         let mut hosts = self.hosts.borrow_mut();
-        let host = hosts.entry(key).or_insert_with(|| Rc::new(Host::new(cluster, slot, endpoint)));
+        let host = hosts
+            .entry(key)
+            .or_insert_with(|| Rc::new(Host::new(cluster, slot, endpoint)));
         host.renew(cluster);
         host.clone()
     }
 
     /// Closes kept connections that are idle too long, closed by the peer, or lead to endpoints that are no longer listed.
     pub fn sweep(&self) {
-        let hosts: Vec<_> = self.hosts.borrow().iter().map(|(key, host)| (*key, host.clone())).collect();
+        let hosts: Vec<_> = self
+            .hosts
+            .borrow()
+            .iter()
+            .map(|(key, host)| (*key, host.clone()))
+            .collect();
         for (key, host) in hosts {
             if host.sweep() {
                 self.hosts.borrow_mut().remove(&key);

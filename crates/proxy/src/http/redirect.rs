@@ -25,7 +25,10 @@ pub(super) fn to_https(head: &RequestHead) -> LocalReply {
 }
 
 fn location(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or(if redirect.https { "https" } else { head.scheme });
+    let scheme = redirect
+        .scheme
+        .as_deref()
+        .unwrap_or(if redirect.https { "https" } else { head.scheme });
     let original = head.authority.as_str();
     let bare = super::routing::without_port(original);
     let port = original[bare.len()..].trim_start_matches(':');
@@ -34,7 +37,9 @@ fn location(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> Strin
     let default_of_old = matches!((head.scheme, port), ("http", "80") | ("https", "443"));
     let port = match redirect.port {
         Some(port) => format!(":{port}"),
-        None if redirect.host.is_some() || port.is_empty() || (scheme != head.scheme && default_of_old) => String::new(),
+        None if redirect.host.is_some() || port.is_empty() || (scheme != head.scheme && default_of_old) => {
+            String::new()
+        }
         None => format!(":{port}"),
     };
     let mut path = match &redirect.path {
@@ -87,11 +92,42 @@ mod tests {
         };
         let cases = [
             (Redirect { https: true, ..plain() }, "https://a.com/x/y?q=1"),
-            (Redirect { host: Some("b.com".into()), ..plain() }, "http://b.com/x/y?q=1"),
-            (Redirect { port: Some(8080), ..plain() }, "http://a.com:8080/x/y?q=1"),
-            (Redirect { path: Some("/z".into()), ..plain() }, "http://a.com:80/z?q=1"),
-            (Redirect { path: Some("/z".into()), strip_query: true, ..plain() }, "http://a.com:80/z"),
-            (Redirect { rewrite: PathRewrite::Prefix("/w".into()), ..plain() }, "http://a.com:80/w/y?q=1"),
+            (
+                Redirect {
+                    host: Some("b.com".into()),
+                    ..plain()
+                },
+                "http://b.com/x/y?q=1",
+            ),
+            (
+                Redirect {
+                    port: Some(8080),
+                    ..plain()
+                },
+                "http://a.com:8080/x/y?q=1",
+            ),
+            (
+                Redirect {
+                    path: Some("/z".into()),
+                    ..plain()
+                },
+                "http://a.com:80/z?q=1",
+            ),
+            (
+                Redirect {
+                    path: Some("/z".into()),
+                    strip_query: true,
+                    ..plain()
+                },
+                "http://a.com:80/z",
+            ),
+            (
+                Redirect {
+                    rewrite: PathRewrite::Prefix("/w".into()),
+                    ..plain()
+                },
+                "http://a.com:80/w/y?q=1",
+            ),
         ];
         for (redirect, expected) in cases {
             assert_eq!(location(&redirect, &rule, &head), expected);

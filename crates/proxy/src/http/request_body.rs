@@ -60,7 +60,11 @@ pub(super) enum BodyFault {
 impl RequestSource {
     /// `limit`: bytes kept for a replay; 0 keeps nothing.
     pub(super) fn new(incoming: Incoming, limit: usize, grpc: bool) -> Self {
-        let state = if incoming.is_end_stream() { SourceState::Ended(Instant::now()) } else { SourceState::Open };
+        let state = if incoming.is_end_stream() {
+            SourceState::Ended(Instant::now())
+        } else {
+            SourceState::Open
+        };
         RequestSource(Rc::new(Source {
             incoming: RefCell::new(incoming),
             kept: RefCell::new((limit > 0).then(Vec::new)),
@@ -129,7 +133,10 @@ impl RequestSource {
     /// No attempt will follow the one under way: nothing need be kept for it. A stream of messages would fill the memory.
     pub(super) fn keep_no_more(&self) {
         let mut kept = self.0.kept.borrow_mut();
-        if kept.as_ref().is_some_and(|frames| self.0.replayed.get() >= frames.len()) {
+        if kept
+            .as_ref()
+            .is_some_and(|frames| self.0.replayed.get() >= frames.len())
+        {
             *kept = None;
         }
     }
@@ -155,7 +162,10 @@ impl RequestSource {
     /// A body for one attempt, from the beginning.
     pub(super) fn attempt(&self) -> OutgoingBody {
         self.0.replayed.set(0);
-        OutgoingBody::Source { source: self.clone(), next: 0 }
+        OutgoingBody::Source {
+            source: self.clone(),
+            next: 0,
+        }
     }
 }
 
@@ -185,8 +195,13 @@ impl Source {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let gone = error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(&error);
-                self.end(SourceState::Failed(if gone { BodyFault::Gone } else { BodyFault::Malformed }));
+                let gone =
+                    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(&error);
+                self.end(SourceState::Failed(if gone {
+                    BodyFault::Gone
+                } else {
+                    BodyFault::Malformed
+                }));
                 Poll::Ready(Some(Err(error.into())))
             }
             None => {
@@ -229,8 +244,9 @@ fn is_reset(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
     let h2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
-    io.is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidInput && error.kind() != std::io::ErrorKind::InvalidData)
-        || h2.is_some_and(|error| error.is_reset() || error.is_io() || error.is_go_away())
+    io.is_some_and(|error| {
+        error.kind() != std::io::ErrorKind::InvalidInput && error.kind() != std::io::ErrorKind::InvalidData
+    }) || h2.is_some_and(|error| error.is_reset() || error.is_io() || error.is_go_away())
 }
 
 /// What is sent upstream as a body.
@@ -262,7 +278,9 @@ impl Body for OutgoingBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            OutgoingBody::Source { source, next: 0 } if source.0.bytes.get() == 0 => source.0.incoming.borrow().size_hint(),
+            OutgoingBody::Source { source, next: 0 } if source.0.bytes.get() == 0 => {
+                source.0.incoming.borrow().size_hint()
+            }
             OutgoingBody::Source { .. } => SizeHint::default(),
             OutgoingBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }

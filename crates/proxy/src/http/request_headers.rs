@@ -12,7 +12,13 @@ const REQUEST_ID: Name = Name::from_static("x-request-id");
 const EXTERNAL_ADDRESS: Name = Name::from_static("x-envoy-external-address");
 
 /// Fields that belong to one connection and never pass.
-const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// What Envoy believes from internal addresses only, of which there are none unless configured: instructions to a router.
 const INTERNAL: [&str; 15] = [
@@ -40,7 +46,12 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .map(str::trim)
-        .filter(|token| !HOP_BY_HOP.iter().chain(&["", "close", "te"]).any(|known| token.eq_ignore_ascii_case(known)))
+        .filter(|token| {
+            !HOP_BY_HOP
+                .iter()
+                .chain(&["", "close", "te"])
+                .any(|known| token.eq_ignore_ascii_case(known))
+        })
         .map(str::to_ascii_lowercase)
         .collect();
     let trailers = headers.has_token("te", "trailers");
@@ -55,13 +66,15 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
 
 /// Forwarding headers, request id and host, as the connection manager says.
 pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
-    head.headers.retain(|name, _| !(name.as_str().starts_with("x-envoy-") && INTERNAL.contains(&name.as_str())));
+    head.headers
+        .retain(|name, _| !(name.as_str().starts_with("x-envoy-") && INTERNAL.contains(&name.as_str())));
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
         let client = connection.remote.ip().to_string();
         if !trusted {
             // From here on the request is the mesh's: what outsiders say about it is not believed.
-            head.headers.retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
+            head.headers
+                .retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
             if let Ok(client) = Value::from_str(&client) {
                 head.headers.set(EXTERNAL_ADDRESS, client);
             }
@@ -128,7 +141,11 @@ pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut Request
         return Ok(());
     }
     let rest = head.path.as_str()[path.len()..].to_owned();
-    let mut clean = if dotted { resolve_dots(&decode_unreserved(path)) } else { path.to_owned() };
+    let mut clean = if dotted {
+        resolve_dots(&decode_unreserved(path))
+    } else {
+        path.to_owned()
+    };
     if manager.merge_slashes {
         while clean.contains("//") {
             clean = clean.replace("//", "/");
@@ -145,7 +162,10 @@ fn decode_unreserved(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let escaped = (byte == b'%').then(|| path.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let escaped = (byte == b'%')
+            .then(|| path.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match escaped {
             Some(plain) if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => {
                 out.push(char::from(plain));
@@ -235,7 +255,13 @@ mod tests {
     #[test]
     fn connection_fields_do_not_pass() {
         let mut headers = Headers::default();
-        for (name, value) in [("connection", "x-private, close"), ("x-private", "1"), ("te", "trailers, gzip"), ("accept", "*/*"), ("keep-alive", "5")] {
+        for (name, value) in [
+            ("connection", "x-private, close"),
+            ("x-private", "1"),
+            ("te", "trailers, gzip"),
+            ("accept", "*/*"),
+            ("keep-alive", "5"),
+        ] {
             headers.append(Name::from_static(name), Value::from_static(value));
         }
         remove_hop_by_hop(&mut headers);

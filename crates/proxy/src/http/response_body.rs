@@ -50,7 +50,14 @@ pub(super) enum End {
 
 impl ResponseBody {
     fn new(content: Content, finish: Option<Box<Finish>>) -> Self {
-        ResponseBody { content, finish, counter: None, deadline: None, idle: None, expected: None }
+        ResponseBody {
+            content,
+            finish,
+            counter: None,
+            deadline: None,
+            idle: None,
+            expected: None,
+        }
     }
 
     pub(super) fn local(body: Bytes, finish: Box<Finish>) -> Self {
@@ -64,8 +71,18 @@ impl ResponseBody {
 
     pub(super) fn upstream(body: Incoming, lease: Lease, finish: Box<Finish>) -> Self {
         let counter = finish.record.grpc.then(MessageCounter::default);
-        let expected = if finish.answer_has_no_body() { Some(0) } else { body.size_hint().exact() };
-        let mut response = ResponseBody::new(Content::Upstream { body, lease: Some(lease) }, Some(finish));
+        let expected = if finish.answer_has_no_body() {
+            Some(0)
+        } else {
+            body.size_hint().exact()
+        };
+        let mut response = ResponseBody::new(
+            Content::Upstream {
+                body,
+                lease: Some(lease),
+            },
+            Some(finish),
+        );
         (response.counter, response.expected) = (counter, expected);
         response
     }
@@ -84,10 +101,18 @@ impl ResponseBody {
 
     /// A timer that has run out, as the flag it raises.
     fn timed_out(&mut self, cx: &mut Context<'_>) -> Option<Flags> {
-        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+        if self
+            .deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+        {
             return Some(Flags::UPSTREAM_REQUEST_TIMEOUT);
         }
-        if self.idle.as_mut().is_some_and(|(_, idle)| idle.as_mut().poll(cx).is_ready()) {
+        if self
+            .idle
+            .as_mut()
+            .is_some_and(|(_, idle)| idle.as_mut().poll(cx).is_ready())
+        {
             return Some(Flags::STREAM_IDLE_TIMEOUT);
         }
         None
@@ -182,7 +207,11 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A body that is empty (or has given all) may never be polled again: its end is its drop.
-        let outcome = if self.is_complete() { End::Complete } else { End::ClientGone };
+        let outcome = if self.is_complete() {
+            End::Complete
+        } else {
+            End::ClientGone
+        };
         self.end(outcome);
     }
 }

@@ -29,7 +29,9 @@ pub(super) enum Failure {
     /// The client took too long to send its request.
     RequestTimeout,
     /// Nothing moved for too long.
-    StreamIdle { request_ended: bool },
+    StreamIdle {
+        request_ended: bool,
+    },
     /// The client went away while its body was sent.
     ClientGone,
     /// The client's body broke the rules of HTTP.
@@ -84,7 +86,9 @@ pub(super) fn retries_failure(policy: &RetryPolicy, failure: Failure, sent: bool
         Failure::ConnectionTermination | Failure::RemoteReset | Failure::Protocol => {
             on.reset || on.server_error || on.gateway_error || (on.reset_before_request && !sent)
         }
-        Failure::RefusedStream => on.refused_stream || on.reset || on.server_error || on.gateway_error || on.reset_before_request,
+        Failure::RefusedStream => {
+            on.refused_stream || on.reset || on.server_error || on.gateway_error || on.reset_before_request
+        }
         Failure::PerTryTimeout => on.server_error || on.gateway_error || on.reset,
         // Envoy counts an overflow as a reset without a connection: it is not retried.
         Failure::Overflow
@@ -127,7 +131,10 @@ fn grpc_retries(policy: &RetryPolicy, headers: &Headers) -> bool {
 /// How long to wait before attempt `n` (the first retry is 1): a random part of an exponential back-off.
 pub(super) fn wait_before(policy: &RetryPolicy, n: u32) -> Duration {
     let exponent = n.saturating_sub(1).min(16);
-    let ceiling = policy.base_interval.saturating_mul(1 << exponent).min(policy.max_interval);
+    let ceiling = policy
+        .base_interval
+        .saturating_mul(1 << exponent)
+        .min(policy.max_interval);
     ceiling.mul_f64(fastrand::f64())
 }
 
@@ -168,7 +175,11 @@ mod tests {
             ("5xx", Failure::Overflow, false, false),
         ];
         for (words, failure, sent, expected) in cases {
-            assert_eq!(retries_failure(&policy(words), failure, sent), expected, "{words} {failure:?} {sent}");
+            assert_eq!(
+                retries_failure(&policy(words), failure, sent),
+                expected,
+                "{words} {failure:?} {sent}"
+            );
         }
     }
 
@@ -184,7 +195,11 @@ mod tests {
             ("retriable-status-codes", 500, false),
         ];
         for (words, status, expected) in cases {
-            assert_eq!(retries_response(&policy(words), &ResponseHead::new(status)), expected, "{words} {status}");
+            assert_eq!(
+                retries_response(&policy(words), &ResponseHead::new(status)),
+                expected,
+                "{words} {status}"
+            );
         }
     }
 

@@ -18,17 +18,27 @@ impl RouteTable {
 
     /// Where it stands in `virtual_hosts`.
     pub(super) fn virtual_host_index(&self, authority: &str) -> Option<usize> {
-        let host = if self.ignore_port_in_host { without_port(authority) } else { authority };
+        let host = if self.ignore_port_in_host {
+            without_port(authority)
+        } else {
+            authority
+        };
         let host = lower(host);
         let host: &str = &host;
         let index = self.exact.get(host).copied();
         let index = index.or_else(|| {
             let fits = |suffix: &str| host.len() > suffix.len() && host.ends_with(suffix);
-            self.suffixes.iter().find(|(suffix, _)| fits(suffix)).map(|(_, index)| *index)
+            self.suffixes
+                .iter()
+                .find(|(suffix, _)| fits(suffix))
+                .map(|(_, index)| *index)
         });
         let index = index.or_else(|| {
             let fits = |prefix: &str| host.len() > prefix.len() && host.starts_with(prefix);
-            self.prefixes.iter().find(|(prefix, _)| fits(prefix)).map(|(_, index)| *index)
+            self.prefixes
+                .iter()
+                .find(|(prefix, _)| fits(prefix))
+                .map(|(_, index)| *index)
         });
         index.or(self.default)
     }
@@ -54,7 +64,11 @@ fn is_port(text: &str) -> bool {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        text.to_ascii_lowercase().into()
+    } else {
+        text.into()
+    }
 }
 
 fn route_matches(rule: &RouteMatch, head: &RequestHead) -> bool {
@@ -62,7 +76,9 @@ fn route_matches(rule: &RouteMatch, head: &RequestHead) -> bool {
         && (!rule.grpc_only || head.is_grpc())
         && rule.headers.iter().all(|header| header_matches(header, head))
         && rule.query.iter().all(|query| query_matches(query, head.query()))
-        && rule.fraction.is_none_or(|millionths| fastrand::u32(0..1_000_000) < millionths)
+        && rule
+            .fraction
+            .is_none_or(|millionths| fastrand::u32(0..1_000_000) < millionths)
 }
 
 fn path_matches(rule: &PathMatch, ignore_case: bool, head: &RequestHead) -> bool {
@@ -114,7 +130,9 @@ fn header_value<'a>(name: &str, head: &'a RequestHead) -> Option<Cow<'a, str>> {
     }
     let mut values = head.headers.all(name).filter_map(|value| value.to_str().ok());
     let first = values.next()?;
-    let Some(second) = values.next() else { return Some(first.into()) };
+    let Some(second) = values.next() else {
+        return Some(first.into());
+    };
     let joined = values.fold(format!("{first},{second}"), |joined, value| joined + "," + value);
     Some(joined.into())
 }
@@ -133,7 +151,9 @@ pub(crate) fn text_matches(rule: &TextMatch, value: &str) -> bool {
 /// The first parameter of that name decides.
 fn query_matches(rule: &QueryMatch, query: &str) -> bool {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let Some((_, value)) = pairs.into_iter().find(|(name, _)| *name == &*rule.name) else { return false };
+    let Some((_, value)) = pairs.into_iter().find(|(name, _)| *name == &*rule.name) else {
+        return false;
+    };
     rule.value.as_ref().is_none_or(|text| text_matches(text, value))
 }
 
@@ -148,7 +168,10 @@ pub(crate) fn rewritten_path(rule: &RouteMatch, rewrite: &PathRewrite, head: &Re
                 PathMatch::Prefix(prefix) | PathMatch::SegmentPrefix(prefix) => prefix.len(),
                 PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Connect => path.len(),
             };
-            Some(format!("{replacement}{}{rest}", path.get(matched..).unwrap_or_default()))
+            Some(format!(
+                "{replacement}{}{rest}",
+                path.get(matched..).unwrap_or_default()
+            ))
         }
         PathRewrite::Regex { pattern, substitution } => {
             Some(format!("{}{rest}", pattern.replace_all(path, &**substitution)))
@@ -179,7 +202,14 @@ mod tests {
     }
 
     fn rule(path: PathMatch) -> RouteMatch {
-        RouteMatch { path, ignore_case: false, headers: vec![], query: vec![], grpc_only: false, fraction: None }
+        RouteMatch {
+            path,
+            ignore_case: false,
+            headers: vec![],
+            query: vec![],
+            grpc_only: false,
+            fraction: None,
+        }
     }
 
     fn prefix(text: &str) -> PathMatch {
@@ -217,7 +247,10 @@ mod tests {
         for (authority, expected) in cases {
             assert_eq!(&*table.virtual_host(authority).unwrap().name, expected, "{authority}");
         }
-        let table = RouteTable { ignore_port_in_host: true, ..table };
+        let table = RouteTable {
+            ignore_port_in_host: true,
+            ..table
+        };
         assert_eq!(&*table.virtual_host("a.example.com:80").unwrap().name, "exact");
     }
 
@@ -238,15 +271,33 @@ mod tests {
             (regex("/[0-9]+"), "/42x", false),
         ];
         for (path, target, expected) in cases {
-            assert_eq!(route_matches(&rule(path.clone()), &request("GET", target, &[])), expected, "{path:?} {target}");
+            assert_eq!(
+                route_matches(&rule(path.clone()), &request("GET", target, &[])),
+                expected,
+                "{path:?} {target}"
+            );
         }
     }
 
     #[test]
     fn headers_match_joined_and_inverted() {
-        let exact = |text: &str| HeaderRule::Text(TextMatch::Exact { text: text.into(), ignore_case: false });
-        let header = |name: &str, rule, invert| HeaderMatch { name: name.into(), rule, invert, treat_missing_as_empty: false };
-        let head = request("POST", "/", &[("end-user", "jason"), ("n", "7"), ("multi", "a"), ("multi", "b")]);
+        let exact = |text: &str| {
+            HeaderRule::Text(TextMatch::Exact {
+                text: text.into(),
+                ignore_case: false,
+            })
+        };
+        let header = |name: &str, rule, invert| HeaderMatch {
+            name: name.into(),
+            rule,
+            invert,
+            treat_missing_as_empty: false,
+        };
+        let head = request(
+            "POST",
+            "/",
+            &[("end-user", "jason"), ("n", "7"), ("multi", "a"), ("multi", "b")],
+        );
         let cases = [
             (header("end-user", exact("jason"), false), true),
             (header("end-user", exact("jason"), true), false),
@@ -267,20 +318,48 @@ mod tests {
 
     #[test]
     fn query_parameters() {
-        let text = TextMatch::Exact { text: "v".into(), ignore_case: false };
-        let cases = [("q", Some(text.clone()), "/?q=v", true), ("q", Some(text), "/?q=w&q=v", false), ("q", None, "/?a=b&q", true), ("q", None, "/", false)];
+        let text = TextMatch::Exact {
+            text: "v".into(),
+            ignore_case: false,
+        };
+        let cases = [
+            ("q", Some(text.clone()), "/?q=v", true),
+            ("q", Some(text), "/?q=w&q=v", false),
+            ("q", None, "/?a=b&q", true),
+            ("q", None, "/", false),
+        ];
         for (name, value, path, expected) in cases {
-            let matcher = QueryMatch { name: name.into(), value };
-            assert_eq!(query_matches(&matcher, request("GET", path, &[]).query()), expected, "{path}");
+            let matcher = QueryMatch {
+                name: name.into(),
+                value,
+            };
+            assert_eq!(
+                query_matches(&matcher, request("GET", path, &[]).query()),
+                expected,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn rewrites_keep_the_query() {
-        let regex = PathRewrite::Regex { pattern: regex::Regex::new("^/v([0-9])/(.*)$").unwrap(), substitution: "/${2}/version${1}".into() };
+        let regex = PathRewrite::Regex {
+            pattern: regex::Regex::new("^/v([0-9])/(.*)$").unwrap(),
+            substitution: "/${2}/version${1}".into(),
+        };
         let cases = [
-            (prefix("/old"), PathRewrite::Prefix("/new".into()), "/old/x?q", Some("/new/x?q")),
-            (PathMatch::Exact("/old".into()), PathRewrite::Prefix("/new".into()), "/old?q", Some("/new?q")),
+            (
+                prefix("/old"),
+                PathRewrite::Prefix("/new".into()),
+                "/old/x?q",
+                Some("/new/x?q"),
+            ),
+            (
+                PathMatch::Exact("/old".into()),
+                PathRewrite::Prefix("/new".into()),
+                "/old?q",
+                Some("/new?q"),
+            ),
             (prefix("/"), regex, "/v1/a?b", Some("/a/version1?b")),
             (prefix("/"), PathRewrite::None, "/a", None),
         ];
@@ -296,7 +375,10 @@ mod tests {
             Arc::new(Route {
                 name: name.into(),
                 matches: rule(path),
-                action: Action::Direct(DirectResponse { status: 200, body: Default::default() }),
+                action: Action::Direct(DirectResponse {
+                    status: 200,
+                    body: Default::default(),
+                }),
                 request_headers: Default::default(),
                 response_headers: Default::default(),
                 origin: "".into(),

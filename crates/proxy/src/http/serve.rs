@@ -55,7 +55,13 @@ pub async fn serve(
         () = drain.signaled() => None,
     };
     let Some(http2) = speaks_http2 else { return };
-    let connection = Rc::new(Connection { worker, manager, info, activity, tunnel: TunnelSlot::default() });
+    let connection = Rc::new(Connection {
+        worker,
+        manager,
+        info,
+        activity,
+        tunnel: TunnelSlot::default(),
+    });
     let _untied = Untied(connection.clone());
     let service = {
         let connection = connection.clone();
@@ -106,8 +112,13 @@ where
     if manager.max_headers_count != DEFAULT_HEADERS {
         builder.max_headers(manager.max_headers_count as usize + 1);
     }
-    let served = builder.serve_connection(TokioIo::new(stream), service_fn(service)).with_upgrades();
-    let limits = Limits { head: manager.request_headers_timeout, notice: NOTICE };
+    let served = builder
+        .serve_connection(TokioIo::new(stream), service_fn(service))
+        .with_upgrades();
+    let limits = Limits {
+        head: manager.request_headers_timeout,
+        notice: NOTICE,
+    };
     drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
 }
 
@@ -126,7 +137,10 @@ where
         .max_header_list_size(manager.max_request_headers_bytes);
     let served = builder.serve_connection(TokioIo::new(stream), service_fn(service));
     // Frames come without requests, too: their arrival says nothing about heads. And the protocol has a notice of its own.
-    let limits = Limits { head: Duration::ZERO, notice: Duration::ZERO };
+    let limits = Limits {
+        head: Duration::ZERO,
+        notice: Duration::ZERO,
+    };
     drive(served, |c| c.graceful_shutdown(), connection, limits, drain).await;
 }
 

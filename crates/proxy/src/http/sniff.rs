@@ -24,7 +24,13 @@ pub(super) struct Sniffed {
 
 impl Sniffed {
     pub(super) fn new(stream: Downstream, arrivals: Arc<Arrivals>) -> Self {
-        Sniffed { seen: [0; PREFACE.len()], taken: 0, given: 0, stream, arrivals }
+        Sniffed {
+            seen: [0; PREFACE.len()],
+            taken: 0,
+            given: 0,
+            stream,
+            arrivals,
+        }
     }
 
     /// Reads until it is clear. `None`: the client left before it said anything.
@@ -67,7 +73,11 @@ impl AsyncWrite for Sniffed {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
     }
 

@@ -32,10 +32,19 @@ pub(super) struct Upgrade {
 pub(super) fn requested<B>(request: &mut http::Request<B>) -> Option<Upgrade> {
     let headers = request.headers();
     let protocol = headers.get(names::UPGRADE)?.clone();
-    let connection = headers.get_all(names::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asked = connection.flat_map(|list| list.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    let heard = asked && request.version() == http::Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
-    heard.then(|| Upgrade { protocol, client: hyper::upgrade::on(request) })
+    let connection = headers
+        .get_all(names::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let asked = connection
+        .flat_map(|list| list.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let heard =
+        asked && request.version() == http::Version::HTTP_11 && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    heard.then(|| Upgrade {
+        protocol,
+        client: hyper::upgrade::on(request),
+    })
 }
 
 impl Upgrade {
@@ -43,7 +52,11 @@ impl Upgrade {
     pub(super) fn is_allowed(&self, manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
         let asked = |known: &str| self.protocol.as_bytes().eq_ignore_ascii_case(known.as_bytes());
         let of_route = match route.map(|route| &route.action) {
-            Some(Action::Forward(action)) => action.upgrades.iter().find(|(known, _)| asked(known)).map(|(_, enabled)| *enabled),
+            Some(Action::Forward(action)) => action
+                .upgrades
+                .iter()
+                .find(|(known, _)| asked(known))
+                .map(|(_, enabled)| *enabled),
             _ => None,
         };
         of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
@@ -79,8 +92,14 @@ pub(super) fn tunnel(mut exchange: Box<Finish>, upgrade: Upgrade, upstream: OnUp
 
 async fn pump(exchange: &mut Finish, client: Upgraded, upstream: Upgraded) -> End {
     let (received, sent) = (Rc::new(Tally::default()), Rc::new(Tally::default()));
-    let mut client = Tallied { stream: TokioIo::new(client), tally: received.clone() };
-    let mut upstream = Tallied { stream: TokioIo::new(upstream), tally: sent.clone() };
+    let mut client = Tallied {
+        stream: TokioIo::new(client),
+        tally: received.clone(),
+    };
+    let mut upstream = Tallied {
+        stream: TokioIo::new(upstream),
+        tally: sent.clone(),
+    };
     // Told as bytes pass: the tunnel may be ended from outside.
     let outcome = {
         let mut copy = std::pin::pin!(tokio::io::copy_bidirectional(&mut client, &mut upstream));
@@ -96,7 +115,11 @@ async fn pump(exchange: &mut Finish, client: Upgraded, upstream: Upgraded) -> En
         Ok(_) => End::Complete,
         Err(error) => {
             tracing::debug!(%error, "an upgraded connection broke");
-            if received.failed.get() { End::ClientGone } else { End::UpstreamReset(Failure::ConnectionTermination) }
+            if received.failed.get() {
+                End::ClientGone
+            } else {
+                End::UpstreamReset(Failure::ConnectionTermination)
+            }
         }
     }
 }
@@ -126,7 +149,9 @@ impl AsyncRead for Tallied {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.tally.read.set(self.tally.read.get() + (buf.filled().len() - before) as u64);
+        self.tally
+            .read
+            .set(self.tally.read.get() + (buf.filled().len() - before) as u64);
         self.noting(outcome)
     }
 }

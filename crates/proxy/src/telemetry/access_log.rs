@@ -51,7 +51,11 @@ impl Format {
     }
 
     pub fn text(format: &str) -> Result<Self, String> {
-        if format.is_empty() { Ok(Format::default_text()) } else { Template::parse(format).map(Format::Text) }
+        if format.is_empty() {
+            Ok(Format::default_text())
+        } else {
+            Template::parse(format).map(Format::Text)
+        }
     }
 
     /// # Errors
@@ -67,7 +71,11 @@ impl Format {
                 Json::Number(_) | Json::Bool(_) => (Template::literal(&value.to_string()), true),
                 _ => return Err(format!("{key}: nested JSON formats are not supported; use flat keys")),
             };
-            Ok(Field { key: key.as_str().into(), value, bare })
+            Ok(Field {
+                key: key.as_str().into(),
+                value,
+                bare,
+            })
         };
         fields.iter().map(field).collect::<Result<_, _>>().map(Format::Json)
     }
@@ -111,12 +119,28 @@ impl AccessLog {
     /// # Errors
     /// If the file cannot be opened for appending.
     pub fn file(path: &str, format: Format) -> io::Result<Self> {
-        Ok(AccessLog { format, writer: Writer::open(path)? })
+        Ok(AccessLog {
+            format,
+            writer: Writer::open(path)?,
+        })
     }
 
-    pub fn log(&self, worker: &Worker, record: &Record, request: Option<&RequestHead>, response: Option<&ResponseHead>) {
-        let subject = Subject { record, request, response };
-        worker.telemetry.logs.with(&self.writer, |buffer| self.format.render(&subject, buffer));
+    pub fn log(
+        &self,
+        worker: &Worker,
+        record: &Record,
+        request: Option<&RequestHead>,
+        response: Option<&ResponseHead>,
+    ) {
+        let subject = Subject {
+            record,
+            request,
+            response,
+        };
+        worker
+            .telemetry
+            .logs
+            .with(&self.writer, |buffer| self.format.render(&subject, buffer));
     }
 }
 
@@ -138,7 +162,11 @@ impl Buffers {
             buffers.resize_with(index + 1, || None);
         }
         let Some(place) = buffers.get_mut(index) else { return };
-        let buffer = place.get_or_insert_with(|| Buffer { bytes: Vec::new(), writer: writer.clone(), flush_planned: false });
+        let buffer = place.get_or_insert_with(|| Buffer {
+            bytes: Vec::new(),
+            writer: writer.clone(),
+            flush_planned: false,
+        });
         render(&mut buffer.bytes);
         if buffer.bytes.len() >= FLUSH_BYTES {
             buffer.flush();
@@ -217,8 +245,15 @@ impl Writer {
         let output = Output::open(path)?;
         let (queue, jobs) = sync_channel(QUEUE);
         let name = path.to_owned();
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write(&name, output, &jobs))?;
-        let writer = Arc::new(Writer { queue, dropped: AtomicU64::new(0), path: path.to_owned(), index: writers.len() });
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write(&name, output, &jobs))?;
+        let writer = Arc::new(Writer {
+            queue,
+            dropped: AtomicU64::new(0),
+            path: path.to_owned(),
+            index: writers.len(),
+        });
         writers.push(writer.clone());
         Ok(writer)
     }
@@ -300,17 +335,35 @@ mod tests {
 
     fn request() -> RequestHead {
         let mut headers = Headers::default();
-        for (name, value) in [("x-request-id", "007"), ("user-agent", "cu\"rl"), ("x-forwarded-for", "10.0.0.9")] {
+        for (name, value) in [
+            ("x-request-id", "007"),
+            ("user-agent", "cu\"rl"),
+            ("x-forwarded-for", "10.0.0.9"),
+        ] {
             headers.append(Name::from_static(name), Value::from_static(value));
         }
         let (authority, path) = (Text::from("a:80"), Text::from("/x?y"));
-        RequestHead { method: Method::GET, scheme: "http", authority, path, version: HttpVersion::Http11, headers }
+        RequestHead {
+            method: Method::GET,
+            scheme: "http",
+            authority,
+            path,
+            version: HttpVersion::Http11,
+            headers,
+        }
     }
 
     fn rendered(format: &Format) -> String {
         let (record, request) = (record(), request());
         let mut out = Vec::new();
-        format.render(&Subject { record: &record, request: Some(&request), response: None }, &mut out);
+        format.render(
+            &Subject {
+                record: &record,
+                request: Some(&request),
+                response: None,
+            },
+            &mut out,
+        );
         String::from_utf8(out).expect("text")
     }
 
@@ -341,6 +394,10 @@ mod tests {
         });
         assert_eq!(line, expected);
         let nested = serde_json::json!({ "a": { "b": "c" } });
-        assert!(Format::json(nested.as_object().expect("an object")).err().is_some_and(|error| error.starts_with("a: ")));
+        assert!(
+            Format::json(nested.as_object().expect("an object"))
+                .err()
+                .is_some_and(|error| error.starts_with("a: "))
+        );
     }
 }

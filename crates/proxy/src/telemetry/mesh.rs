@@ -22,8 +22,25 @@ const MAX_KNOWN: usize = 4096;
 
 /// Upper bounds of all histograms (milliseconds, and bytes).
 const BUCKETS: [f64; 19] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0, 300_000.0,
-    600_000.0, 1_800_000.0, 3_600_000.0,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
 ];
 
 #[derive(Default)]
@@ -36,7 +53,11 @@ struct Histogram {
 
 impl Histogram {
     fn observe(&self, value: f64) {
-        if let Some(bucket) = BUCKETS.iter().position(|bound| value <= *bound).and_then(|i| self.buckets.get(i)) {
+        if let Some(bucket) = BUCKETS
+            .iter()
+            .position(|bound| value <= *bound)
+            .and_then(|i| self.buckets.get(i))
+        {
             bucket.fetch_add(1, Relaxed);
         }
         self.count.fetch_add(1, Relaxed);
@@ -51,7 +72,10 @@ impl Histogram {
         }
         let count = self.count.load(Relaxed);
         let sum = self.sum.load(Relaxed) as f64 / 1000.0;
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}"
+        );
     }
 }
 
@@ -91,7 +115,10 @@ impl MeshMetrics {
         if let Some(series) = all.get(labels.as_str()) {
             return series.clone();
         }
-        let series = Arc::new(RequestCounters { grpc, ..Default::default() });
+        let series = Arc::new(RequestCounters {
+            grpc,
+            ..Default::default()
+        });
         if all.len() < MAX_SERIES {
             all.insert(labels.into(), series.clone());
         }
@@ -113,20 +140,64 @@ impl MeshMetrics {
     /// Prometheus text.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1", runtime::version::VERSION);
+        let _ = writeln!(
+            out,
+            "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1",
+            runtime::version::VERSION
+        );
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let grpc = || requests.iter().filter(|(_, series)| series.grpc);
-        counters(&mut out, "istio_requests_total", requests.iter().map(|(l, s)| (l, &s.requests)));
-        counters(&mut out, "istio_request_messages_total", grpc().map(|(l, s)| (l, &s.request_messages)));
-        counters(&mut out, "istio_response_messages_total", grpc().map(|(l, s)| (l, &s.response_messages)));
-        histograms(&mut out, "istio_request_duration_milliseconds", requests.iter().map(|(l, s)| (l, &s.duration)));
-        histograms(&mut out, "istio_request_bytes", requests.iter().map(|(l, s)| (l, &s.request_bytes)));
-        histograms(&mut out, "istio_response_bytes", requests.iter().map(|(l, s)| (l, &s.response_bytes)));
+        counters(
+            &mut out,
+            "istio_requests_total",
+            requests.iter().map(|(l, s)| (l, &s.requests)),
+        );
+        counters(
+            &mut out,
+            "istio_request_messages_total",
+            grpc().map(|(l, s)| (l, &s.request_messages)),
+        );
+        counters(
+            &mut out,
+            "istio_response_messages_total",
+            grpc().map(|(l, s)| (l, &s.response_messages)),
+        );
+        histograms(
+            &mut out,
+            "istio_request_duration_milliseconds",
+            requests.iter().map(|(l, s)| (l, &s.duration)),
+        );
+        histograms(
+            &mut out,
+            "istio_request_bytes",
+            requests.iter().map(|(l, s)| (l, &s.request_bytes)),
+        );
+        histograms(
+            &mut out,
+            "istio_response_bytes",
+            requests.iter().map(|(l, s)| (l, &s.response_bytes)),
+        );
         let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        counters(&mut out, "istio_tcp_connections_opened_total", tcp.iter().map(|(l, s)| (l, &s.opened)));
-        counters(&mut out, "istio_tcp_connections_closed_total", tcp.iter().map(|(l, s)| (l, &s.closed)));
-        counters(&mut out, "istio_tcp_received_bytes_total", tcp.iter().map(|(l, s)| (l, &s.received)));
-        counters(&mut out, "istio_tcp_sent_bytes_total", tcp.iter().map(|(l, s)| (l, &s.sent)));
+        counters(
+            &mut out,
+            "istio_tcp_connections_opened_total",
+            tcp.iter().map(|(l, s)| (l, &s.opened)),
+        );
+        counters(
+            &mut out,
+            "istio_tcp_connections_closed_total",
+            tcp.iter().map(|(l, s)| (l, &s.closed)),
+        );
+        counters(
+            &mut out,
+            "istio_tcp_received_bytes_total",
+            tcp.iter().map(|(l, s)| (l, &s.received)),
+        );
+        counters(
+            &mut out,
+            "istio_tcp_sent_bytes_total",
+            tcp.iter().map(|(l, s)| (l, &s.sent)),
+        );
         out
     }
 }
@@ -249,13 +320,24 @@ impl WorkerMetrics {
         };
         Key {
             direction: connection.direction,
-            cluster: record.upstream.cluster.as_ref().map_or(0, |c| address(Arc::as_ptr(c).cast())),
-            downstream_peer: record.downstream_peer.as_ref().map_or(0, |p| address(Arc::as_ptr(p).cast())),
+            cluster: record
+                .upstream
+                .cluster
+                .as_ref()
+                .map_or(0, |c| address(Arc::as_ptr(c).cast())),
+            downstream_peer: record
+                .downstream_peer
+                .as_ref()
+                .map_or(0, |p| address(Arc::as_ptr(p).cast())),
             upstream_peer,
             principal: self.principals.borrow_mut().number(principal),
             status: record.status,
             grpc_status: record.grpc_status,
-            flags: if record.protocol.is_some() { record.flags } else { Flags::default() },
+            flags: if record.protocol.is_some() {
+                record.flags
+            } else {
+                Flags::default()
+            },
             protocol: record.protocol,
             grpc: record.grpc,
             mutual_tls: connection.is_mutual_tls(),
@@ -265,7 +347,8 @@ impl WorkerMetrics {
     /// Forgets what is known if it has become too much: the series themselves are the process's.
     fn bound(&self) {
         let full = |len: usize| len >= MAX_KNOWN;
-        if full(self.requests.borrow().len()) || full(self.tcp.borrow().len()) || full(self.principals.borrow().0.len()) {
+        if full(self.requests.borrow().len()) || full(self.tcp.borrow().len()) || full(self.principals.borrow().0.len())
+        {
             self.requests.borrow_mut().clear();
             self.tcp.borrow_mut().clear();
             self.principals.borrow_mut().0.clear();
@@ -302,7 +385,11 @@ fn common_labels(worker: &Worker, record: &Record) -> String {
     });
     let unknown = PeerLabels::default();
     let inbound = record.connection.direction == Direction::Inbound;
-    let upstream = record.upstream.peer.as_deref().or(record.upstream.endpoint.as_deref().map(|endpoint| &endpoint.peer));
+    let upstream = record.upstream.peer.as_deref().or(record
+        .upstream
+        .endpoint
+        .as_deref()
+        .map(|endpoint| &endpoint.peer));
     let (source, destination) = match inbound {
         true => (record.downstream_peer.as_deref().unwrap_or(&unknown), &own),
         false => (&own, upstream.unwrap_or(&unknown)),
@@ -318,19 +405,41 @@ fn common_labels(worker: &Worker, record: &Record) -> String {
         (false, _) => "unknown",
     };
     let cluster = record.upstream.cluster.as_deref().map(|cluster| &cluster.identity);
-    let (host, name, namespace) = cluster.map_or(("", "", ""), |c| (&c.service_host, &c.service_name, &c.service_namespace));
+    let (host, name, namespace) = cluster.map_or(("", "", ""), |c| {
+        (&c.service_host, &c.service_name, &c.service_namespace)
+    });
     // Requests that left the mesh's registry are named by the cluster that took them.
-    let fallback = record.upstream.cluster_name.as_deref().filter(|name| !name.contains('|')).unwrap_or("");
-    let pick = |text: &'_ str| if text.is_empty() { fallback.to_owned() } else { text.to_owned() };
+    let fallback = record
+        .upstream
+        .cluster_name
+        .as_deref()
+        .filter(|name| !name.contains('|'))
+        .unwrap_or("");
+    let pick = |text: &'_ str| {
+        if text.is_empty() {
+            fallback.to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     let mut out = String::with_capacity(1024);
     let mut label = |name: &str, value: &str| {
         let separator = if out.is_empty() { "" } else { "," };
         let value = if value.is_empty() { "unknown" } else { value };
-        let _ = write!(out, "{separator}{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " "));
+        let _ = write!(
+            out,
+            "{separator}{name}=\"{}\"",
+            value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+        );
     };
     label("reporter", if inbound { "destination" } else { "source" });
     workload(&mut label, "source", source, source_principal.unwrap_or_default());
-    workload(&mut label, "destination", destination, destination_principal.unwrap_or_default());
+    workload(
+        &mut label,
+        "destination",
+        destination,
+        destination_principal.unwrap_or_default(),
+    );
     label("destination_service", &pick(host));
     label("destination_service_name", &pick(name));
     label("destination_service_namespace", namespace);
@@ -366,7 +475,12 @@ mod tests {
         }
         let mut out = String::new();
         histogram.render("h", "a=\"b\"", &mut out);
-        for line in ["h_bucket{a=\"b\",le=\"0.5\"} 1", "h_bucket{a=\"b\",le=\"5\"} 3", "h_bucket{a=\"b\",le=\"+Inf\"} 4", "h_count{a=\"b\"} 4"] {
+        for line in [
+            "h_bucket{a=\"b\",le=\"0.5\"} 1",
+            "h_bucket{a=\"b\",le=\"5\"} 3",
+            "h_bucket{a=\"b\",le=\"+Inf\"} 4",
+            "h_count{a=\"b\"} 4",
+        ] {
             assert!(out.contains(line), "{line} in\n{out}");
         }
     }

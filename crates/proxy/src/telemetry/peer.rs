@@ -74,8 +74,17 @@ impl PeerCache {
 
 /// The two header values by which this proxy announces its workload. Equal for all workers, byte by byte: peers remember what they decoded.
 pub fn local_metadata(node: &Node) -> (Value, Value) {
-    let text = |text: &str| ProtoValue { kind: Some(Kind::StringValue(text.to_owned())) }.encode_to_vec();
-    let labels: BTreeMap<&str, Vec<u8>> = node.labels.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let text = |text: &str| {
+        ProtoValue {
+            kind: Some(Kind::StringValue(text.to_owned())),
+        }
+        .encode_to_vec()
+    };
+    let labels: BTreeMap<&str, Vec<u8>> = node
+        .labels
+        .iter()
+        .map(|(name, value)| (name.as_str(), text(value)))
+        .collect();
     let fields = BTreeMap::from([
         ("NAME", text(&node.name)),
         ("NAMESPACE", text(&node.namespace)),
@@ -124,7 +133,12 @@ fn decode(value: &[u8]) -> Option<PeerLabels> {
     };
     let field = |name: &str| text(metadata.fields.get(name));
     let label = |name: &str| labels.map_or("", |labels| text(labels.fields.get(name)));
-    Some(workload_labels(field("WORKLOAD_NAME"), field("NAMESPACE"), field("CLUSTER_ID"), label))
+    Some(workload_labels(
+        field("WORKLOAD_NAME"),
+        field("NAMESPACE"),
+        field("CLUSTER_ID"),
+        label,
+    ))
 }
 
 fn text(value: Option<&ProtoValue>) -> &str {
@@ -135,10 +149,25 @@ fn text(value: Option<&ProtoValue>) -> &str {
 }
 
 /// The labels of a workload from its pod's labels; the canonical name falls back to `app`, then to the workload's name.
-pub fn workload_labels<'a>(workload: &'a str, namespace: &str, cluster: &str, label: impl Fn(&str) -> &'a str) -> PeerLabels {
-    let first = |names: &[&str]| names.iter().map(|name| label(name)).find(|value| !value.is_empty()).unwrap_or("");
+pub fn workload_labels<'a>(
+    workload: &'a str,
+    namespace: &str,
+    cluster: &str,
+    label: impl Fn(&str) -> &'a str,
+) -> PeerLabels {
+    let first = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| label(name))
+            .find(|value| !value.is_empty())
+            .unwrap_or("")
+    };
     let canonical = first(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
-    let revision = first(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
+    let revision = first(&[
+        "service.istio.io/canonical-revision",
+        "app.kubernetes.io/version",
+        "version",
+    ]);
     PeerLabels {
         workload: workload.into(),
         namespace: namespace.into(),
@@ -156,7 +185,13 @@ mod tests {
 
     fn node(id: &str, app: &str) -> Node {
         let labels = [("app".to_owned(), app.to_owned())].into();
-        Node { id: id.into(), namespace: "shop".into(), workload_name: "cart-v1".into(), labels, ..Node::default() }
+        Node {
+            id: id.into(),
+            namespace: "shop".into(),
+            workload_name: "cart-v1".into(),
+            labels,
+            ..Node::default()
+        }
     }
 
     fn announced(node: &Node) -> Headers {
@@ -170,8 +205,14 @@ mod tests {
         let cache = PeerCache::default();
         let mut headers = announced(&node("one", "cart"));
         let labels = cache.take(&mut headers).expect("announced");
-        assert_eq!((&*labels.workload, &*labels.namespace, &*labels.app), ("cart-v1", "shop", "cart"));
-        assert_eq!((&*labels.canonical_service, &*labels.canonical_revision), ("cart", "latest"));
+        assert_eq!(
+            (&*labels.workload, &*labels.namespace, &*labels.app),
+            ("cart-v1", "shop", "cart")
+        );
+        assert_eq!(
+            (&*labels.canonical_service, &*labels.canonical_revision),
+            ("cart", "latest")
+        );
         assert!(headers.is_empty());
         let again = cache.take(&mut announced(&node("one", "cart"))).expect("announced");
         assert!(Arc::ptr_eq(&labels, &again), "decoded once");

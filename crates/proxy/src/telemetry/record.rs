@@ -63,7 +63,10 @@ impl Flags {
 
     /// `-`, or the short names separated by commas.
     pub fn text(self) -> std::borrow::Cow<'static, str> {
-        let mut names = Self::ALL.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, text)| *text);
+        let mut names = Self::ALL
+            .iter()
+            .filter(|(flag, _)| self.contains(*flag))
+            .map(|(_, text)| *text);
         match (names.next(), names.next()) {
             (None, _) => "-".into(),
             (Some(one), None) => one.into(),

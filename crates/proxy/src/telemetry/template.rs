@@ -40,8 +40,14 @@ enum Shape {
 #[derive(Clone, Debug)]
 enum Command {
     StartTime(Option<Box<str>>),
-    Request { name: Box<str>, alternative: Option<Box<str>> },
-    Response { name: Box<str>, alternative: Option<Box<str>> },
+    Request {
+        name: Box<str>,
+        alternative: Option<Box<str>>,
+    },
+    Response {
+        name: Box<str>,
+        alternative: Option<Box<str>>,
+    },
     Address(Address, Shape),
     Word(Word),
     Constant(Box<str>),
@@ -118,7 +124,9 @@ impl Template {
 
     /// Text without commands, as it stands.
     pub fn literal(text: &str) -> Self {
-        Template { parts: vec![Part::Text(text.into())] }
+        Template {
+            parts: vec![Part::Text(text.into())],
+        }
     }
 
     /// The text, if there are no commands in it.
@@ -132,14 +140,40 @@ impl Template {
 
     /// Whether it is `%RESPONSE_FLAGS%` alone, whose `-` is a value: no flag.
     pub(super) fn is_flags(&self) -> bool {
-        matches!(self.parts.as_slice(), [Part::Command { command: Command::Word(Word::ResponseFlags), .. }])
+        matches!(
+            self.parts.as_slice(),
+            [Part::Command {
+                command: Command::Word(Word::ResponseFlags),
+                ..
+            }]
+        )
     }
 
     /// Whether it renders as a number (or as `-`) and as nothing else.
     pub(super) fn is_number(&self) -> bool {
-        use Word::{AttemptCount, BytesReceived, BytesSent, ConnectionId, Duration, GrpcStatusNumber, ResponseCode, ResponseDuration};
-        let [Part::Command { command: Command::Word(word), limit: None }] = self.parts.as_slice() else { return false };
-        let numbers = [AttemptCount, BytesReceived, BytesSent, ConnectionId, Duration, GrpcStatusNumber, ResponseCode, ResponseDuration];
+        use Word::{
+            AttemptCount, BytesReceived, BytesSent, ConnectionId, Duration, GrpcStatusNumber, ResponseCode,
+            ResponseDuration,
+        };
+        let [
+            Part::Command {
+                command: Command::Word(word),
+                limit: None,
+            },
+        ] = self.parts.as_slice()
+        else {
+            return false;
+        };
+        let numbers = [
+            AttemptCount,
+            BytesReceived,
+            BytesSent,
+            ConnectionId,
+            Duration,
+            GrpcStatusNumber,
+            ResponseCode,
+            ResponseDuration,
+        ];
         numbers.contains(word)
     }
 
@@ -204,7 +238,10 @@ fn command(name: &str, argument: Option<&str>) -> Option<Command> {
             Some((name, alternative)) => (name, Some(alternative)),
             None => (argument, None),
         };
-        (name.to_ascii_lowercase().into_boxed_str(), alternative.map(|a| a.to_ascii_lowercase().into_boxed_str()))
+        (
+            name.to_ascii_lowercase().into_boxed_str(),
+            alternative.map(|a| a.to_ascii_lowercase().into_boxed_str()),
+        )
     };
     match (name, argument) {
         ("START_TIME", format) => Some(Command::StartTime(format.filter(|f| !f.is_empty()).map(Into::into))),
@@ -217,7 +254,9 @@ fn command(name: &str, argument: Option<&str>) -> Option<Command> {
             Some(Command::Response { name, alternative })
         }
         ("HOSTNAME", None) => Some(Command::Constant(hostname().into())),
-        ("ENVIRONMENT", Some(name)) => Some(Command::Constant(std::env::var(name).unwrap_or_else(|_| "-".into()).into())),
+        ("ENVIRONMENT", Some(name)) => Some(Command::Constant(
+            std::env::var(name).unwrap_or_else(|_| "-".into()).into(),
+        )),
         (name, None) => address(name).or_else(|| Word::parse(name).map(Command::Word)),
         _ => None,
     }
@@ -225,10 +264,15 @@ fn command(name: &str, argument: Option<&str>) -> Option<Command> {
 
 fn address(name: &str) -> Option<Command> {
     let shapes = [("_WITHOUT_PORT", Shape::WithoutPort), ("_PORT", Shape::PortOnly)];
-    let (base, shape) = shapes.iter().find_map(|(end, shape)| Some((name.strip_suffix(end)?, *shape))).unwrap_or((name, Shape::Whole));
+    let (base, shape) = shapes
+        .iter()
+        .find_map(|(end, shape)| Some((name.strip_suffix(end)?, *shape)))
+        .unwrap_or((name, Shape::Whole));
     let address = match base {
         "DOWNSTREAM_LOCAL_ADDRESS" | "DOWNSTREAM_LOCAL" => Address::DownstreamLocal,
-        "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" | "DOWNSTREAM_REMOTE" => Address::DownstreamRemote,
+        "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" | "DOWNSTREAM_REMOTE" => {
+            Address::DownstreamRemote
+        }
         "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Address::UpstreamHost,
         "UPSTREAM_LOCAL_ADDRESS" => Address::UpstreamLocal,
         _ => return None,
@@ -341,7 +385,9 @@ fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
 fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
     let time = OffsetDateTime::from(record.started_at);
     let Some(format) = format else {
-        let millis = time.replace_nanosecond(u32::from(time.millisecond()) * 1_000_000).unwrap_or(time);
+        let millis = time
+            .replace_nanosecond(u32::from(time.millisecond()) * 1_000_000)
+            .unwrap_or(time);
         let mut line = millis.format(&Rfc3339).unwrap_or_default();
         if !line.contains('.') {
             line = line.replace('Z', ".000Z");
@@ -382,14 +428,21 @@ mod tests {
     fn commands_and_text_are_told_apart() {
         let template = Template::parse("[%START_TIME(%Y%m)%] \"%REQ(:METHOD)%\" 100%% %REQ(X-A?:PATH):5%").unwrap();
         assert_eq!(template.parts.len(), 6);
-        assert!(matches!(&template.parts[1], Part::Command { command: Command::StartTime(Some(f)), .. } if &**f == "%Y%m"));
+        assert!(
+            matches!(&template.parts[1], Part::Command { command: Command::StartTime(Some(f)), .. } if &**f == "%Y%m")
+        );
         assert!(matches!(&template.parts[5], Part::Command { limit: Some(5), .. }));
         assert_eq!(Template::parse("plain").unwrap().as_literal(), Some("plain"));
     }
 
     #[test]
     fn a_mistake_is_named() {
-        for (text, name) in [("%NO_SUCH%", "NO_SUCH"), ("%REQ(a", "REQ"), ("%REQ%", "REQ"), ("%DURATION:x%", "DURATION")] {
+        for (text, name) in [
+            ("%NO_SUCH%", "NO_SUCH"),
+            ("%REQ(a", "REQ"),
+            ("%REQ%", "REQ"),
+            ("%DURATION:x%", "DURATION"),
+        ] {
             assert!(Template::parse(text).unwrap_err().contains(name), "{text}");
         }
     }

@@ -105,7 +105,14 @@ impl Host {
 
     /// Says whether nothing is left that anybody could want.
     pub(super) fn sweep(&self) -> bool {
-        let listed = self.slot.endpoints.load().priorities.iter().flatten().any(|e| Arc::ptr_eq(&e.stats, &self.endpoint.stats));
+        let listed = self
+            .slot
+            .endpoints
+            .load()
+            .priorities
+            .iter()
+            .flatten()
+            .any(|e| Arc::ptr_eq(&e.stats, &self.endpoint.stats));
         let cluster = self.cluster();
         let timeout = cluster.http.idle_timeout;
         let keep = |since: Instant| {
@@ -115,8 +122,12 @@ impl Host {
             }
             listed && !idle
         };
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && keep(idle.since));
-        self.shared.borrow_mut().retain(|c| !c.sender.is_closed() && (c.streams.get() > 0 || keep(c.last_used.get())));
+        self.idle
+            .borrow_mut()
+            .retain(|idle| !idle.sender.is_closed() && keep(idle.since));
+        self.shared
+            .borrow_mut()
+            .retain(|c| !c.sender.is_closed() && (c.streams.get() > 0 || keep(c.last_used.get())));
         !listed && self.idle.borrow().is_empty() && self.shared.borrow().is_empty() && self.open.get() == 0
     }
 
@@ -124,7 +135,13 @@ impl Host {
         let open = loop {
             if let Some(idle) = self.pop_idle(cluster) {
                 idle.info.requests.set(idle.info.requests.get() + 1);
-                return Ok(Lease::new(self, cluster, Sender::Http1(Some(idle.sender)), idle.info, true));
+                return Ok(Lease::new(
+                    self,
+                    cluster,
+                    Sender::Http1(Some(idle.sender)),
+                    idle.info,
+                    true,
+                ));
             }
             if let Some(open) = self.admit(cluster) {
                 break open;
@@ -132,7 +149,10 @@ impl Host {
             self.wait_for_a_connection(cluster).await?;
         };
         let (stream, info) = self.dial(cluster, false).await?;
-        let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES).handshake(TokioIo::new(stream)).await;
+        let handshake = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await;
         let (sender, connection) = handshake.map_err(|error| no_connection(&error))?;
         cluster.stats.upstream_cx_http1_total.inc();
         tokio::task::spawn_local(async move {
@@ -226,7 +246,9 @@ impl Host {
         let limit = cluster.http.max_requests_per_connection;
         let mut all = self.shared.borrow_mut();
         all.retain(|c| !c.sender.is_closed() && (limit == 0 || c.info.requests.get() < limit));
-        all.iter().find(|c| c.streams.get() < streams.min(c.peer_limit.get())).cloned()
+        all.iter()
+            .find(|c| c.streams.get() < streams.min(c.peer_limit.get()))
+            .cloned()
     }
 
     fn share(self: &Rc<Self>, cluster: &Arc<Cluster>, shared: Rc<Shared>, reused: bool) -> Lease {
@@ -258,11 +280,22 @@ impl Host {
         let connected = upstream::connect_admitted(cluster, &self.endpoint, alpn.as_deref()).await;
         let (stream, info) = connected.map_err(AcquireError::Connect)?;
         let principal = info.peer_principal().map(Arc::from);
-        Ok((stream, Rc::new(Info { local: info.local, principal, requests: Cell::new(1) })))
+        Ok((
+            stream,
+            Rc::new(Info {
+                local: info.local,
+                principal,
+                requests: Cell::new(1),
+            }),
+        ))
     }
 
     pub(super) fn keep(&self, sender: http1::SendRequest<OutgoingBody>, info: Rc<Info>) {
-        self.idle.borrow_mut().push(Idle { sender, info, since: Instant::now() });
+        self.idle.borrow_mut().push(Idle {
+            sender,
+            info,
+            since: Instant::now(),
+        });
         self.freed.notify_one();
     }
 
@@ -295,13 +328,23 @@ fn no_connection(error: &hyper::Error) -> AcquireError {
 
 /// Where the protocol is not the cluster's but each request's, TLS must agree on that one. `None`: what the cluster says.
 fn alpn_for(cluster: &Cluster, endpoint: &Endpoint, http2: bool) -> Option<Vec<Vec<u8>>> {
-    let by_request = matches!(cluster.http.protocol, UpstreamProtocol::Downstream | UpstreamProtocol::Auto);
-    let Transport::Tls(context) = cluster.transports.get(endpoint.transport) else { return None };
+    let by_request = matches!(
+        cluster.http.protocol,
+        UpstreamProtocol::Downstream | UpstreamProtocol::Auto
+    );
+    let Transport::Tls(context) = cluster.transports.get(endpoint.transport) else {
+        return None;
+    };
     if !by_request {
         return None;
     }
     let is_http2 = |name: &&Vec<u8>| name.as_slice() == b"h2" || name.as_slice() == b"istio-h2";
-    let offered: Vec<_> = context.alpn.iter().filter(|name| is_http2(name) == http2).cloned().collect();
+    let offered: Vec<_> = context
+        .alpn
+        .iter()
+        .filter(|name| is_http2(name) == http2)
+        .cloned()
+        .collect();
     match (offered.is_empty(), http2) {
         (true, true) => Some(vec![b"h2".to_vec()]),
         (true, false) => None,

@@ -46,7 +46,10 @@ impl Active {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_total.inc();
         endpoint.stats.rq_active.inc();
-        Active { cluster: cluster.clone(), endpoint: endpoint.clone() }
+        Active {
+            cluster: cluster.clone(),
+            endpoint: endpoint.clone(),
+        }
     }
 }
 
@@ -59,7 +62,13 @@ impl Drop for Active {
 
 impl Lease {
     pub(super) fn new(host: &Rc<Host>, cluster: &Arc<Cluster>, sender: Sender, info: Rc<Info>, reused: bool) -> Self {
-        Lease { sender, host: host.clone(), info, reused, active: Active::new(cluster, &host.endpoint) }
+        Lease {
+            sender,
+            host: host.clone(),
+            info,
+            reused,
+            active: Active::new(cluster, &host.endpoint),
+        }
     }
 
     pub(in crate::http) fn info(&self) -> &Info {
@@ -74,15 +83,28 @@ impl Lease {
         matches!(self.sender, Sender::Http2(_))
     }
 
-    pub(in crate::http) async fn send(&mut self, request: http::Request<OutgoingBody>) -> Result<http::Response<Incoming>, SendError> {
+    pub(in crate::http) async fn send(
+        &mut self,
+        request: http::Request<OutgoingBody>,
+    ) -> Result<http::Response<Incoming>, SendError> {
         let sent = match &mut self.sender {
             Sender::Http1(Some(sender)) => sender.try_send_request(request).await,
-            Sender::Http1(None) => return Err(SendError { failure: Failure::ConnectionTermination, unsent: true, text: None }),
+            Sender::Http1(None) => {
+                return Err(SendError {
+                    failure: Failure::ConnectionTermination,
+                    unsent: true,
+                    text: None,
+                });
+            }
             Sender::Http2(shared) => shared.sender.clone().try_send_request(request).await,
         };
         sent.map_err(|mut error| {
             let unsent = error.take_message().is_some();
-            SendError { failure: classify(error.error()), unsent, text: tls_reason(error.error()) }
+            SendError {
+                failure: classify(error.error()),
+                unsent,
+                text: tls_reason(error.error()),
+            }
         })
     }
 
@@ -98,12 +120,18 @@ impl Lease {
             _ => stats.upstream_rq_5xx.inc(),
         }
         let endpoint = &self.active.endpoint.stats;
-        if status < 500 { endpoint.rq_success.inc() } else { endpoint.rq_error.inc() }
+        if status < 500 {
+            endpoint.rq_success.inc()
+        } else {
+            endpoint.rq_error.inc()
+        }
     }
 
     /// The response is complete: the connection can serve the next request.
     pub(in crate::http) fn release(mut self) {
-        let Sender::Http1(sender) = &mut self.sender else { return };
+        let Sender::Http1(sender) = &mut self.sender else {
+            return;
+        };
         let Some(mut sender) = sender.take() else { return };
         // A cluster that changed meanwhile (other TLS settings) keeps no connection of its past.
         if !Arc::ptr_eq(&self.host.cluster(), &self.active.cluster) {
@@ -144,7 +172,9 @@ fn classify(error: &hyper::Error) -> Failure {
         Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
         Some(h2) if h2.is_reset() => Failure::RemoteReset,
         // An orderly end: streams beyond the last one that the peer names were not looked at.
-        Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => Failure::RefusedStream,
+        Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => {
+            Failure::RefusedStream
+        }
         Some(h2) if h2.is_io() || h2.is_go_away() => Failure::ConnectionTermination,
         Some(_) => Failure::Protocol,
         None if error.is_parse() => Failure::Protocol,

@@ -19,25 +19,119 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: mesh\r\n\r\n";
 
 #[test]
 fn answers_of_every_framing() {
-    let case = |name, request, answer, status, body, logged| Case { name, request, answer, status, body, cut: false, logged };
-    let cut = |name, answer, logged| Case { name, request: GET, answer, status: 200, body: "", cut: true, logged };
+    let case = |name, request, answer, status, body, logged| Case {
+        name,
+        request,
+        answer,
+        status,
+        body,
+        cut: false,
+        logged,
+    };
+    let cut = |name, answer, logged| Case {
+        name,
+        request: GET,
+        answer,
+        status: 200,
+        body: "",
+        cut: true,
+        logged,
+    };
     let head = "HEAD / HTTP/1.1\r\nhost: mesh\r\n\r\n";
     let protocol = "502 UPE upstream_reset_before_response_started{protocol_error}";
     let broken = "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
     let cases = [
-        case("length", GET, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", 200, "abc", "200 - via_upstream"),
-        case("chunks", GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200, "3\r\nabc\r\n0\r\n\r\n", "200 - via_upstream"),
-        case("to the close", GET, "HTTP/1.1 200 OK\r\n\r\nabc", 200, "3\r\nabc\r\n0\r\n\r\n", "200 - via_upstream"),
-        case("head", head, "HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n", 200, "", "200 - via_upstream"),
-        case("no content", GET, "HTTP/1.1 204 No\r\n\r\n", 204, "", "204 - via_upstream"),
-        case("not modified", GET, "HTTP/1.1 304 No\r\ncontent-length: 9\r\n\r\n", 304, "", "304 - via_upstream"),
-        case("interim first", GET, "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", 200, "x", "200 - via_upstream"),
-        case("two framings", GET, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 502, broken, protocol),
-        case("unasked switch", GET, "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", 502, broken, protocol),
+        case(
+            "length",
+            GET,
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+            200,
+            "abc",
+            "200 - via_upstream",
+        ),
+        case(
+            "chunks",
+            GET,
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            200,
+            "3\r\nabc\r\n0\r\n\r\n",
+            "200 - via_upstream",
+        ),
+        case(
+            "to the close",
+            GET,
+            "HTTP/1.1 200 OK\r\n\r\nabc",
+            200,
+            "3\r\nabc\r\n0\r\n\r\n",
+            "200 - via_upstream",
+        ),
+        case(
+            "head",
+            head,
+            "HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n",
+            200,
+            "",
+            "200 - via_upstream",
+        ),
+        case(
+            "no content",
+            GET,
+            "HTTP/1.1 204 No\r\n\r\n",
+            204,
+            "",
+            "204 - via_upstream",
+        ),
+        case(
+            "not modified",
+            GET,
+            "HTTP/1.1 304 No\r\ncontent-length: 9\r\n\r\n",
+            304,
+            "",
+            "304 - via_upstream",
+        ),
+        case(
+            "interim first",
+            GET,
+            "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+            200,
+            "x",
+            "200 - via_upstream",
+        ),
+        case(
+            "two framings",
+            GET,
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            502,
+            broken,
+            protocol,
+        ),
+        case(
+            "unasked switch",
+            GET,
+            "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+            502,
+            broken,
+            protocol,
+        ),
         case("no HTTP", GET, "SSH-2.0-OpenSSH\r\n\r\n", 502, broken, protocol),
-        case("two lengths", GET, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd", 502, broken, protocol),
-        cut("too short", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", "200 UPE upstream_reset_after_response_started{protocol_error}"),
-        cut("chunks cut", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "200 UPE upstream_reset_after_response_started{protocol_error}"),
+        case(
+            "two lengths",
+            GET,
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+            502,
+            broken,
+            protocol,
+        ),
+        cut(
+            "too short",
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
+            "200 UPE upstream_reset_after_response_started{protocol_error}",
+        ),
+        cut(
+            "chunks cut",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "200 UPE upstream_reset_after_response_started{protocol_error}",
+        ),
     ];
     for case in cases {
         play(async move {
@@ -51,11 +145,23 @@ fn answers_of_every_framing() {
             let slot = proxy.cluster(&[upstream.address], |_| {});
             proxy.route(vec![route("/", forward(&slot, |_| {}))]);
             let reply = proxy.ask(case.request).await;
-            assert_eq!((reply.status, reply.body.as_str(), reply.cut), (case.status, case.body, case.cut), "{}", case.name);
+            assert_eq!(
+                (reply.status, reply.body.as_str(), reply.cut),
+                (case.status, case.body, case.cut),
+                "{}",
+                case.name
+            );
             let line = proxy.log(1).await.remove(0);
-            assert!(line.starts_with(&format!("/ {} ", case.logged)), "{}: {line}", case.name);
+            assert!(
+                line.starts_with(&format!("/ {} ", case.logged)),
+                "{}: {line}",
+                case.name
+            );
             let stats = proxy.stats(&slot);
-            until("all is given back", || stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0).await;
+            until("all is given back", || {
+                stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0
+            })
+            .await;
         });
     }
 }
@@ -75,7 +181,10 @@ fn a_reset_in_the_middle_is_the_upstreams() {
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         assert!(proxy.get("/").await.cut);
         let line = proxy.log(1).await.remove(0);
-        assert!(line.starts_with("/ 200 UC upstream_reset_after_response_started{connection_termination} in=0 out=3"), "{line}");
+        assert!(
+            line.starts_with("/ 200 UC upstream_reset_after_response_started{connection_termination} in=0 out=3"),
+            "{line}"
+        );
     });
 }
 
@@ -93,7 +202,11 @@ fn trailers_pass_where_both_sides_want_them() {
         let request = "POST / HTTP/1.1\r\nhost: mesh\r\nte: trailers\r\ntrailer: x-up\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-up: 1\r\n\r\n";
         let reply = proxy.ask(request).await;
         assert_eq!(reply.body, "3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n");
-        assert!(upstream.requests()[0].ends_with("0\r\nx-up: 1\r\n\r\n"), "{:?}", upstream.requests());
+        assert!(
+            upstream.requests()[0].ends_with("0\r\nx-up: 1\r\n\r\n"),
+            "{:?}",
+            upstream.requests()
+        );
     });
 }
 
@@ -104,9 +217,20 @@ fn a_request_of_two_framings_reaches_the_upstream_with_one() {
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        for order in ["content-length: 60\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 3"] {
-            let reply = proxy.ask(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{order}\r\n\r\n5\r\nhello\r\n0\r\n\r\n")).await;
-            assert!(reply.status == 400 || !reply.body.contains("content-length"), "{}", reply.body);
+        for order in [
+            "content-length: 60\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 3",
+        ] {
+            let reply = proxy
+                .ask(&format!(
+                    "POST / HTTP/1.1\r\nhost: mesh\r\n{order}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+                ))
+                .await;
+            assert!(
+                reply.status == 400 || !reply.body.contains("content-length"),
+                "{}",
+                reply.body
+            );
         }
         for bad in [
             "content-length: 2\r\ncontent-length: 3",
@@ -116,7 +240,9 @@ fn a_request_of_two_framings_reaches_the_upstream_with_one() {
             "transfer-encoding: chunked, identity",
             "transfer-encoding : chunked",
         ] {
-            let reply = proxy.ask(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\nhi")).await;
+            let reply = proxy
+                .ask(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\nhi"))
+                .await;
             assert_eq!(reply.status, 400, "{bad}");
         }
     });
@@ -129,10 +255,15 @@ fn a_malformed_body_is_the_clients_fault() {
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = proxy.ask("POST / HTTP/1.1\r\nhost: mesh\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello").await;
+        let reply = proxy
+            .ask("POST / HTTP/1.1\r\nhost: mesh\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello")
+            .await;
         assert!(reply.status == 400 || reply.cut, "{reply:?}");
         let line = proxy.log(1).await.remove(0);
-        assert!(line.contains("400 DPE http1.codec_error") || line.contains("0 DC"), "{line}");
+        assert!(
+            line.contains("400 DPE http1.codec_error") || line.contains("0 DC"),
+            "{line}"
+        );
         let stats = proxy.stats(&slot);
         until("all is given back", || stats.upstream_rq_active.get() == 0).await;
         assert_eq!(stats.upstream_rq_rx_reset.get(), 0, "the upstream is not blamed");
@@ -151,7 +282,9 @@ fn an_answer_before_the_end_of_the_request_passes() {
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         let mut client = proxy.connect().await;
-        client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 100000\r\n\r\nbegin").await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 100000\r\n\r\nbegin")
+            .await;
         let reply = client.reply(false).await;
         assert_eq!((reply.status, reply.body.as_str()), (413, "too large"));
         let stats = proxy.stats(&slot);
@@ -162,14 +295,30 @@ fn an_answer_before_the_end_of_the_request_passes() {
 #[test]
 fn mirrors_get_a_copy_and_nobody_waits_for_them() {
     // The fraction of requests to mirror, and whether the copy's host keeps its name.
-    for (fraction, keep_host, host) in [(1_000_000, false, Some("mesh-shadow")), (1_000_000, true, Some("mesh")), (0, false, None)] {
+    for (fraction, keep_host, host) in [
+        (1_000_000, false, Some("mesh-shadow")),
+        (1_000_000, true, Some("mesh")),
+        (0, false, None),
+    ] {
         play(async move {
-            let (upstream, shadow) = (Upstream::echo().await, Upstream::new(|mut peer| async move { while peer.request().await.is_some() {} }).await);
+            let (upstream, shadow) = (
+                Upstream::echo().await,
+                Upstream::new(|mut peer| async move { while peer.request().await.is_some() {} }).await,
+            );
             let proxy = Proxy::new(|_| {}).await;
-            let (slot, mirror) = (proxy.cluster(&[upstream.address], |_| {}), proxy.cluster(&[shadow.address], |_| {}));
-            let mirrors = vec![MirrorPolicy { slot: mirror, fraction, keep_host }];
+            let (slot, mirror) = (
+                proxy.cluster(&[upstream.address], |_| {}),
+                proxy.cluster(&[shadow.address], |_| {}),
+            );
+            let mirrors = vec![MirrorPolicy {
+                slot: mirror,
+                fraction,
+                keep_host,
+            }];
             proxy.route(vec![route("/", forward(&slot, |action| action.mirrors = mirrors))]);
-            let reply = proxy.ask("POST /x HTTP/1.1\r\nhost: mesh\r\ncontent-length: 5\r\n\r\nhello").await;
+            let reply = proxy
+                .ask("POST /x HTTP/1.1\r\nhost: mesh\r\ncontent-length: 5\r\n\r\nhello")
+                .await;
             assert_eq!(reply.status, 200);
             proxy.log(1).await;
             if let Some(host) = host {
@@ -189,16 +338,22 @@ fn what_streams_on_after_the_answer_began_is_not_kept() {
     play(async {
         let upstream = Upstream::new(|mut peer: Peer| async move {
             peer.head().await;
-            peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n").await;
+            peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+                .await;
             peer.swallow(300_000).await;
             peer.write("0\r\n\r\n").await;
         })
         .await;
         let proxy = Proxy::new(|manager| manager.buffer_limit = 1024).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
-        proxy.route(vec![route("/", forward(&slot, |action| action.retry = retry("5xx", 1, |_| {})))]);
+        proxy.route(vec![route(
+            "/",
+            forward(&slot, |action| action.retry = retry("5xx", 1, |_| {})),
+        )]);
         let mut client = proxy.connect().await;
-        client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 300000\r\n\r\n").await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 300000\r\n\r\n")
+            .await;
         client.send(&"x".repeat(300_000)).await;
         assert_eq!(client.reply(false).await.body, "2\r\nok\r\n0\r\n\r\n");
         assert!(proxy.log(1).await[0].contains("in=300000"));

@@ -31,7 +31,9 @@ fn a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced() {
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         let mut client = proxy.connect().await;
         for n in 0..10 {
-            client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 2\r\n\r\nhi").await;
+            client
+                .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 2\r\n\r\nhi")
+                .await;
             assert_eq!(client.reply(false).await.status, 200, "request {n}");
             // Half of the time the end is noticed before the next request, half of the time with it.
             if n % 4 == 1 {
@@ -49,7 +51,9 @@ fn a_connection_serves_so_many_requests() {
     play(async {
         let upstream = Upstream::echo().await;
         let proxy = Proxy::new(|_| {}).await;
-        let slot = proxy.cluster(&[upstream.address], |cluster| cluster.http.max_requests_per_connection = 2);
+        let slot = proxy.cluster(&[upstream.address], |cluster| {
+            cluster.http.max_requests_per_connection = 2
+        });
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         for _ in 0..6 {
             assert_eq!(proxy.get("/").await.status, 200);
@@ -95,7 +99,10 @@ fn requests_beyond_max_connections_wait_their_turn_and_those_beyond_the_queue_ar
         until("two wait", || stats.upstream_rq_pending_active.get() == 2).await;
         let refused = proxy.get("/").await;
         assert_eq!(refused.status, 503);
-        assert_eq!(refused.body, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
+        assert_eq!(
+            refused.body,
+            "upstream connect error or disconnect/reset before headers. reset reason: overflow"
+        );
         assert_eq!(refused.header("x-envoy-overloaded"), Some("true"));
         for n in 1..=3 {
             until("another is sent", || upstream.requests().len() == n).await;
@@ -104,8 +111,17 @@ fn requests_beyond_max_connections_wait_their_turn_and_those_beyond_the_queue_ar
         for answer in std::iter::once(first).chain(waiting) {
             assert_eq!(answer.await.expect("answered").status, 200);
         }
-        assert_eq!((stats.upstream_cx_total.get(), stats.upstream_rq_pending_active.get()), (1, 0));
-        assert!(proxy.log(4).await.iter().any(|line| line.contains("503 UO upstream_reset_before_response_started{overflow}")));
+        assert_eq!(
+            (stats.upstream_cx_total.get(), stats.upstream_rq_pending_active.get()),
+            (1, 0)
+        );
+        assert!(
+            proxy
+                .log(4)
+                .await
+                .iter()
+                .any(|line| line.contains("503 UO upstream_reset_before_response_started{overflow}"))
+        );
     });
 }
 
@@ -134,9 +150,17 @@ fn a_waiting_client_that_leaves_gives_its_place_to_the_next() {
         release.notify_one();
         until("the last is sent", || upstream.requests().len() == 2).await;
         release.notify_one();
-        assert_eq!((first.await.expect("answered"), last.await.expect("answered")), (200, 200));
+        assert_eq!(
+            (first.await.expect("answered"), last.await.expect("answered")),
+            (200, 200)
+        );
         let lines = proxy.log(3).await;
-        assert!(lines.iter().any(|line| line.contains("0 DC downstream_remote_disconnect")), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("0 DC downstream_remote_disconnect")),
+            "{lines:?}"
+        );
     });
 }
 

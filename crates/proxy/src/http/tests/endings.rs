@@ -43,7 +43,10 @@ fn times_that_run_out() {
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ {logged} ")), "{line}");
             let stats = proxy.stats(&slot);
-            until("all is given back", || stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0).await;
+            until("all is given back", || {
+                stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0
+            })
+            .await;
         });
     }
 }
@@ -56,7 +59,9 @@ fn the_route_timeout_begins_when_the_request_has_ended() {
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |action| action.timeout = Some(SHORT)))]);
         let mut client = proxy.connect().await;
-        client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab").await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab")
+            .await;
         tokio::time::sleep(SHORT * 3).await;
         client.send("cd").await;
         assert_eq!(client.reply(false).await.status, 200);
@@ -70,7 +75,9 @@ fn a_request_that_takes_too_long_to_arrive_is_refused() {
         let proxy = Proxy::new(|manager| manager.request_timeout = SHORT).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = proxy.ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab").await;
+        let reply = proxy
+            .ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab")
+            .await;
         assert_eq!((reply.status, reply.body.as_str()), (408, "request timeout"));
         assert!(proxy.log(1).await[0].contains("408 - request_overall_timeout in=2"));
         assert_eq!(proxy.manager.stats.downstream_rq_timeout.get(), 1);
@@ -80,7 +87,10 @@ fn a_request_that_takes_too_long_to_arrive_is_refused() {
 #[test]
 fn quiet_connections_are_closed_and_slow_heads_are_not_waited_for() {
     // Idle limit, limit of heads, what is sent; then: which counter moves.
-    let cases = [(SHORT, Duration::ZERO, "", true), (Duration::ZERO, SHORT, "GET / HTTP/1.1\r\nhost:", false)];
+    let cases = [
+        (SHORT, Duration::ZERO, "", true),
+        (Duration::ZERO, SHORT, "GET / HTTP/1.1\r\nhost:", false),
+    ];
     for (idle, head, text, is_idle) in cases {
         for warm in [false, true] {
             play(async move {
@@ -100,7 +110,10 @@ fn quiet_connections_are_closed_and_slow_heads_are_not_waited_for() {
                 let stats = &proxy.manager.stats;
                 until("it is gone", || stats.downstream_cx_active.get() == 0).await;
                 if warm {
-                    let counted = (stats.downstream_cx_idle_timeout.get(), stats.downstream_rq_header_timeout.get());
+                    let counted = (
+                        stats.downstream_cx_idle_timeout.get(),
+                        stats.downstream_rq_header_timeout.get(),
+                    );
                     assert_eq!(counted, if is_idle { (1, 0) } else { (0, 1) });
                 }
             });
@@ -126,7 +139,10 @@ fn a_kept_connection_outlives_the_limit_of_heads() {
 fn a_client_that_leaves_ends_its_request_once() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
     // What the upstream has said, and what the log says then.
-    for (begin, logged) in [("", "0 DC downstream_remote_disconnect"), (HEAD, "200 DC downstream_remote_disconnect")] {
+    for (begin, logged) in [
+        ("", "0 DC downstream_remote_disconnect"),
+        (HEAD, "200 DC downstream_remote_disconnect"),
+    ] {
         play(async move {
             let upstream = silent(begin).await;
             let proxy = Proxy::new(|_| {}).await;
@@ -140,7 +156,10 @@ fn a_client_that_leaves_ends_its_request_once() {
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ {logged} ")), "{line}");
             let stats = proxy.stats(&slot);
-            until("all is given back", || stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0).await;
+            until("all is given back", || {
+                stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0
+            })
+            .await;
             assert_eq!(proxy.manager.stats.downstream_rq_rx_reset.get(), 1);
         });
     }
@@ -154,7 +173,9 @@ fn a_client_that_leaves_within_its_body_is_no_fault_of_the_upstream() {
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         let mut client = proxy.connect().await;
-        client.send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab").await;
+        client
+            .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 4\r\n\r\nab")
+            .await;
         let stats = proxy.stats(&slot);
         until("it is under way", || stats.upstream_rq_active.get() == 1).await;
         client.stream.shutdown().await.expect("half-closed");
@@ -205,7 +226,11 @@ fn while_the_proxy_is_failing_its_health_check_each_answer_is_the_last_of_its_co
     play(async {
         let proxy = Proxy::new(|_| {}).await;
         proxy.route(vec![route("/", direct(200, "ok"))]);
-        proxy.worker.shared.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        proxy
+            .worker
+            .shared
+            .draining
+            .store(true, std::sync::atomic::Ordering::Relaxed);
         let mut client = proxy.connect().await;
         client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
         assert_eq!(client.reply(false).await.header("connection"), Some("close"));
@@ -218,7 +243,10 @@ fn http_1_0_and_close_end_the_connection() {
     play(async {
         let proxy = Proxy::new(|manager| manager.accept_http_10 = true).await;
         proxy.route(vec![route("/", direct(200, "ok"))]);
-        for request in ["GET / HTTP/1.0\r\nhost: mesh\r\n\r\n", "GET / HTTP/1.1\r\nhost: mesh\r\nconnection: close\r\n\r\n"] {
+        for request in [
+            "GET / HTTP/1.0\r\nhost: mesh\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: mesh\r\nconnection: close\r\n\r\n",
+        ] {
             let mut client = proxy.connect().await;
             client.send(request).await;
             assert_eq!(client.reply(false).await.body, "ok");
@@ -234,11 +262,19 @@ fn heads_have_limits() {
         proxy.route(vec![route("/", direct(200, "ok"))]);
         let many: String = (0..101).map(|n| format!("x-{n}: y\r\n")).collect();
         for fields in [many, format!("x: {}\r\n", "y".repeat(70_000))] {
-            let reply = proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{fields}\r\n")).await;
+            let reply = proxy
+                .ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{fields}\r\n"))
+                .await;
             assert_eq!(reply.status, 431);
         }
         let some: String = (0..90).map(|n| format!("x-{n}: y\r\n")).collect();
-        assert_eq!(proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{some}\r\n")).await.status, 200);
+        assert_eq!(
+            proxy
+                .ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{some}\r\n"))
+                .await
+                .status,
+            200
+        );
     });
 }
 

@@ -10,7 +10,12 @@ use crate::filter::{HttpFilter, Pipeline, cors, fault};
 const ALWAYS: u32 = 1_000_000;
 
 async fn proxy() -> Proxy {
-    let filters = || vec![HttpFilter::Cors(cors::Cors), HttpFilter::Fault(fault::Fault { default: None })];
+    let filters = || {
+        vec![
+            HttpFilter::Cors(cors::Cors),
+            HttpFilter::Fault(fault::Fault { default: None }),
+        ]
+    };
     Proxy::new(|manager| manager.pipeline = Arc::new(Pipeline::new(filters()))).await
 }
 
@@ -19,10 +24,38 @@ fn faults() {
     let millis = Duration::from_millis;
     // Delay, abort, content type; then: status, body, log.
     let cases = [
-        (None, Some(FaultAbort::Http(555)), "text/plain", 555, "fault filter abort", "555 FI fault_filter_abort"),
-        (Some(millis(30)), None, "text/plain", 200, "ok", "200 DI direct_response"),
-        (Some(millis(30)), Some(FaultAbort::Http(400)), "text/plain", 400, "fault filter abort", "400 DI,FI fault_filter_abort"),
-        (None, Some(FaultAbort::Grpc(7)), "application/grpc", 200, "", "200 FI fault_filter_abort"),
+        (
+            None,
+            Some(FaultAbort::Http(555)),
+            "text/plain",
+            555,
+            "fault filter abort",
+            "555 FI fault_filter_abort",
+        ),
+        (
+            Some(millis(30)),
+            None,
+            "text/plain",
+            200,
+            "ok",
+            "200 DI direct_response",
+        ),
+        (
+            Some(millis(30)),
+            Some(FaultAbort::Http(400)),
+            "text/plain",
+            400,
+            "fault filter abort",
+            "400 DI,FI fault_filter_abort",
+        ),
+        (
+            None,
+            Some(FaultAbort::Grpc(7)),
+            "application/grpc",
+            200,
+            "",
+            "200 FI fault_filter_abort",
+        ),
         (None, None, "text/plain", 200, "ok", "200 - direct_response"),
     ];
     for (delay, abort, kind, status, body, logged) in cases {
@@ -37,7 +70,9 @@ fn faults() {
             }));
             proxy.route(vec![faulty]);
             let start = Instant::now();
-            let reply = proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\ncontent-type: {kind}\r\n\r\n")).await;
+            let reply = proxy
+                .ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\ncontent-type: {kind}\r\n\r\n"))
+                .await;
             assert_eq!((reply.status, reply.body.as_str()), (status, body), "{logged}");
             assert!(start.elapsed() >= delay.unwrap_or_default());
             if let Some(FaultAbort::Grpc(code)) = abort {
@@ -55,7 +90,12 @@ fn a_client_that_leaves_while_it_is_delayed_is_written_down_once() {
         let proxy = proxy().await;
         let mut faulty = route("/", direct(200, "ok"));
         let delay = Some((Duration::from_secs(60), ALWAYS));
-        faulty.fault = Some(Arc::new(FaultPolicy { delay, abort: None, headers: vec![], upstream_cluster: None }));
+        faulty.fault = Some(Arc::new(FaultPolicy {
+            delay,
+            abort: None,
+            headers: vec![],
+            upstream_cluster: None,
+        }));
         proxy.route(vec![faulty]);
         let mut client = proxy.connect().await;
         client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
@@ -84,7 +124,10 @@ fn cross_origin_requests() {
             let slot = proxy.cluster(&[upstream.address], |_| {});
             let mut shared = route("/", forward(&slot, |_| {}));
             shared.cors = Some(Arc::new(CorsPolicy {
-                allow_origins: vec![TextMatch::Suffix { text: "//a.com".into(), ignore_case: false }],
+                allow_origins: vec![TextMatch::Suffix {
+                    text: "//a.com".into(),
+                    ignore_case: false,
+                }],
                 allow_methods: "PUT".into(),
                 allow_headers: "".into(),
                 expose_headers: "".into(),
@@ -97,7 +140,11 @@ fn cross_origin_requests() {
             let origin = origin.map_or(String::new(), |origin| format!("\r\norigin: {origin}"));
             let reply = proxy.ask(&format!("{request}{origin}\r\n\r\n")).await;
             assert_eq!(reply.status, 200);
-            assert_eq!(reply.header("access-control-allow-origin"), allowed, "{request}{origin}");
+            assert_eq!(
+                reply.header("access-control-allow-origin"),
+                allowed,
+                "{request}{origin}"
+            );
             assert_eq!(reply.header("access-control-allow-methods"), methods);
             assert_eq!(upstream.requests().len(), asked);
         });

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::bootstrap::Node;
 use crate::config::{
     Action, Cluster, ClusterChoice, ClusterSlot, Codec, DirectResponse, Direction, EndpointSet, ForwardClientCert,
-    HttpConnectionManager, PathMatch, PathRewrite, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteSlot, RouteSource,
-    RouteTable, ServerHeader, VirtualHost,
+    HttpConnectionManager, PathMatch, PathRewrite, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteSlot,
+    RouteSource, RouteTable, ServerHeader, VirtualHost,
 };
 use crate::connection::ConnectionInfo;
 use crate::listener::Downstream;
@@ -32,10 +32,15 @@ const LOG: &str = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_
 
 /// Runs a conversation on a worker's kind of thread.
 pub(super) fn play(conversation: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
-        tokio::time::timeout(Duration::from_secs(30), conversation).await.expect("in time");
+        tokio::time::timeout(Duration::from_secs(30), conversation)
+            .await
+            .expect("in time");
     });
 }
 
@@ -70,10 +75,16 @@ impl Proxy {
         let shared = Arc::new(Shared::new(Arc::new(node)));
         let worker = Rc::new(Worker::new(0, shared.clone(), 1000));
         let routes = shared.slots.routes("routes");
-        let log = std::env::temp_dir().join(format!("meltemi-http-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let log = std::env::temp_dir().join(format!(
+            "meltemi-http-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         let format = Format::text(LOG).expect("a format");
         let mut manager = manager(&shared, routes.clone());
-        manager.access_log = vec![Arc::new(AccessLog::file(&log.display().to_string(), format).expect("a log"))];
+        manager.access_log = vec![Arc::new(
+            AccessLog::file(&log.display().to_string(), format).expect("a log"),
+        )];
         change(&mut manager);
         let manager = Arc::new(manager);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -81,7 +92,15 @@ impl Proxy {
         let (trigger, watch) = runtime::drain::channel();
         let force = Rc::new(tokio::sync::Notify::new());
         tokio::task::spawn_local(accept(listener, worker.clone(), manager.clone(), watch, force.clone()));
-        Proxy { worker, manager, address, routes, log, drain: RefCell::new(Some(trigger)), force }
+        Proxy {
+            worker,
+            manager,
+            address,
+            routes,
+            log,
+            drain: RefCell::new(Some(trigger)),
+            force,
+        }
     }
 
     /// All requests are for the host `mesh`.
@@ -99,7 +118,11 @@ impl Proxy {
             include_attempt_count: false,
         };
         change(&mut host);
-        let table = RouteTable { virtual_hosts: vec![host], exact: [("mesh".into(), 0)].into(), ..RouteTable::default() };
+        let table = RouteTable {
+            virtual_hosts: vec![host],
+            exact: [("mesh".into(), 0)].into(),
+            ..RouteTable::default()
+        };
         self.routes.table.store(Some(Arc::new(table)));
     }
 
@@ -107,15 +130,29 @@ impl Proxy {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let mut cluster = test_support::cluster();
         change(&mut cluster);
-        let slot = self.worker.shared.slots.cluster(&format!("cluster-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let slot = self
+            .worker
+            .shared
+            .slots
+            .cluster(&format!("cluster-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         slot.cluster.store(Some(Arc::new(cluster)));
-        let endpoints = addresses.iter().map(|address| test_support::endpoint(&address.to_string(), 1)).collect();
-        slot.endpoints.store(Arc::new(EndpointSet { generation: 1, priorities: vec![endpoints], locality_weighted: false }));
+        let endpoints = addresses
+            .iter()
+            .map(|address| test_support::endpoint(&address.to_string(), 1))
+            .collect();
+        slot.endpoints.store(Arc::new(EndpointSet {
+            generation: 1,
+            priorities: vec![endpoints],
+            locality_weighted: false,
+        }));
         slot
     }
 
     pub(super) async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.expect("connected"), unread: Vec::new() }
+        Client {
+            stream: TcpStream::connect(self.address).await.expect("connected"),
+            unread: Vec::new(),
+        }
     }
 
     /// One request on a connection of its own.
@@ -148,7 +185,10 @@ impl Proxy {
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         until(&format!("{n} lines"), || read().len() >= n).await;
-        until("all requests are over", || self.manager.stats.downstream_rq_active.get() == 0).await;
+        until("all requests are over", || {
+            self.manager.stats.downstream_rq_active.get() == 0
+        })
+        .await;
         let lines = read();
         assert_eq!(lines.len(), n, "each request once: {lines:#?}");
         lines
@@ -187,7 +227,13 @@ async fn accept(
             server_name: None,
             tls: None,
         };
-        let serve = crate::http::serve(worker.clone(), manager.clone(), Downstream::Plain(stream), Rc::new(info), watch.clone());
+        let serve = crate::http::serve(
+            worker.clone(),
+            manager.clone(),
+            Downstream::Plain(stream),
+            Rc::new(info),
+            watch.clone(),
+        );
         let force = force.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {
@@ -268,7 +314,10 @@ pub(super) fn route(prefix: &str, action: Action) -> Route {
 }
 
 pub(super) fn direct(status: u16, body: &'static str) -> Action {
-    Action::Direct(DirectResponse { status, body: body.into() })
+    Action::Direct(DirectResponse {
+        status,
+        body: body.into(),
+    })
 }
 
 pub(super) fn forward(slot: &Arc<ClusterSlot>, change: impl FnOnce(&mut RouteAction)) -> Action {
@@ -332,7 +381,10 @@ impl Reply {
 
 pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    fields.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    fields
+        .into_iter()
+        .find(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }
 
 impl Client {
@@ -346,7 +398,11 @@ impl Client {
             reply.cut = true;
             return reply;
         };
-        reply.status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        reply.status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status line");
         if !bodiless && !matches!(reply.status, 100..200 | 204 | 304) {
             let body = read_body(&mut self.stream, &mut self.unread, &head, true).await;
             reply.cut = body.is_none();
@@ -396,12 +452,18 @@ impl Peer {
     }
 
     pub(super) async fn reply(&mut self, status: u16, body: &str) {
-        self.write(&format!("HTTP/1.1 {status} Some\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+        self.write(&format!(
+            "HTTP/1.1 {status} Some\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
     }
 
     /// Breaks the connection with a reset instead of an orderly end.
     pub(super) fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket");
     }
 }
 
@@ -420,7 +482,11 @@ impl Upstream {
         let requests = seen.clone();
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::task::spawn_local(script(Peer { stream, unread: Vec::new(), seen: requests.clone() }));
+                tokio::task::spawn_local(script(Peer {
+                    stream,
+                    unread: Vec::new(),
+                    seen: requests.clone(),
+                }));
             }
         });
         Upstream { address, seen }
@@ -443,7 +509,9 @@ impl Upstream {
 
 /// An address where nobody listens.
 pub(super) fn nobody() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
 }
 
 async fn read_some(stream: &mut TcpStream, unread: &mut Vec<u8>) -> bool {
@@ -482,11 +550,17 @@ async fn read_body(stream: &mut TcpStream, unread: &mut Vec<u8>, head: &str, to_
     if header(head, "transfer-encoding").is_some() {
         // Chunks as they are, so that tests see trailers; the end is an empty chunk and an empty line.
         loop {
-            let end = unread.windows(5).position(|window| window == b"0\r\n\r\n").map(|at| at + 5);
+            let end = unread
+                .windows(5)
+                .position(|window| window == b"0\r\n\r\n")
+                .map(|at| at + 5);
             let trailers = unread.windows(5).position(|window| window == b"\r\n0\r\n");
             let end = end.or_else(|| {
                 let start = trailers? + 2;
-                unread[start..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| start + at + 4)
+                unread[start..]
+                    .windows(4)
+                    .position(|window| window == b"\r\n\r\n")
+                    .map(|at| start + at + 4)
             });
             if let Some(end) = end {
                 return Some(String::from_utf8_lossy(&unread.drain(..end).collect::<Vec<_>>()).into_owned());
@@ -502,4 +576,3 @@ async fn read_body(stream: &mut TcpStream, unread: &mut Vec<u8>, head: &str, to_
     while read_some(stream, unread).await {}
     Some(String::from_utf8_lossy(&std::mem::take(unread)).into_owned())
 }
-

@@ -31,7 +31,9 @@ async fn upstream<F: Future<Output = ()> + 'static>(
             tokio::task::spawn_local(async move {
                 let mut builder = h2::server::Builder::new();
                 builder.max_concurrent_streams(streams);
-                let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+                let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
+                    return;
+                };
                 while let Some(Ok(stream)) = connection.accept().await {
                     number.set(number.get() + 1);
                     let graceful = stream.0.uri().path() == "/goaway";
@@ -50,8 +52,13 @@ async fn answer((mut request, mut respond): Stream, body: Bytes, trailers: Optio
     while let Some(Ok(data)) = request.body_mut().data().await {
         let _ = request.body_mut().flow_control().release_capacity(data.len());
     }
-    let response = http::Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
-    let Ok(mut send) = respond.send_response(response, false) else { return };
+    let response = http::Response::builder()
+        .header("content-type", "application/grpc")
+        .body(())
+        .expect("a head");
+    let Ok(mut send) = respond.send_response(response, false) else {
+        return;
+    };
     let _ = send.send_data(body, trailers.is_none());
     if let Some((name, value)) = trailers {
         let mut map = http::HeaderMap::new();
@@ -77,14 +84,23 @@ struct Reply {
     reset: Option<h2::Reason>,
 }
 
-async fn ask(sender: &h2::client::SendRequest<Bytes>, request: http::Request<()>, body: &[&'static [u8]]) -> Result<Reply, h2::Error> {
+async fn ask(
+    sender: &h2::client::SendRequest<Bytes>,
+    request: http::Request<()>,
+    body: &[&'static [u8]],
+) -> Result<Reply, h2::Error> {
     let mut sender = sender.clone().ready().await?;
     let (response, mut send) = sender.send_request(request, body.is_empty())?;
     for (n, part) in body.iter().enumerate() {
         send.send_data(Bytes::from_static(part), n + 1 == body.len())?;
     }
     let (parts, mut incoming) = response.await?.into_parts();
-    let mut reply = Reply { head: http::Response::from_parts(parts, ()), body: Vec::new(), trailers: http::HeaderMap::new(), reset: None };
+    let mut reply = Reply {
+        head: http::Response::from_parts(parts, ()),
+        body: Vec::new(),
+        trailers: http::HeaderMap::new(),
+        reset: None,
+    };
     while let Some(data) = incoming.data().await {
         match data {
             Ok(data) => reply.body.extend_from_slice(&data),
@@ -99,7 +115,9 @@ async fn ask(sender: &h2::client::SendRequest<Bytes>, request: http::Request<()>
 }
 
 fn post(path: &str) -> http::Request<()> {
-    let request = http::Request::post(format!("http://mesh{path}")).header("content-type", "application/grpc").header("te", "trailers");
+    let request = http::Request::post(format!("http://mesh{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
     request.body(()).expect("a request")
 }
 
@@ -115,17 +133,31 @@ const MESSAGES: &[u8] = b"\0\0\0\0\x02hi\0\0\0\0\x01!";
 #[test]
 fn grpc_passes_with_its_trailers_and_is_counted_by_message() {
     play(async {
-        let (address, _) = upstream(100, |_, stream| answer(stream, MESSAGES.into(), Some(("grpc-status", "5")))).await;
+        let (address, _) = upstream(100, |_, stream| {
+            answer(stream, MESSAGES.into(), Some(("grpc-status", "5")))
+        })
+        .await;
         let (proxy, slot) = proxy_to(address).await;
         let client = connect(&proxy).await;
-        let reply = ask(&client, post("/svc/Method"), &[b"\0\0\0\0", b"\x02hi", b"\0\0\0\0\0"]).await.expect("an answer");
+        let reply = ask(&client, post("/svc/Method"), &[b"\0\0\0\0", b"\x02hi", b"\0\0\0\0\0"])
+            .await
+            .expect("an answer");
         assert_eq!((reply.head.status().as_u16(), reply.body.as_slice()), (200, MESSAGES));
         assert_eq!(reply.trailers["grpc-status"], "5");
-        assert_eq!(proxy.log(1).await, ["/svc/Method 200 - via_upstream in=12 out=13 attempts=1 grpc=5"]);
+        assert_eq!(
+            proxy.log(1).await,
+            ["/svc/Method 200 - via_upstream in=12 out=13 attempts=1 grpc=5"]
+        );
         let metrics = proxy.worker.shared.mesh_metrics.render();
-        for (name, value) in [("istio_request_messages_total", 2), ("istio_response_messages_total", 2)] {
+        for (name, value) in [
+            ("istio_request_messages_total", 2),
+            ("istio_response_messages_total", 2),
+        ] {
             let line = metrics.lines().find(|line| line.starts_with(name)).expect(name);
-            assert!(line.ends_with(&format!(" {value}")) && line.contains("grpc_response_status=\"5\""), "{line}");
+            assert!(
+                line.ends_with(&format!(" {value}")) && line.contains("grpc_response_status=\"5\""),
+                "{line}"
+            );
         }
         assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
     });
@@ -137,9 +169,18 @@ fn answers_of_our_own_to_grpc_are_trailers_only() {
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = ask(&connect(&proxy).await, post("/svc/Method"), &[b"\0\0\0\0\0"]).await.expect("an answer");
+        let reply = ask(&connect(&proxy).await, post("/svc/Method"), &[b"\0\0\0\0\0"])
+            .await
+            .expect("an answer");
         let head = reply.head.headers();
-        assert_eq!((reply.head.status().as_u16(), &head["grpc-status"], &head["grpc-message"]), (200, &"14".parse().unwrap(), &"no healthy upstream".parse().unwrap()));
+        assert_eq!(
+            (
+                reply.head.status().as_u16(),
+                &head["grpc-status"],
+                &head["grpc-message"]
+            ),
+            (200, &"14".parse().unwrap(), &"no healthy upstream".parse().unwrap())
+        );
         assert!(reply.body.is_empty() && reply.trailers.is_empty());
     });
 }
@@ -173,8 +214,18 @@ fn a_refused_stream_may_be_tried_again_and_a_reset_one_is_reported() {
     // Reason of the first stream, condition; then: status, flags and details.
     let cases = [
         (Reason::REFUSED_STREAM, "refused-stream", 200, "200 - via_upstream"),
-        (Reason::REFUSED_STREAM, "connect-failure", 503, "503 UR upstream_reset_before_response_started{remote_refused_stream_reset}"),
-        (Reason::INTERNAL_ERROR, "refused-stream", 503, "503 UR upstream_reset_before_response_started{remote_reset}"),
+        (
+            Reason::REFUSED_STREAM,
+            "connect-failure",
+            503,
+            "503 UR upstream_reset_before_response_started{remote_refused_stream_reset}",
+        ),
+        (
+            Reason::INTERNAL_ERROR,
+            "refused-stream",
+            503,
+            "503 UR upstream_reset_before_response_started{remote_reset}",
+        ),
         (Reason::INTERNAL_ERROR, "reset", 200, "200 - via_upstream"),
     ];
     for (reason, words, status, logged) in cases {
@@ -187,12 +238,19 @@ fn a_refused_stream_may_be_tried_again_and_a_reset_one_is_reported() {
             })
             .await;
             let (proxy, slot) = proxy_to(address).await;
-            proxy.route(vec![route("/", forward(&slot, |action| action.retry = retry(words, 1, |_| {})))]);
+            proxy.route(vec![route(
+                "/",
+                forward(&slot, |action| action.retry = retry(words, 1, |_| {})),
+            )]);
             let reply = proxy.get("/").await;
             assert_eq!(reply.status, status, "{reason:?} {words}");
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ {logged} ")), "{line}");
-            assert_eq!(proxy.stats(&slot).upstream_cx_total.get(), 1, "a stream's reset leaves the connection");
+            assert_eq!(
+                proxy.stats(&slot).upstream_cx_total.get(),
+                1,
+                "a stream's reset leaves the connection"
+            );
         });
     }
 }
@@ -225,10 +283,16 @@ fn an_upstream_that_breaks_off_resets_the_stream_and_no_other() {
         .await;
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
-        proxy.route(vec![route("/direct", direct(200, "ok")), route("/", forward(&slot, |_| {}))]);
+        proxy.route(vec![
+            route("/direct", direct(200, "ok")),
+            route("/", forward(&slot, |_| {})),
+        ]);
         let client = connect(&proxy).await;
         let reply = ask(&client, post("/x"), &[]).await.expect("a head");
-        assert_eq!((reply.body.as_slice(), reply.reset.is_some()), (b"abc".as_slice(), true));
+        assert_eq!(
+            (reply.body.as_slice(), reply.reset.is_some()),
+            (b"abc".as_slice(), true)
+        );
         let get = http::Request::get("http://mesh/direct").body(()).expect("a request");
         assert_eq!(ask(&client, get, &[]).await.expect("an answer").body, b"ok");
     });
@@ -282,9 +346,19 @@ fn an_end_that_comes_after_the_last_byte_is_not_waited_for_and_no_fault() {
     for (method, body) in [("GET", "ok"), ("HEAD", "")] {
         play(async move {
             let (address, _) = upstream(100, move |_, (_, mut respond): Stream| async move {
-                let response = http::Response::builder().header("content-length", "2").body(()).expect("a head");
+                let response = http::Response::builder()
+                    .header("content-length", "2")
+                    .body(())
+                    .expect("a head");
                 let head = respond.send_response(response, false).map(|mut send| {
-                    let _ = send.send_data(if body.is_empty() { Bytes::new() } else { Bytes::from_static(b"ok") }, false);
+                    let _ = send.send_data(
+                        if body.is_empty() {
+                            Bytes::new()
+                        } else {
+                            Bytes::from_static(b"ok")
+                        },
+                        false,
+                    );
                     send
                 });
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -295,7 +369,10 @@ fn an_end_that_comes_after_the_last_byte_is_not_waited_for_and_no_fault() {
             let reply = proxy.ask(&format!("{method} / HTTP/1.1\r\nhost: mesh\r\n\r\n")).await;
             assert_eq!((reply.status, reply.body.as_str()), (200, body), "{method}");
             let line = proxy.log(1).await.remove(0);
-            assert!(line.starts_with(&format!("/ 200 - via_upstream in=0 out={}", body.len())), "{method}: {line}");
+            assert!(
+                line.starts_with(&format!("/ 200 - via_upstream in=0 out={}", body.len())),
+                "{method}: {line}"
+            );
             assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
         });
     }

@@ -7,7 +7,11 @@ use crate::head::Headers;
 use crate::telemetry::{PEER_METADATA, PEER_METADATA_ID, PeerCache};
 
 fn node(app: &str) -> Node {
-    let labels = [("app".to_owned(), app.to_owned()), ("version".to_owned(), "v1".to_owned())].into();
+    let labels = [
+        ("app".to_owned(), app.to_owned()),
+        ("version".to_owned(), "v1".to_owned()),
+    ]
+    .into();
     Node {
         id: format!("sidecar~10.0.0.1~{app}~shop"),
         name: format!("{app}-1"),
@@ -22,7 +26,10 @@ fn node(app: &str) -> Node {
 fn announcement(app: &str) -> String {
     let mut headers = Headers::default();
     PeerCache::default().put(&node(app), &mut headers);
-    headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().expect("text"))).collect()
+    headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().expect("text")))
+        .collect()
 }
 
 fn series(proxy: &Proxy) -> String {
@@ -35,7 +42,10 @@ fn series(proxy: &Proxy) -> String {
 
 fn expect_labels(line: &str, labels: &[(&str, &str)]) {
     for (name, value) in labels {
-        assert!(line.contains(&format!("{name}=\"{value}\"")), "{name}=\"{value}\" in {line}");
+        assert!(
+            line.contains(&format!("{name}=\"{value}\"")),
+            "{name}=\"{value}\" in {line}"
+        );
     }
 }
 
@@ -44,7 +54,11 @@ fn the_caller_reports_as_source() {
     play(async {
         let upstream = Upstream::new(|mut peer| async move {
             while peer.request().await.is_some() {
-                peer.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{}\r\nok", announcement("reviews"))).await;
+                peer.write(&format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{}\r\nok",
+                    announcement("reviews")
+                ))
+                .await;
             }
         })
         .await;
@@ -57,10 +71,19 @@ fn the_caller_reports_as_source() {
             };
         });
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = proxy.ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 3\r\nx-envoy-peer-metadata-id: me\r\n\r\nabc").await;
-        assert!(!reply.head.contains(PEER_METADATA), "peers' words do not reach applications: {}", reply.head);
+        let reply = proxy
+            .ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 3\r\nx-envoy-peer-metadata-id: me\r\n\r\nabc")
+            .await;
+        assert!(
+            !reply.head.contains(PEER_METADATA),
+            "peers' words do not reach applications: {}",
+            reply.head
+        );
         let seen = upstream.requests().remove(0);
-        assert_eq!(header(&seen, PEER_METADATA_ID), Some("sidecar~10.0.0.1~productpage~shop"));
+        assert_eq!(
+            header(&seen, PEER_METADATA_ID),
+            Some("sidecar~10.0.0.1~productpage~shop")
+        );
         assert!(header(&seen, PEER_METADATA).is_some());
         proxy.log(1).await;
         expect_labels(
@@ -87,8 +110,18 @@ fn the_caller_reports_as_source() {
             ],
         );
         let metrics = proxy.worker.shared.mesh_metrics.render();
-        assert!(metrics.lines().any(|line| line.starts_with("istio_request_bytes_sum") && line.ends_with(" 3")), "{metrics}");
-        assert!(metrics.lines().any(|line| line.starts_with("istio_response_bytes_sum") && line.ends_with(" 2")), "{metrics}");
+        assert!(
+            metrics
+                .lines()
+                .any(|line| line.starts_with("istio_request_bytes_sum") && line.ends_with(" 3")),
+            "{metrics}"
+        );
+        assert!(
+            metrics
+                .lines()
+                .any(|line| line.starts_with("istio_response_bytes_sum") && line.ends_with(" 2")),
+            "{metrics}"
+        );
     });
 }
 
@@ -99,8 +132,17 @@ fn the_called_reports_as_destination() {
         let proxy = Proxy::of(node("reviews"), |manager| manager.direction = Direction::Inbound).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{}\r\n", announcement("productpage"))).await;
-        assert!(!reply.body.contains(PEER_METADATA), "the application does not see it: {}", reply.body);
+        let reply = proxy
+            .ask(&format!(
+                "GET / HTTP/1.1\r\nhost: mesh\r\n{}\r\n",
+                announcement("productpage")
+            ))
+            .await;
+        assert!(
+            !reply.body.contains(PEER_METADATA),
+            "the application does not see it: {}",
+            reply.body
+        );
         assert_eq!(reply.header(PEER_METADATA_ID), Some("sidecar~10.0.0.1~reviews~shop"));
         proxy.log(1).await;
         expect_labels(
@@ -127,7 +169,9 @@ fn who_we_are_is_not_told_to_the_world() {
         let proxy = Proxy::of(node("productpage"), |_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let reply = proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{}\r\n", announcement("liar"))).await;
+        let reply = proxy
+            .ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\n{}\r\n", announcement("liar")))
+            .await;
         assert!(!reply.body.contains(PEER_METADATA), "{}", reply.body);
     });
 }
@@ -140,6 +184,13 @@ fn failures_are_labelled_by_flag() {
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
         assert_eq!(proxy.get("/").await.status, 503);
         proxy.log(1).await;
-        expect_labels(&series(&proxy), &[("response_code", "503"), ("response_flags", "UH"), ("destination_workload", "unknown")]);
+        expect_labels(
+            &series(&proxy),
+            &[
+                ("response_code", "503"),
+                ("response_flags", "UH"),
+                ("destination_workload", "unknown"),
+            ],
+        );
     });
 }

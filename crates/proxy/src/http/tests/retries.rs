@@ -58,18 +58,35 @@ fn attempts_by_condition() {
             let slot = proxy.cluster(&[upstream.address], |_| {});
             let action = forward(&slot, |action| action.retry = retry(words, attempts, |_| {}));
             proxy.route_with(vec![route("/", action)], |host| host.include_attempt_count = true);
-            let reply = proxy.ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 5\r\n\r\nhello").await;
+            let reply = proxy
+                .ask("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 5\r\n\r\nhello")
+                .await;
             assert_eq!((reply.status, upstream.requests().len()), (status, asked), "{words}");
             for (n, request) in upstream.requests().iter().enumerate() {
-                assert!(request.ends_with("\r\n\r\nhello"), "{words}: the whole body each time: {request}");
-                assert_eq!(header(request, "x-envoy-attempt-count"), Some((n + 1).to_string().as_str()));
+                assert!(
+                    request.ends_with("\r\n\r\nhello"),
+                    "{words}: the whole body each time: {request}"
+                );
+                assert_eq!(
+                    header(request, "x-envoy-attempt-count"),
+                    Some((n + 1).to_string().as_str())
+                );
             }
             let line = proxy.log(1).await.remove(0);
-            assert!(line.starts_with(&format!("/ {status} {flags} ")) && line.contains(&format!("attempts={asked}")), "{words}: {line}");
+            assert!(
+                line.starts_with(&format!("/ {status} {flags} ")) && line.contains(&format!("attempts={asked}")),
+                "{words}: {line}"
+            );
             let stats = proxy.stats(&slot);
-            assert_eq!((stats.upstream_rq_active.get(), stats.upstream_rq_retry_active.get()), (0, 0));
+            assert_eq!(
+                (stats.upstream_rq_active.get(), stats.upstream_rq_retry_active.get()),
+                (0, 0)
+            );
             assert_eq!(stats.upstream_rq_retry.get(), asked as u64 - 1);
-            assert_eq!(stats.upstream_rq_retry_success.get(), u64::from(asked > 1 && status == 200));
+            assert_eq!(
+                stats.upstream_rq_retry_success.get(),
+                u64::from(asked > 1 && status == 200)
+            );
         });
     }
 }
@@ -81,15 +98,29 @@ fn chunked_bodies_are_replayed_and_too_large_ones_are_not_retried() {
             let upstream = failing(1, answers, 503).await;
             let proxy = Proxy::new(|manager| manager.buffer_limit = limit).await;
             let slot = proxy.cluster(&[upstream.address], |_| {});
-            proxy.route(vec![route("/", forward(&slot, |action| action.retry = retry("5xx", 1, |_| {})))]);
+            proxy.route(vec![route(
+                "/",
+                forward(&slot, |action| action.retry = retry("5xx", 1, |_| {})),
+            )]);
             let body = "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
-            let reply = proxy.ask(&format!("POST / HTTP/1.1\r\nhost: mesh\r\ntransfer-encoding: chunked\r\n\r\n{body}")).await;
-            assert_eq!((reply.status, upstream.requests().len()), (status, asked), "limit {limit}");
+            let reply = proxy
+                .ask(&format!(
+                    "POST / HTTP/1.1\r\nhost: mesh\r\ntransfer-encoding: chunked\r\n\r\n{body}"
+                ))
+                .await;
+            assert_eq!(
+                (reply.status, upstream.requests().len()),
+                (status, asked),
+                "limit {limit}"
+            );
             for request in upstream.requests() {
                 assert!(request.contains("hello") && request.contains(" world"), "{request}");
             }
             let line = proxy.log(1).await.remove(0);
-            assert!(line.contains("in=11") && !line.contains(Flags::UPSTREAM_RETRY_LIMIT.text().as_ref()), "{line}");
+            assert!(
+                line.contains("in=11") && !line.contains(Flags::UPSTREAM_RETRY_LIMIT.text().as_ref()),
+                "{line}"
+            );
         });
     }
 }
@@ -116,12 +147,12 @@ fn another_host_is_tried_after_one_that_is_dead() {
 fn each_try_has_its_time_and_all_together_have_theirs() {
     // Per try, in all; then: attempts, flags and details.
     let millis = Duration::from_millis;
-    for (per_try, all, asked, details) in [(30, 10_000, 3, "UT,URX upstream_per_try_timeout"), (10_000, 60, 1, "UT response_timeout")] {
+    for (per_try, all, asked, details) in [
+        (30, 10_000, 3, "UT,URX upstream_per_try_timeout"),
+        (10_000, 60, 1, "UT response_timeout"),
+    ] {
         play(async move {
-            let upstream = Upstream::new(|mut peer| async move {
-                while peer.request().await.is_some() {}
-            })
-            .await;
+            let upstream = Upstream::new(|mut peer| async move { while peer.request().await.is_some() {} }).await;
             let proxy = Proxy::new(|_| {}).await;
             let slot = proxy.cluster(&[upstream.address], |_| {});
             let action = forward(&slot, |action| {
@@ -132,7 +163,10 @@ fn each_try_has_its_time_and_all_together_have_theirs() {
             let reply = proxy.get("/").await;
             assert_eq!((reply.status, reply.body.as_str()), (504, "upstream request timeout"));
             assert_eq!(upstream.requests().len(), asked);
-            assert_eq!(header(&upstream.requests()[0], "x-envoy-expected-rq-timeout-ms"), Some(per_try.min(all).to_string().as_str()));
+            assert_eq!(
+                header(&upstream.requests()[0], "x-envoy-expected-rq-timeout-ms"),
+                Some(per_try.min(all).to_string().as_str())
+            );
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ 504 {details} ")), "{line}");
             let stats = proxy.stats(&slot);
@@ -148,9 +182,18 @@ fn retries_are_bounded_for_the_cluster() {
         let upstream = failing(99, answers, 503).await;
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |cluster| cluster.breakers.max_retries = 0);
-        proxy.route(vec![route("/", forward(&slot, |action| action.retry = retry("5xx", 3, |_| {})))]);
+        proxy.route(vec![route(
+            "/",
+            forward(&slot, |action| action.retry = retry("5xx", 3, |_| {})),
+        )]);
         assert_eq!(proxy.get("/").await.status, 503);
-        assert_eq!((upstream.requests().len(), proxy.stats(&slot).upstream_rq_retry_overflow.get()), (1, 1));
+        assert_eq!(
+            (
+                upstream.requests().len(),
+                proxy.stats(&slot).upstream_rq_retry_overflow.get()
+            ),
+            (1, 1)
+        );
         assert!(proxy.log(1).await[0].contains("503 UO via_upstream"));
     });
 }

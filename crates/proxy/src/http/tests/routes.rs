@@ -7,14 +7,54 @@ use crate::config::{HashPolicy, PathRewrite, Redirect};
 
 /// Request, status, body, and the log line behind its path.
 const ANSWERS: &[(&str, u16, &str, &str)] = &[
-    ("GET /direct HTTP/1.1\r\nhost: mesh", 418, "teapot", "418 - direct_response in=0 out=6 attempts=0 grpc=-"),
-    ("HEAD /direct HTTP/1.1\r\nhost: mesh", 418, "", "418 - direct_response in=0 out=0 attempts=0 grpc=-"),
-    ("GET /empty HTTP/1.1\r\nhost: mesh", 204, "", "204 - direct_response in=0 out=0 attempts=0 grpc=-"),
-    ("GET /moved HTTP/1.1\r\nhost: mesh", 302, "", "302 - direct_response in=0 out=0 attempts=0 grpc=-"),
-    ("GET /none HTTP/1.1\r\nhost: mesh", 404, "", "404 NR route_not_found in=0 out=0 attempts=0 grpc=-"),
-    ("GET /direct HTTP/1.1\r\nhost: other", 404, "", "404 NR route_not_found in=0 out=0 attempts=0 grpc=-"),
-    ("GET /nc HTTP/1.1\r\nhost: mesh", 503, "", "503 NC cluster_not_found in=0 out=0 attempts=0 grpc=-"),
-    ("GET /uh HTTP/1.1\r\nhost: mesh", 503, "no healthy upstream", "503 UH no_healthy_upstream in=0 out=19 attempts=1 grpc=-"),
+    (
+        "GET /direct HTTP/1.1\r\nhost: mesh",
+        418,
+        "teapot",
+        "418 - direct_response in=0 out=6 attempts=0 grpc=-",
+    ),
+    (
+        "HEAD /direct HTTP/1.1\r\nhost: mesh",
+        418,
+        "",
+        "418 - direct_response in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /empty HTTP/1.1\r\nhost: mesh",
+        204,
+        "",
+        "204 - direct_response in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /moved HTTP/1.1\r\nhost: mesh",
+        302,
+        "",
+        "302 - direct_response in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /none HTTP/1.1\r\nhost: mesh",
+        404,
+        "",
+        "404 NR route_not_found in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /direct HTTP/1.1\r\nhost: other",
+        404,
+        "",
+        "404 NR route_not_found in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /nc HTTP/1.1\r\nhost: mesh",
+        503,
+        "",
+        "503 NC cluster_not_found in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /uh HTTP/1.1\r\nhost: mesh",
+        503,
+        "no healthy upstream",
+        "503 UH no_healthy_upstream in=0 out=19 attempts=1 grpc=-",
+    ),
     (
         "GET /uf HTTP/1.1\r\nhost: mesh",
         503,
@@ -23,9 +63,24 @@ const ANSWERS: &[(&str, u16, &str, &str)] = &[
         "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} in=0 out=167 \
          attempts=1 grpc=-",
     ),
-    ("GET /direct HTTP/1.0\r\nhost: mesh", 426, "Upgrade Required", "426 - low_version in=0 out=16 attempts=0 grpc=-"),
-    ("GET /direct HTTP/1.1\r\nx: y", 400, "", "400 - missing_host_header in=0 out=0 attempts=0 grpc=-"),
-    ("GET /direct HTTP/1.1\r\nhost: mesh\r\nhost: x", 400, "Bad Request", "400 DPE http.invalid_authority in=0 out=11 attempts=0 grpc=-"),
+    (
+        "GET /direct HTTP/1.0\r\nhost: mesh",
+        426,
+        "Upgrade Required",
+        "426 - low_version in=0 out=16 attempts=0 grpc=-",
+    ),
+    (
+        "GET /direct HTTP/1.1\r\nx: y",
+        400,
+        "",
+        "400 - missing_host_header in=0 out=0 attempts=0 grpc=-",
+    ),
+    (
+        "GET /direct HTTP/1.1\r\nhost: mesh\r\nhost: x",
+        400,
+        "Bad Request",
+        "400 DPE http.invalid_authority in=0 out=11 attempts=0 grpc=-",
+    ),
     (
         "GET /direct HTTP/1.1\r\nhost: mesh\r\nconnection: upgrade\r\nupgrade: foo",
         403,
@@ -38,7 +93,12 @@ const ANSWERS: &[(&str, u16, &str, &str)] = &[
         "",
         "200 UH no_healthy_upstream in=0 out=0 attempts=1 grpc=14",
     ),
-    ("POST /none HTTP/1.1\r\nhost: mesh\r\ncontent-type: application/grpc", 200, "", "200 NR route_not_found in=0 out=0 attempts=0 grpc=12"),
+    (
+        "POST /none HTTP/1.1\r\nhost: mesh\r\ncontent-type: application/grpc",
+        200,
+        "",
+        "200 NR route_not_found in=0 out=0 attempts=0 grpc=12",
+    ),
 ];
 
 #[test]
@@ -73,8 +133,13 @@ fn answers_of_our_own() {
             assert_eq!(rest, *logged, "{request}");
         }
         assert_eq!(proxy.get("/moved").await.header("location"), Some("http://b/moved"));
-        let grpc = proxy.ask("POST /uh HTTP/1.1\r\nhost: mesh\r\ncontent-type: application/grpc\r\n\r\n").await;
-        assert_eq!((grpc.header("grpc-status"), grpc.header("grpc-message")), (Some("14"), Some("no healthy upstream")));
+        let grpc = proxy
+            .ask("POST /uh HTTP/1.1\r\nhost: mesh\r\ncontent-type: application/grpc\r\n\r\n")
+            .await;
+        assert_eq!(
+            (grpc.header("grpc-status"), grpc.header("grpc-message")),
+            (Some("14"), Some("no healthy upstream"))
+        );
     });
 }
 
@@ -89,7 +154,10 @@ fn what_the_upstream_sees() {
             action.host_rewrite = Some("inner".into());
             action.timeout = Some(std::time::Duration::from_secs(7));
         });
-        proxy.route_with(vec![route("/old", rewritten), route("/", forward(&slot, |_| {}))], |host| host.include_attempt_count = true);
+        proxy.route_with(
+            vec![route("/old", rewritten), route("/", forward(&slot, |_| {}))],
+            |host| host.include_attempt_count = true,
+        );
         let mut client = proxy.connect().await;
         client
             .send(
@@ -102,7 +170,10 @@ fn what_the_upstream_sees() {
         assert_eq!(client.reply(false).await.status, 200);
         let requests = upstream.requests();
         let seen = requests.first().expect("a request");
-        assert!(seen.starts_with("POST /new/x?q HTTP/1.1\r\n") && seen.ends_with("\r\n\r\nhi"), "{seen}");
+        assert!(
+            seen.starts_with("POST /new/x?q HTTP/1.1\r\n") && seen.ends_with("\r\n\r\nhi"),
+            "{seen}"
+        );
         let expected = [
             ("host", Some("inner")),
             ("x-hop", None),
@@ -133,12 +204,19 @@ fn a_cookie_ties_a_client_to_its_endpoint() {
     play(async {
         let upstream = Upstream::echo().await;
         let proxy = Proxy::new(|_| {}).await;
-        let policy = HashPolicy::Cookie { name: "at".into(), ttl: Some(std::time::Duration::ZERO), path: "/".into(), terminal: false };
+        let policy = HashPolicy::Cookie {
+            name: "at".into(),
+            ttl: Some(std::time::Duration::ZERO),
+            path: "/".into(),
+            terminal: false,
+        };
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |action| action.hash = vec![policy]))]);
         let cookie = proxy.get("/").await.header("set-cookie").expect("a cookie").to_owned();
         let pair = cookie.split(';').next().expect("a pair");
-        let again = proxy.ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\ncookie: {pair}\r\n\r\n")).await;
+        let again = proxy
+            .ask(&format!("GET / HTTP/1.1\r\nhost: mesh\r\ncookie: {pair}\r\n\r\n"))
+            .await;
         assert_eq!(again.header("set-cookie"), None);
     });
 }
@@ -153,6 +231,9 @@ fn a_route_table_that_is_replaced_serves_the_next_request_of_an_open_connection(
             client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
             assert_eq!(client.reply(false).await.body, body);
         }
-        assert_eq!(Arc::strong_count(&proxy.manager.stats) > 0, proxy.manager.stats.downstream_rq_2xx.get() == 2);
+        assert_eq!(
+            Arc::strong_count(&proxy.manager.stats) > 0,
+            proxy.manager.stats.downstream_rq_2xx.get() == 2
+        );
     });
 }

@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::{Client, Proxy, Upstream, forward, header, play, route, until};
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nhost: mesh\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
+const ASK: &str =
+    "GET /chat HTTP/1.1\r\nhost: mesh\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
 
 /// Agrees, and then answers each byte with itself.
 async fn agreeing() -> Upstream {
@@ -33,20 +34,42 @@ fn a_tunnel_passes_bytes_both_ways_and_is_one_request() {
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         // A route timeout does not end a tunnel.
-        proxy.route(vec![route("/", forward(&slot, |action| action.timeout = Some(Duration::from_millis(50))))]);
+        proxy.route(vec![route(
+            "/",
+            forward(&slot, |action| action.timeout = Some(Duration::from_millis(50))),
+        )]);
         let mut client = proxy.connect().await;
         client.send(ASK).await;
         let reply = client.reply(true).await;
-        assert_eq!((reply.status, reply.header("upgrade"), reply.header("sec-websocket-accept")), (101, Some("websocket"), Some("y")));
+        assert_eq!(
+            (
+                reply.status,
+                reply.header("upgrade"),
+                reply.header("sec-websocket-accept")
+            ),
+            (101, Some("websocket"), Some("y"))
+        );
         assert!(echoed(&mut client, "hello").await);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(echoed(&mut client, "again").await);
-        assert_eq!((proxy.stats(&slot).upstream_rq_active.get(), proxy.manager.stats.downstream_cx_upgrades_active.get()), (1, 1));
+        assert_eq!(
+            (
+                proxy.stats(&slot).upstream_rq_active.get(),
+                proxy.manager.stats.downstream_cx_upgrades_active.get()
+            ),
+            (1, 1)
+        );
         client.stream.shutdown().await.expect("half-closed");
         assert!(client.is_closed().await);
         let line = proxy.log(1).await.remove(0);
         assert!(line.starts_with("/chat 101 - via_upstream in=10 out=10"), "{line}");
-        assert_eq!((proxy.stats(&slot).upstream_rq_active.get(), proxy.manager.stats.downstream_cx_upgrades_active.get()), (0, 0));
+        assert_eq!(
+            (
+                proxy.stats(&slot).upstream_rq_active.get(),
+                proxy.manager.stats.downstream_cx_upgrades_active.get()
+            ),
+            (0, 0)
+        );
     });
 }
 
@@ -61,7 +84,12 @@ fn a_drain_waits_for_tunnels() {
         client.send(ASK).await;
         assert_eq!(client.reply(true).await.status, 101);
         let mut drained = std::pin::pin!(proxy.drain());
-        assert!(tokio::time::timeout(Duration::from_millis(50), &mut drained).await.is_err(), "the tunnel is open still");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), &mut drained)
+                .await
+                .is_err(),
+            "the tunnel is open still"
+        );
         assert!(echoed(&mut client, "hello").await);
         drop(client);
         drained.await;
@@ -115,7 +143,11 @@ fn an_offer_of_h2c_is_not_heard() {
         let offer = "GET / HTTP/1.1\r\nhost: mesh\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n";
         let reply = proxy.ask(offer).await;
         assert_eq!(reply.status, 200);
-        assert!(!reply.body.contains("upgrade") && !reply.body.contains("http2-settings"), "{}", reply.body);
+        assert!(
+            !reply.body.contains("upgrade") && !reply.body.contains("http2-settings"),
+            "{}",
+            reply.body
+        );
         until("it is over", || proxy.manager.stats.downstream_rq_active.get() == 0).await;
     });
 }
@@ -134,7 +166,10 @@ fn a_tunnel_that_is_ended_from_outside_is_written_down() {
         proxy.end_now();
         assert!(client.is_closed().await);
         let line = proxy.log(1).await.remove(0);
-        assert!(line.starts_with("/chat 101 DC downstream_remote_disconnect in=5 out=5"), "{line}");
+        assert!(
+            line.starts_with("/chat 101 DC downstream_remote_disconnect in=5 out=5"),
+            "{line}"
+        );
         assert_eq!(proxy.stats(&slot).upstream_rq_active.get(), 0);
     });
 }

@@ -39,10 +39,10 @@ async fn first_page(directory: &Path, plane: DataPlane) -> Result<(Mesh, Duratio
 
 /// Starts it, looks at it, and ends it by each signal. Gives how long each start took.
 async fn life(plane: DataPlane) -> Result<Vec<Duration>> {
-    let directory = root().join("samples/bookinfo");
+    let directory = Directory::bookinfo()?;
     let mut starts = Vec::new();
     for signal in [Signal::SIGINT, Signal::SIGKILL, Signal::SIGINT] {
-        let (mut mesh, took) = first_page(&directory, plane).await?;
+        let (mut mesh, took) = first_page(directory.path(), plane).await?;
         starts.push(took);
         mesh.wait_ready()?;
         ensure!(
@@ -134,7 +134,8 @@ fn says(output: &Output, parts: &[&str]) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_replaces_the_pod() -> Result<()> {
-    let mesh = Mesh::up(&root().join("samples/bookinfo"), DataPlane::Native, &[])?;
+    let directory = Directory::bookinfo()?;
+    let mesh = Mesh::up(directory.path(), DataPlane::Native, &[])?;
     let before = mesh.pod("reviews-v1")?;
     let said = mesh.command(&["restart", "reviews-v1"])?;
     ensure!(said.contains("reviews-v1.default restarted"), "it said: {said}");

@@ -242,22 +242,20 @@ fn holds(text: &str, parts: &[&str]) -> Result<()> {
 
 #[test]
 fn ports_in_use_are_named_with_their_holder() -> Result<()> {
-    let bookinfo = root().join("samples/bookinfo").display().to_string();
+    let directory = Directory::bookinfo()?;
+    let bookinfo = directory.path().display().to_string();
     let me = format!("pid {}", std::process::id());
-    let _front = TcpListener::bind("127.0.0.1:8080")?;
-    let _pilot = TcpListener::bind("127.64.0.2:15010")?;
-    let text = refuses(&[&bookinfo])?;
+    // Beside whatever mesh runs on this machine.
+    let front = TcpListener::bind("127.0.0.1:0")?;
+    let _pilot = TcpListener::bind("127.99.0.2:15010")?;
+    let port = front.local_addr()?.port().to_string();
+    let text = refuses(&[&bookinfo, "--subnet", "127.99.0.0/16", "--ingress-port", &port])?;
+    let taken = format!("127.0.0.1:{port}");
     holds(
         &text,
-        &[
-            "127.0.0.1:8080",
-            "the ingress gateway",
-            "is in use",
-            &me,
-            "--ingress-port",
-        ],
+        &[&taken, "the ingress gateway", "is in use", &me, "--ingress-port"],
     )?;
-    holds(&text, &["127.64.0.2:15010", "pilot-discovery", "--subnet"])
+    holds(&text, &["127.99.0.2:15010", "pilot-discovery", "--subnet"])
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::client::eventually;
-use mesh_tests::mesh::root;
 use mesh_tests::processes::{MEMORY_BUDGETS, resident, role};
-use mesh_tests::{DataPlane, Mesh, sync};
+use mesh_tests::{DataPlane, Directory, Mesh, sync};
 
 /// The largest process of each component.
 fn measure(mesh: &Mesh) -> Result<BTreeMap<String, f64>> {
@@ -42,7 +41,8 @@ async fn within_budget(mesh: &Mesh, when: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_mesh_is_small() -> Result<()> {
-    let mesh = Mesh::up(&root().join("samples/bookinfo"), DataPlane::Native, &[])?;
+    let directory = Directory::bookinfo()?;
+    let mesh = Mesh::up(directory.path(), DataPlane::Native, &[])?;
     sync::in_sync(&mesh).await?;
     within_budget(&mesh, "idle").await?;
     for pod in mesh.pods()? {

@@ -20,7 +20,7 @@ pub mod watch;
 pub mod yaml;
 
 pub use lines::LineMap;
-pub use message::{Message, Severity};
+pub use message::{ENVOY_ONLY, Message, Severity};
 pub use object::{FieldIssue, Object, Origin, Parsed};
 pub use state::{Applied, Batch, Change, FileChange, InForce, Settings, Status, Store, What};
 pub use watch::StoreHandle;

@@ -10,7 +10,7 @@ use model::kinds::validate::Severity;
 use serde_json::Value;
 
 use crate::lines::LineMap;
-use crate::message::Message;
+use crate::message::{ENVOY_ONLY, ENVOY_ONLY_TEXT, Message};
 use crate::object::{Object, unknown_field};
 use crate::yaml;
 
@@ -50,6 +50,9 @@ pub fn read(file: &Path, text: &str) -> (Option<MeshConfig>, Vec<Message>) {
             Finding::Unsupported { path, note } => {
                 let text = "is not supported yet: it has no effect".to_owned();
                 at.message(Severity::Warning, "no-effect", path, text, note)
+            }
+            Finding::EnvoyOnly { path, note } => {
+                at.message(Severity::Warning, ENVOY_ONLY, path, ENVOY_ONLY_TEXT.to_owned(), note)
             }
         });
     }

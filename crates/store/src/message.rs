@@ -7,6 +7,11 @@ use model::mesh::ConfigRef;
 
 pub use model::kinds::validate::Severity;
 
+/// Code of what is said of a field that our own proxy does not know.
+pub const ENVOY_ONLY: &str = "envoy-only";
+/// And its text.
+pub(crate) const ENVOY_ONLY_TEXT: &str = "has an effect only with Envoy as the data plane";
+
 /// One thing to know about an object or a file: which, where, what rule, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -82,7 +82,7 @@ impl Object {
                 path,
                 message: unknown_field(&field, nearest),
             }),
-            Finding::Unsupported { .. } => None,
+            Finding::Unsupported { .. } | Finding::EnvoyOnly { .. } => None,
         });
         Ok(Parsed {
             unknown: unknown.collect(),

@@ -11,7 +11,7 @@ use model::mesh::ConfigRef;
 
 use super::select::is_valid;
 use super::{InForce, Status, Store};
-use crate::message::{Message, reference_text};
+use crate::message::{ENVOY_ONLY, ENVOY_ONLY_TEXT, Message, reference_text};
 use crate::object::{Object, Origin, unknown_field};
 
 /// Every object, by kind, namespace and name; a duplicate right after the one that counts.
@@ -208,7 +208,11 @@ fn of_findings(object: &Object, findings: &[Finding], silent: bool) -> Vec<Messa
                 ));
             }
             // The kind as a whole has been reported already.
-            Finding::Unsupported { .. } if silent => {}
+            Finding::Unsupported { .. } | Finding::EnvoyOnly { .. } if silent => {}
+            Finding::EnvoyOnly { path, note } => {
+                let text = ENVOY_ONLY_TEXT.to_owned();
+                messages.push(message(Some(object), Severity::Warning, ENVOY_ONLY, path, text, *note));
+            }
             Finding::Unsupported { path, note } => {
                 let text = "is not supported yet: it has no effect".to_owned();
                 messages.push(message(Some(object), Severity::Warning, "no-effect", path, text, *note));

@@ -264,6 +264,7 @@ spec:
       host: a.b
       port: {name: x, number: 80}
     timeot: 5s
+    retries: {attempts: 1, retryRemoteLocalities: true}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -276,7 +277,8 @@ spec: {whatever: 1}
     for expected in [
         "unknown-field a.yaml:14: VirtualService default/a: spec.http[0].timeot: there is no field \"timeot\"; \"timeout\" was probably meant",
         "no-effect a.yaml:13: VirtualService default/a: spec.http[0].mirror.port.name: is not supported yet",
-        "no-effect a.yaml:17: AuthorizationPolicy default/x: kind: AuthorizationPolicy is not supported yet",
+        "envoy-only a.yaml:15: VirtualService default/a: spec.http[0].retries.retryRemoteLocalities: has an effect only with Envoy",
+        "no-effect a.yaml:18: AuthorizationPolicy default/x: kind: AuthorizationPolicy is not supported yet",
     ] {
         assert!(
             said.iter().any(|m| m.starts_with(expected)),

@@ -17,6 +17,8 @@ pub enum Finding {
     },
     /// The field is known and is kept, and nothing reads it yet.
     Unsupported { path: String, note: &'static str },
+    /// The field does something only where Envoy is the data plane.
+    EnvoyOnly { path: String, note: &'static str },
 }
 
 /// Messages whose mere presence says something, so that `field:` without a value means an empty one.
@@ -129,6 +131,14 @@ fn inspect_field(
     };
     match status::of(message, field) {
         Some((Status::Unsupported, note)) => findings.push(Finding::Unsupported { path, note }),
+        Some((Status::EnvoyOnly, note)) => {
+            let mut below = Vec::new();
+            shape.inspect(&path, value, &mut below);
+            // Said once, at the top.
+            below.retain(|finding| !matches!(finding, Finding::EnvoyOnly { .. }));
+            findings.push(Finding::EnvoyOnly { path, note });
+            findings.append(&mut below);
+        }
         _ => shape.inspect(&path, value, findings),
     }
 }
@@ -206,6 +216,18 @@ mod tests {
             panic!("{findings:?}")
         };
         assert_eq!(path, "spec.trafficPolicy.tunnel");
+    }
+
+    #[test]
+    fn a_field_that_only_envoy_knows_is_named_once_and_read_on() {
+        let mut findings = Vec::new();
+        let value = json!({"trafficPolicy": {"loadBalancer": {"warmup": {"duration": "10s", "agression": 1}}}});
+        Shape::of::<DestinationRule>().inspect("spec", &value, &mut findings);
+        let [Finding::EnvoyOnly { path, .. }, Finding::Unknown { nearest, .. }] = findings.as_slice() else {
+            panic!("{findings:?}")
+        };
+        assert_eq!(path, "spec.trafficPolicy.loadBalancer.warmup");
+        assert_eq!(*nearest, Some("aggression"));
     }
 
     #[test]

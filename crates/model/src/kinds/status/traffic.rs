@@ -281,6 +281,9 @@ pub(super) const MESSAGES: &[Message] = &[
             "hosts", "addresses", "ports", "location", "resolution", "endpoints", "workloadSelector", "exportTo",
             "subjectAltNames",
         ],
+        notes: &[
+            ("addresses", "the first single address; further ones and blocks are reported and have no effect yet"),
+        ],
         ..Message::EMPTY
     },
     Message { name: "ServicePort", works: &["number", "protocol", "name", "targetPort"], ..Message::EMPTY },

@@ -9,6 +9,7 @@ impl Validate for ServiceEntry {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
         hosts(self, issues);
         addresses(self, issues);
+        unused_addresses(self, issues);
         ports(self, issues);
         endpoints(self, issues);
         export_to(&self.export_to, issues);
@@ -62,6 +63,35 @@ fn addresses(entry: &ServiceEntry, issues: &mut Issues) {
                 let rule = "a block of addresses cannot be resolved by DNS";
                 issues.error(path, rule, "write resolution: NONE or STATIC, or single addresses");
             }
+        }
+    }
+}
+
+/// A service has one address here.
+fn unused_addresses(entry: &ServiceEntry, issues: &mut Issues) {
+    let is_block = |text: &str| {
+        let net = text.parse::<ipnet::IpNet>();
+        net.is_ok_and(|net| net.prefix_len() < net.max_prefix_len())
+    };
+    let single = |text: &String| is_ip(text) || (text.parse::<ipnet::IpNet>().is_ok() && !is_block(text));
+    let used = entry.addresses.iter().position(single);
+    for (index, address) in entry
+        .addresses
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| Some(*index) != used)
+    {
+        let path = format!("spec.addresses[{index}]");
+        if single(address) {
+            let rule = "one address of a ServiceEntry is used, the first: this one has no effect yet";
+            issues.warn(path, rule, "write a ServiceEntry for each address");
+        } else if is_block(address) && matches!(entry.resolution, Resolution::None | Resolution::Static) {
+            let rule = "a block of addresses has no effect yet: TCP ports are told apart by single addresses and by number only";
+            issues.warn(
+                path,
+                rule,
+                "write a ServiceEntry for each address, or give the TCP port a number of its own",
+            );
         }
     }
 }

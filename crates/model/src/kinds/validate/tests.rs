@@ -401,7 +401,11 @@ fn service_entries() {
             entry(json!({"ports": [{"number": 80, "name": "a"}, {"number": 80, "name": "a"}]})),
             &["spec.ports[1].number", "spec.ports[1].name"],
         ),
-        (entry(json!({"addresses": ["10.0.0.0/8", "10.1.1.1/32"]})), &[]),
+        (entry(json!({"addresses": ["10.1.1.1/32"]})), &[]),
+        (
+            entry(json!({"addresses": ["10.0.0.0/8", "10.1.1.1/32", "10.1.1.2"]})),
+            &["~spec.addresses[0]", "~spec.addresses[2]"],
+        ),
         (
             entry(json!({"addresses": ["10.0.0.0/8"], "resolution": "DNS"})),
             &["spec.addresses[0]"],

@@ -65,9 +65,10 @@ pub(crate) struct Up {
 
 const UP_HELP: &str = "\
 How an application takes part:
-  It listens on $MELTEMI_BIND_ADDRESS (never on 0.0.0.0), HTTP clients follow $http_proxy, and gRPC, WebSocket and TCP
-  clients dial $<SERVICE>_SERVICE_HOST:$<SERVICE>_SERVICE_PORT. A container whose image brings its own program names one of
-  this machine with the pod annotation `local.meltemi.io/command.<container>`.
+  It listens on $MELTEMI_BIND_ADDRESS (never on 0.0.0.0). HTTP clients follow $http_proxy; gRPC,
+  WebSocket and TCP clients dial $<SERVICE>_SERVICE_HOST:$<SERVICE>_SERVICE_PORT. A container whose
+  image brings its own program names one of this machine with the pod annotation
+  `local.meltemi.io/command.<container>`.
 
 Examples:
   meltemi up samples/bookinfo

@@ -181,7 +181,7 @@ impl Mesh {
             *settings.trust_domain.borrow_mut() = self.source.trust_domain();
         }
         let ports = desired.local_ports(&self.world.local_ports.borrow());
-        let mut messages = self.source.messages();
+        let mut messages = self.source.messages(settings.data_plane.is_envoy());
         messages.extend(desired.problems.iter().map(|problem| format!("error: {problem}")));
         messages.extend(desired.notes.iter().map(|note| format!("note: {note}")));
         *self.world.local_ports.borrow_mut() = ports;

@@ -33,6 +33,10 @@ pub(crate) struct Settings {
 }
 
 impl DataPlane {
+    pub(crate) fn is_envoy(&self) -> bool {
+        matches!(self, DataPlane::Envoy(_))
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             DataPlane::Native => "native",

@@ -68,8 +68,8 @@ impl Source {
         }
     }
 
-    /// What is wrong, or worth knowing, in the files.
-    pub(crate) fn messages(&self) -> Vec<String> {
+    /// What is wrong, or worth knowing, in the files; with Envoy as the data plane, not what only our own proxy lacks.
+    pub(crate) fn messages(&self, envoy: bool) -> Vec<String> {
         let text = |message: &Message| {
             let severity = match message.severity {
                 Severity::Error => "error",
@@ -81,7 +81,9 @@ impl Source {
             };
             format!("{severity}: {message}")
         };
-        self.store.read(|store| store.messages().iter().map(text).collect())
+        let concerns = |message: &&Message| !envoy || message.code != store::ENVOY_ONLY;
+        self.store
+            .read(|store| store.messages().iter().filter(concerns).map(text).collect())
     }
 
     fn manifest(&self, object: &Object) -> Manifest {

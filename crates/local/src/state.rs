@@ -25,6 +25,12 @@ pub(crate) struct RegistryFiles {
     written: BTreeMap<String, Value>,
 }
 
+/// Where the state of a directory's mesh is, for this user's environment, unless a flag says otherwise.
+pub(crate) fn usual_root(mesh: &Path) -> PathBuf {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    default_root(mesh, runtime_dir.as_deref(), &std::env::temp_dir())
+}
+
 /// The default state directory of a mesh directory: under `$XDG_RUNTIME_DIR` where there is one, else in `tmp`.
 pub(crate) fn default_root(mesh: &Path, runtime_dir: Option<&Path>, tmp: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();

@@ -85,14 +85,7 @@ fn settings(flags: &Up, directory: PathBuf) -> Result<Settings, String> {
 fn state_root(flags: &Up, directory: &Path) -> Result<PathBuf, String> {
     match &flags.state_dir {
         Some(given) => std::path::absolute(given).map_err(|error| format!("--state-dir {}: {error}", given.display())),
-        None => {
-            let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-            Ok(state::default_root(
-                directory,
-                runtime_dir.as_deref(),
-                &std::env::temp_dir(),
-            ))
-        }
+        None => Ok(state::usual_root(directory)),
     }
 }
 

@@ -14,9 +14,10 @@ use super::arrival::everybody_knows;
 use super::{Mesh, Record};
 use crate::control_plane::{Component, PILOT_HTTP_PORT};
 use crate::desired::FrontDoor;
-use crate::pod::World;
+use crate::pod::{Role, World};
 use crate::probe;
 use crate::process::Exit;
+use crate::state;
 
 /// How long the front door may refuse before its answer is taken for the application's own.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,9 +42,13 @@ enum Stage {
     Made,
 }
 
-/// What the front door said last.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Checked(Result<u16, String>);
+/// What was found when everything was ready.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// What the front door said last.
+    answer: Result<u16, String>,
+    synced: BTreeMap<String, String>,
+}
 
 impl Announcement {
     pub(super) fn is_made(&self) -> bool {
@@ -70,8 +75,8 @@ impl Announcement {
         let pilot = world.settings.subnet.pilot();
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn_local(async move {
-            if let Ok(body) = probe::get_body(pilot, PILOT_HTTP_PORT, "/debug/syncz", Duration::from_secs(1)).await {
-                let _ = sender.send(parse_sync(&body)).await;
+            if let Some(synced) = sync(pilot).await {
+                let _ = sender.send(synced).await;
             }
         });
     }
@@ -104,22 +109,26 @@ impl Mesh {
         let (pilot, destinations) = (self.world.settings.subnet.pilot(), self.destinations());
         self.tasks.spawn_local(async move {
             everybody_knows(pilot, &destinations, PATIENCE).await;
-            let _ = sender.send(try_front_door(&door, port).await).await;
+            let answer = try_front_door(&door, port).await;
+            let synced = sync(pilot).await.unwrap_or_default();
+            let _ = sender.send(Checked { answer, synced }).await;
         });
     }
 
     pub(super) fn announce(&mut self, checked: Checked) {
         self.announcement.answer = None;
         self.announcement.stage = Stage::Made;
+        // The table stands from now on: it is to show how things are, not how they were when it was drawn last.
+        self.announcement.synced = checked.synced;
         if self.view.shows_table() {
             self.publish();
         }
         self.view.release();
-        let text = self.announcement_text(&checked);
+        let text = self.announcement_text(&checked.answer);
         self.view.say(&text);
     }
 
-    fn announcement_text(&self, Checked(answer): &Checked) -> String {
+    fn announcement_text(&self, answer: &Result<u16, String>) -> String {
         let (settings, desired) = (&self.world.settings, self.world.desired.borrow());
         let unready: Vec<String> = self
             .pods
@@ -148,6 +157,10 @@ impl Mesh {
             self.began.elapsed().as_secs_f64()
         )];
         lines.extend(unready);
+        let is_gateway = |record: &Record| matches!(record.pod.identity.role, Role::Gateway { .. });
+        if self.pods.iter().all(is_gateway) {
+            lines.push("  no Deployment is in the directory yet: whatever is put there starts at once".into());
+        }
         match answer {
             Ok(status) if *status >= 400 => lines.push(format!("  the answer there is {status}")),
             Err(error) => lines.push(format!("  no answer there: {error}")),
@@ -159,24 +172,42 @@ impl Mesh {
                 settings.ingress.https
             ));
         }
-        if settings.data_plane.name() == "envoy" {
+        if settings.data_plane.is_envoy() {
             lines.push(
                 "Envoy is the data plane: the Mixer client and the istio_* metrics are Meltemi's own proxy's alone"
                     .into(),
             );
         }
         lines.push(format!("Logs: {}", self.world.layout.logs().display()));
-        lines.push("See who is in sync: meltemi proxy-status    End it: Ctrl-C".into());
+        lines.push(format!(
+            "See who is in sync: meltemi proxy-status{}    End it: Ctrl-C",
+            self.state_dir_flag()
+        ));
         lines.join("\n")
+    }
+
+    /// What other commands need to find this mesh: nothing, where it is in its usual place.
+    fn state_dir_flag(&self) -> String {
+        let (root, directory) = (self.world.layout.root(), &self.world.settings.directory);
+        if root == state::usual_root(directory) {
+            String::new()
+        } else {
+            format!(" --state-dir {}", root.display())
+        }
     }
 }
 
+async fn sync(pilot: Ipv4Addr) -> Option<BTreeMap<String, String>> {
+    let body = probe::get_body(pilot, PILOT_HTTP_PORT, "/debug/syncz", Duration::from_secs(1)).await;
+    body.ok().map(|body| parse_sync(&body))
+}
+
 fn is_front(record: &Record) -> bool {
-    record.pod.identity.role == (crate::pod::Role::Gateway { ingress: true })
+    record.pod.identity.role == (Role::Gateway { ingress: true })
 }
 
 /// Asks until routing has arrived at the gateway. Without a known path any answer will do.
-async fn try_front_door(door: &FrontDoor, port: u16) -> Checked {
+async fn try_front_door(door: &FrontDoor, port: u16) -> Result<u16, String> {
     let began = Instant::now();
     loop {
         let answer = probe::get_status(Ipv4Addr::LOCALHOST, port, door.path(), door.host.as_deref(), PATIENCE).await;
@@ -187,11 +218,7 @@ async fn try_front_door(door: &FrontDoor, port: u16) -> Checked {
         };
         // Without any Gateway there is nothing that could answer.
         if arrived || began.elapsed() > PATIENCE || (door.path.is_empty() && answer.is_err()) {
-            return if door.path.is_empty() {
-                Checked(Ok(200))
-            } else {
-                Checked(answer)
-            };
+            return if door.path.is_empty() { Ok(200) } else { answer };
         }
         sleep(ASK).await;
     }

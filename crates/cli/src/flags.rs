@@ -41,7 +41,7 @@ Examples:
   meltemi proxy-config route istio-ingressgateway.istio-system --name http.8080 -o json
   meltemi proxy-config endpoint productpage-v1 --cluster 'outbound|9080||reviews.default.svc.cluster.local'
 
-POD is a pod's name, with its namespace after a dot if need be, or the name of a workload that has one pod.";
+POD is a pod's name or the beginning of it, with its namespace after a dot if need be.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {

@@ -90,7 +90,8 @@ fn main() -> ExitCode {
     match find(&name) {
         Some(command) => (command.main)(args.split_off(1)),
         None => {
-            eprintln!("meltemi: there is no command `{name}`; `meltemi help` lists them");
+            let meant = nearest(&name).map_or_else(String::new, |meant| format!(" (`{meant}` was probably meant)"));
+            eprintln!("meltemi: there is no command `{name}`{meant}; `meltemi help` lists them");
             ExitCode::from(USAGE)
         }
     }
@@ -101,8 +102,23 @@ fn find(name: &str) -> Option<&'static Command> {
     all.into_iter().find(|command| command.names.contains(&name))
 }
 
+/// The command for people or component that a misspelt one was meant to be.
+fn nearest(name: &str) -> Option<&'static str> {
+    let known = FOR_PEOPLE.iter().chain(COMPONENTS).map(|command| command.names[0]);
+    model::spelling::nearest(name, known)
+}
+
+/// The list of commands; `help COMMAND` is that command's `--help`.
 #[allow(clippy::print_stdout)] // the output of a command
-fn help(_: Vec<OsString>) -> ExitCode {
+fn help(args: Vec<OsString>) -> ExitCode {
+    if let Some(name) = args
+        .get(1)
+        .and_then(|name| name.to_str())
+        .filter(|name| *name != "help")
+        && let Some(command) = find(name)
+    {
+        return (command.main)(vec![name.into(), "--help".into()]);
+    }
     let list = |commands: &[Command]| -> String {
         let line = |command: &Command| format!("  {:<18} {}\n", command.names[0], command.about);
         commands.iter().map(line).collect()

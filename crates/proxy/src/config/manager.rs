@@ -27,7 +27,6 @@ pub struct HttpConnectionManager {
     pub xfcc_subject: bool,
     pub xfcc_uri: bool,
     pub xfcc_dns: bool,
-    pub xfcc_cert: bool,
     pub generate_request_id: bool,
     /// A request id from outside is kept (`preserve_external_request_id`).
     pub preserve_external_request_id: bool,

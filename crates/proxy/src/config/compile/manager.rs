@@ -52,9 +52,9 @@ pub(super) fn manager(
     let limits = limits(take(&mut message.common_http_protocol_options)).within("common_http_protocol_options")?;
     let http1 = http1(take(&mut message.http_protocol_options)).within("http_protocol_options")?;
     let details = take(&mut message.set_current_client_cert_details).unwrap_or_default();
-    if details.chain || details.issuer || details.format != 0 {
+    if details.cert || details.chain || details.issuer || details.format != 0 {
         return Err(CompileError::unsupported(
-            "set_current_client_cert_details.chain, issuer, format",
+            "set_current_client_cert_details.cert, chain, issuer, format",
         ));
     }
     let server_name = take(&mut message.server_name);
@@ -78,7 +78,6 @@ pub(super) fn manager(
         xfcc_subject: flag(details.subject, false),
         xfcc_uri: details.uri,
         xfcc_dns: details.dns,
-        xfcc_cert: details.cert,
         generate_request_id: flag(take(&mut message.generate_request_id), true),
         preserve_external_request_id: take(&mut message.preserve_external_request_id),
         normalize_path: flag(take(&mut message.normalize_path), false),

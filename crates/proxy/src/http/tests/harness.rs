@@ -268,7 +268,6 @@ fn manager(shared: &Shared, routes: Arc<RouteSlot>) -> HttpConnectionManager {
         xfcc_subject: true,
         xfcc_uri: true,
         xfcc_dns: true,
-        xfcc_cert: false,
         generate_request_id: true,
         preserve_external_request_id: false,
         normalize_path: true,

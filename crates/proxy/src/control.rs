@@ -118,7 +118,7 @@ async fn serve(
         lifecycle.observe(&state.borrow());
         if starting && lifecycle.phase() == Phase::Live {
             starting = false;
-            tokio::task::spawn_local(runtime::resident::release_code_when_settled());
+            tokio::task::spawn_local(runtime::resident::release_code_at_rest());
         }
         let waits = state.borrow().is_waiting();
         tokio::select! {

@@ -7,6 +7,7 @@ mod mesh;
 pub(crate) mod render;
 mod rest;
 mod sync;
+mod tls;
 
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ pub(crate) fn router(web: Web) -> Router {
         .route("/debug/endpointz", get(mesh::endpointz))
         .route("/debug/endpointShardz", get(mesh::endpoint_shardz))
         .route("/debug/workloadz", get(mesh::workloadz))
+        .route("/debug/authenticationz", get(tls::authenticationz))
         .route("/debug/configz", get(configuration::configz))
         .route("/debug/origin", get(configuration::origin))
         .route("/debug/status", get(configuration::status))
@@ -84,6 +86,7 @@ pub(crate) fn router(web: Web) -> Router {
         .route("/v3/discovery:endpoints", post(rest::endpoints))
         .route("/v3/discovery:listeners", post(rest::listeners))
         .route("/v3/discovery:routes", post(rest::routes))
+        .fallback(unknown)
         .with_state(web)
 }
 
@@ -93,6 +96,13 @@ async fn ready(Shared(web): Shared<Web>) -> Response {
     }
     let waiting = format!("waiting for: {}\n", web.readiness.waiting().join(", "));
     (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
+}
+
+async fn unknown() -> Response {
+    refuse(
+        StatusCode::NOT_FOUND,
+        "there is no such page; /debug lists those there are",
+    )
 }
 
 async fn metrics(Shared(web): Shared<Web>) -> Response {

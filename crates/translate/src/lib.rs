@@ -14,6 +14,7 @@
 //! | clusters and endpoints | `cluster`, `endpoint` |
 //! | listeners of sidecars and gateways | `listener`, `gateway` |
 //! | virtual hosts and routes | `route` |
+//! | whether client and server agree about mutual TLS | `tls_check` |
 //! | why two encodings of the same thing are the same | `canonical`, `key` |
 //!
 //! Bad configuration never blanks a proxy: what cannot be translated is left out alone and reported in
@@ -37,6 +38,7 @@ mod route;
 mod scope;
 mod sidecar;
 mod tls;
+mod tls_check;
 mod visibility;
 
 #[cfg(test)]
@@ -52,6 +54,7 @@ use model::mesh::ConfigRef;
 
 pub use error::TranslateError;
 pub use scope::Scope;
+pub use tls_check::{TlsCheck, TlsSide};
 
 /// The four types that are generated here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

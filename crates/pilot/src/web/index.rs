@@ -12,6 +12,10 @@ const PAGES: &[(&str, &str)] = &[
     ("endpointz?brief=1", "endpoints by service port"),
     ("endpointShardz", "endpoints by service"),
     ("workloadz", "workloads by address"),
+    (
+        "authenticationz?proxyID=POD.NAMESPACE",
+        "whether that proxy and the services it dials agree about mutual TLS",
+    ),
     ("configz", "configuration objects, with their file and line"),
     ("origin?kind=&namespace=&name=", "where an object was written"),
     (

@@ -104,6 +104,7 @@ async fn every_page_answers() {
         "/debug/cdsz",
         "/debug/edsz",
         "/debug/config_dump?proxyID=web-1.default",
+        "/debug/authenticationz?proxyID=web-1.default",
         "/debug/registryz",
         "/debug/endpointz",
         "/debug/endpointShardz",

@@ -184,8 +184,8 @@ pub(super) const MESSAGES: &[Message] = &[
         ],
         ..Message::EMPTY
     },
-    Message { name: "HttpCookie", works: &["name", "path", "ttl", "attributes"], ..Message::EMPTY },
-    Message { name: "CookieAttribute", works: &["name", "value"], ..Message::EMPTY },
+    Message { name: "HttpCookie", works: &["name", "path", "ttl"], envoy_only: &["attributes"], ..Message::EMPTY },
+    Message { name: "CookieAttribute", envoy_only: &["name", "value"], ..Message::EMPTY },
     Message { name: "RingHash", works: &["minimumRingSize"], ..Message::EMPTY },
     Message { name: "Maglev", works: &["tableSize"], ..Message::EMPTY },
     Message {

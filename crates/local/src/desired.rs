@@ -150,7 +150,8 @@ impl Desired {
     }
 
     fn add_workload(&mut self, workload: Workload) {
-        let fields = unsupported::fields(&workload.template.raw);
+        let mut fields = unsupported::fields(&workload.template.raw);
+        fields.extend(unsupported::annotations(&workload.template.annotations));
         if !fields.is_empty() {
             let WorkloadKey { kind, namespace, name } = &workload.key;
             self.notes.push(format!(

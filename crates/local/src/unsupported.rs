@@ -1,5 +1,7 @@
 //! Pod fields that have no effect on a local process: reported by name, once per workload, never passed over in silence.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// Fields of `spec` that are honoured, or that only describe the image which is not used here.
@@ -49,6 +51,28 @@ pub(crate) fn fields(spec: &Value) -> Vec<String> {
     found
 }
 
+/// Annotations of Istio's that something here reads, besides those that Istio itself writes.
+const ANNOTATIONS: [&str; 6] = [
+    "inject.istio.io/templates",
+    "sidecar.istio.io/inject",
+    "sidecar.istio.io/status",
+    "sidecar.istio.io/statsInclusionPrefixes",
+    "sidecar.istio.io/statsInclusionSuffixes",
+    "sidecar.istio.io/statsInclusionRegexps",
+];
+
+/// Istio's annotations without effect, as paths. Those of others are none of the mesh's.
+pub(crate) fn annotations(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    let istio = |key: &str| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        domain == "istio.io" || domain.ends_with(".istio.io")
+    };
+    let silent = annotations
+        .keys()
+        .filter(move |key| istio(key) && !ANNOTATIONS.contains(&key.as_str()));
+    silent.map(|key| format!("metadata.annotations[{key}]"))
+}
+
 fn of_container(list: &str, container: &Value) -> Vec<String> {
     let name = container["name"].as_str().unwrap_or("?");
     let field = |path: &str| format!("{list}[{name}].{path}");
@@ -88,6 +112,14 @@ fn is_empty(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_istios_annotations_without_effect_are_named() {
+        let given = ["sidecar.istio.io/inject", "sidecar.istio.io/proxyCPU", "prometheus.io/scrape", "note"];
+        let given = given.map(|key| (key.to_owned(), String::new())).into();
+        let found: Vec<String> = annotations(&given).collect();
+        assert_eq!(found, ["metadata.annotations[sidecar.istio.io/proxyCPU]"]);
+    }
     use serde_json::json;
 
     #[test]

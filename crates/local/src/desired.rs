@@ -129,8 +129,11 @@ impl Desired {
 
     fn add(&mut self, manifest: &Manifest) -> Result<(), String> {
         match &*manifest.kind {
-            "Deployment" => self.add_workload(Workload::deployment(manifest)?),
-            "Pod" => self.add_workload(Workload::pod(manifest)?),
+            "Deployment" => {
+                let fields = unsupported::deployment(&manifest.value["spec"]).collect();
+                self.add_workload(Workload::deployment(manifest)?, fields);
+            }
+            "Pod" => self.add_workload(Workload::pod(manifest)?, Vec::new()),
             "Service" => self.services.push(Service::read(manifest)?),
             "ConfigMap" => self.add_config_map(manifest)?,
             "Secret" => {
@@ -149,8 +152,9 @@ impl Desired {
         Ok(())
     }
 
-    fn add_workload(&mut self, workload: Workload) {
-        let mut fields = unsupported::fields(&workload.template.raw);
+    /// `fields`: those of the workload itself without effect here.
+    fn add_workload(&mut self, workload: Workload, mut fields: Vec<String>) {
+        fields.extend(unsupported::fields(&workload.template.raw));
         fields.extend(unsupported::annotations(&workload.template.annotations));
         if !fields.is_empty() {
             let WorkloadKey { kind, namespace, name } = &workload.key;

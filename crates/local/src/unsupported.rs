@@ -51,6 +51,25 @@ pub(crate) fn fields(spec: &Value) -> Vec<String> {
     found
 }
 
+/// Fields of a Deployment's `spec` that are honoured, or that mean nothing where no history is kept.
+const DEPLOYMENT: [&str; 6] = [
+    "replicas",
+    "selector",
+    "strategy",
+    "template",
+    "revisionHistoryLimit",
+    "progressDeadlineSeconds",
+];
+
+/// Fields of a Deployment's `spec` without effect.
+pub(crate) fn deployment(spec: &Value) -> impl Iterator<Item = String> {
+    let fields = spec.as_object().into_iter().flatten();
+    // Zero and false are what Kubernetes means where nothing is written.
+    let says_something = |value: &Value| !is_empty(value) && *value != 0 && *value != false;
+    let silent = fields.filter(move |(key, value)| !DEPLOYMENT.contains(&key.as_str()) && says_something(value));
+    silent.map(|(key, _)| key.clone())
+}
+
 /// Annotations of Istio's that something here reads, besides those that Istio itself writes.
 const ANNOTATIONS: [&str; 6] = [
     "inject.istio.io/templates",
@@ -114,8 +133,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_deployment_what_changes_nothing_is_named() {
+        let spec = serde_json::json!({"replicas": 2, "minReadySeconds": 5, "paused": false, "template": {"spec": {}}});
+        assert_eq!(deployment(&spec).collect::<Vec<_>>(), ["minReadySeconds"]);
+    }
+
+    #[test]
     fn only_istios_annotations_without_effect_are_named() {
-        let given = ["sidecar.istio.io/inject", "sidecar.istio.io/proxyCPU", "prometheus.io/scrape", "note"];
+        let given = [
+            "sidecar.istio.io/inject",
+            "sidecar.istio.io/proxyCPU",
+            "prometheus.io/scrape",
+            "note",
+        ];
         let given = given.map(|key| (key.to_owned(), String::new())).into();
         let found: Vec<String> = annotations(&given).collect();
         assert_eq!(found, ["metadata.annotations[sidecar.istio.io/proxyCPU]"]);

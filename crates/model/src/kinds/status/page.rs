@@ -29,6 +29,7 @@ pub fn compatibility_page() -> String {
     let mut page = HEAD.to_owned();
     decisions(&mut page);
     kinds(&mut page);
+    kubernetes(&mut page);
     for (kind, shape) in catalog::shapes() {
         let effect = catalog::by_kind(kind).map_or(Effect::Works, |entry| entry.effect);
         fields(&mut page, kind, effect, shape);
@@ -63,6 +64,17 @@ fn kinds(page: &mut String) {
         );
     }
     page.push_str("\nMeshConfig is no object of its own: a file given to `--meshConfig`, or the key `mesh` of the ConfigMap `istio`.\n");
+}
+
+fn kubernetes(page: &mut String) {
+    page.push_str(
+        "\n## Kubernetes' own kinds\n\nThe mesh reads these fields; all others are between you and Kubernetes, and are not \
+         looked at. In local mode, where there is no Kubernetes, what a Pod or a Deployment asks for beyond them is reported by \
+         name.\n\n| Kind | Fields with an effect |\n|---|---|\n",
+    );
+    for (kind, fields) in KUBERNETES {
+        let _ = writeln!(page, "| {kind} | {fields} |");
+    }
 }
 
 fn fields(page: &mut String, kind: &str, effect: Effect, shape: &Shape) {
@@ -103,6 +115,49 @@ fn word(status: Status) -> &'static str {
         Status::Unsupported => "no effect",
     }
 }
+
+/// What is read of kinds that the mesh does not define.
+const KUBERNETES: &[(&str, &str)] = &[
+    (
+        "all",
+        "`metadata.name`, `namespace`, `labels`, `annotations`, `creationTimestamp`; of Pods also `ownerReferences`, `deletionTimestamp`",
+    ),
+    ("Namespace", "none but its name"),
+    (
+        "Node",
+        "labels `topology.kubernetes.io/region` and `zone` (or `failure-domain.beta.kubernetes.io/…`), `topology.istio.io/subzone`",
+    ),
+    (
+        "Service",
+        "`spec.type`, `externalName`, `clusterIP` (the first address only), `selector`, `publishNotReadyAddresses`, `ports[].name`, `port`, \
+         `protocol`, `appProtocol`, `targetPort`; annotations `networking.istio.io/exportTo`, \
+         `alpha.istio.io/canonical-serviceaccounts`, `alpha.istio.io/kubernetes-serviceaccounts`",
+    ),
+    (
+        "Endpoints",
+        "`subsets[].addresses[]` and `notReadyAddresses[]`: `ip`, `targetRef`; `subsets[].ports[]`: `name`, `port`",
+    ),
+    (
+        "EndpointSlice",
+        "label `kubernetes.io/service-name`; `endpoints[].addresses` (the first), `conditions`, `targetRef`, `zone`; `ports[].name`, `port`",
+    ),
+    (
+        "Pod",
+        "`spec.serviceAccountName`, `nodeName`; `status.phase`, `podIP`, `podIPs`, `conditions`; labels `security.istio.io/tlsMode`, \
+         `service.istio.io/canonical-name` and `-revision`, `istio-locality`, `topology.istio.io/network`; annotation \
+         `sidecar.istio.io/status`",
+    ),
+    ("Deployment", "in local mode: `spec.replicas`, `strategy`, `template`"),
+    ("ServiceAccount", "its name is the identity"),
+    (
+        "ConfigMap",
+        "`istio` in `istio-system`: the key `mesh`; in local mode all, for `env` and `envFrom`",
+    ),
+    (
+        "Secret",
+        "in local mode: `cacerts` in `istio-system` as the CA; all, for `env` and `envFrom`",
+    ),
+];
 
 const DECISIONS: &[&str] = &[
     "`retries.attempts: 0` is valid and switches retries off; 1.1's validation refused it.",

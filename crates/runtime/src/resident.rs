@@ -16,6 +16,8 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use nix::sys::mman::{MmapAdvise, madvise};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// A read-only file mapping without pages of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,8 +32,11 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// How often a process that is up looks whether it has come to rest.
 const RESTING: Duration = Duration::from_secs(5);
 
-/// Ticks within [`RESTING`] that are no work: timers, and looking itself.
-const LITTLE: u64 = 1;
+/// Processor time within [`RESTING`] that is no work: timers, a look around, a readiness probe.
+const LITTLE_TIME: Duration = Duration::from_millis(3);
+
+/// So much more than after the last release is not worth another.
+const FEW_PAGES: u64 = 256;
 
 /// Waits a moment for the last of the start, then gives its code back.
 pub async fn release_code_when_settled() {
@@ -45,52 +50,55 @@ pub async fn release_code_when_settled() {
 /// dump of the configuration needed is not kept for good. Never completes.
 pub async fn release_code_at_rest() {
     release_code_when_settled().await;
-    let mut rest = Rest::new(cpu_ticks());
+    let mut rest = Rest::new(cpu_time(), mapped_pages());
     loop {
         tokio::time::sleep(RESTING).await;
-        if rest.has_come(cpu_ticks()) {
+        if rest.has_come(cpu_time(), mapped_pages()) {
             release_code_when_settled().await;
+            rest = Rest::new(cpu_time(), mapped_pages());
         }
     }
 }
 
-/// Tells rest after work by the processor time that has been used.
+/// Tells rest after work: no processor time is used, and more of the executable is resident than after the last release.
 #[derive(Debug)]
 struct Rest {
-    last: u64,
+    cpu: Duration,
     released: u64,
 }
 
 impl Rest {
-    fn new(now: u64) -> Self {
-        Rest {
-            last: now,
-            released: now,
-        }
+    fn new(cpu: Duration, pages: u64) -> Self {
+        Rest { cpu, released: pages }
     }
 
-    /// Whether the process has rested since the last call, for the first time after it had worked.
-    fn has_come(&mut self, now: u64) -> bool {
-        let resting = now.saturating_sub(self.last) <= LITTLE;
-        let worked = now.saturating_sub(self.released) > LITTLE;
-        self.last = now;
-        if resting && worked {
-            self.released = now;
-        }
-        resting && worked
+    fn has_come(&mut self, cpu: Duration, pages: u64) -> bool {
+        let resting = cpu.saturating_sub(self.cpu) <= LITTLE_TIME;
+        self.cpu = cpu;
+        resting && pages.saturating_sub(self.released) > FEW_PAGES
     }
 }
 
-/// Processor time of all threads so far, in the kernel's ticks of 10 ms; 0 where it cannot be read.
-fn cpu_ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is a name and may hold anything; after it, user and system time are the 12th and 13th.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum()
+/// Processor time of all threads so far.
+fn cpu_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return Duration::ZERO;
+    };
+    let time = |value: TimeVal| {
+        let seconds = Duration::from_secs(u64::try_from(value.tv_sec()).unwrap_or(0));
+        seconds + Duration::from_micros(u64::try_from(value.tv_usec()).unwrap_or(0))
+    };
+    time(usage.user_time()) + time(usage.system_time())
+}
+
+/// Resident pages that belong to files: code and constants. 0 where it cannot be read.
+fn mapped_pages() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm
+        .split_whitespace()
+        .nth(2)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Unmaps code and constants of this process that are not in use right now. Call it once the process is up; it costs a few hundred
@@ -177,23 +185,26 @@ mod tests {
     }
 
     #[test]
-    fn rest_comes_once_after_work() {
-        let mut rest = Rest::new(100);
-        let seen = [
-            (100, false),
-            (101, false),
-            (150, false),
-            (200, false),
-            (201, true),
-            (201, false),
-            (202, false),
-            (230, false),
-            (230, true),
+    fn rest_comes_when_nothing_is_used_and_much_is_resident() {
+        let mut rest = Rest::new(Duration::from_millis(100), 1000);
+        let cases = [
+            (100, 1000, false),
+            (101, 1200, false),
+            (150, 3000, false),
+            (200, 3000, false),
+            (202, 3000, true),
         ];
-        for (ticks, come) in seen {
-            assert_eq!(rest.has_come(ticks), come, "{ticks}");
+        for (milliseconds, pages, come) in cases {
+            assert_eq!(
+                rest.has_come(Duration::from_millis(milliseconds), pages),
+                come,
+                "{milliseconds} {pages}"
+            );
         }
-        assert!(cpu_ticks() < 1_000_000, "fields are where they are thought to be");
+        assert!(
+            mapped_pages() > 0 && cpu_time() < Duration::from_secs(3600),
+            "the kernel's numbers are where they are thought to be"
+        );
     }
 
     #[test]

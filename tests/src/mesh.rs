@@ -72,9 +72,13 @@ pub fn ingress() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(8080)))
 }
 
-/// Flags for another place than the default, so that tests can run beside another mesh: `MELTEMI_TEST_SUBNET` and `MELTEMI_TEST_PORT`.
-fn elsewhere() -> Vec<String> {
-    let flag = |variable: &str, flag: &str| std::env::var(variable).ok().map(|value| [flag.to_owned(), value]);
+/// Flags for another place than the default, so that tests can run beside another mesh: `MELTEMI_TEST_SUBNET` and `MELTEMI_TEST_PORT`. What a
+/// test says itself counts.
+fn elsewhere(said: &[&str]) -> Vec<String> {
+    let flag = |variable: &str, flag: &str| {
+        let value = std::env::var(variable).ok().filter(|_| !said.contains(&flag));
+        value.map(|value| [flag.to_owned(), value])
+    };
     let flags = [
         flag("MELTEMI_TEST_SUBNET", "--subnet"),
         flag("MELTEMI_TEST_PORT", "--ingress-port"),
@@ -118,7 +122,7 @@ impl Mesh {
             .arg("--state-dir")
             .arg(state.path().join("s"))
             .args(["--data-plane", plane.name()])
-            .args(elsewhere())
+            .args(elsewhere(more))
             .args(more);
         if plane == DataPlane::Envoy {
             command.arg("--envoy").arg(envoy());

@@ -95,6 +95,29 @@ pub(crate) struct Accepted {
     service_zone: Option<String>,
     #[arg(long, hide = true, value_name = "FILE")]
     admin_address_path: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "FILE")]
+    base_id_path: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "PATH")]
+    socket_path: Option<String>,
+    #[arg(long, hide = true, value_name = "MODE")]
+    socket_mode: Option<String>,
+    #[arg(long, hide = true)]
+    skip_hot_restart_on_no_parent: bool,
+    #[arg(long, hide = true)]
+    skip_hot_restart_parent_stats: bool,
+    #[arg(long, hide = true)]
+    log_stacktrace_single_entry: bool,
+    #[arg(long, hide = true)]
+    enable_mutex_tracing: bool,
+    #[arg(long, hide = true, value_name = "LIST")]
+    disable_extensions: Option<String>,
+    #[arg(long, hide = true, value_name = "TAG:VALUE")]
+    stats_tag: Vec<String>,
+    /// Only v3 is spoken.
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u8).range(3..=3))]
+    bootstrap_version: Option<u8>,
+    #[arg(long, hide = true, value_name = "N")]
+    max_stats: Option<u64>,
 }
 
 impl Accepted {
@@ -111,6 +134,10 @@ impl Accepted {
             ("--reject-unknown-dynamic-fields", self.reject_unknown_dynamic_fields),
             ("--enable-core-dump", self.enable_core_dump),
             ("--enable-fine-grain-logging", self.enable_fine_grain_logging),
+            ("--base-id-path", self.base_id_path.is_some()),
+            ("--enable-mutex-tracing", self.enable_mutex_tracing),
+            ("--disable-extensions", self.disable_extensions.is_some()),
+            ("--stats-tag", !self.stats_tag.is_empty()),
         ];
         given
             .into_iter()
@@ -149,5 +176,9 @@ mod tests {
             assert_eq!((flags.workers(), flags.drain_time_s), (2, 45));
             assert!(flags.accepted.without_effect().is_empty());
         }
+        let rare = "proxy -c f.json --bootstrap-version 3 --socket-path @x --stats-tag a:b --stats-tag c:d";
+        let flags = Flags::try_parse_from(rare.split_whitespace()).unwrap();
+        assert_eq!(flags.accepted.without_effect(), ["--stats-tag"]);
+        assert!(Flags::try_parse_from(["proxy", "--bootstrap-version", "2"]).is_err());
     }
 }

@@ -170,6 +170,8 @@ const DECISIONS: &[&str] = &[
     "An empty Endpoints object removes its endpoints at once; 1.1 waited for the next push.",
     "An object that breaks a rule is refused whole: its last good version stays in force.",
     "Two objects of one kind and name: the first one read (by source, then by file name) counts, the other is reported.",
+    "`destination_service` of requests to a host outside the registry is `PassthroughCluster`, as `destination_service_name` is; \
+     today's sidecar takes it from the request's `Host`, which lets a client make any number of series.",
     "Where two objects claim the same thing, the older wins. Objects without `metadata.creationTimestamp` are the oldest; those of \
      equal age are ordered by namespace and name, so that moving an object inside a file or to another changes nothing.",
 ];

@@ -97,6 +97,7 @@ impl Mesh {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
             address,
+            more_addresses: Vec::new(),
             ports: ports.iter().enumerate().map(port).collect(),
             resolution: if address.is_some() {
                 Resolution::Endpoints

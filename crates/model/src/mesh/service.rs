@@ -54,6 +54,8 @@ pub struct Service {
     pub namespace: String,
     /// Virtual address; `None` for headless services and entries without `addresses`.
     pub address: Option<IpAddr>,
+    /// Further virtual addresses of an entry.
+    pub more_addresses: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
     pub resolution: Resolution,
     pub mesh_external: bool,
@@ -69,6 +71,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Every virtual address.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.address.into_iter().chain(self.more_addresses.iter().copied())
+    }
+
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.number == number)
     }

@@ -17,11 +17,15 @@ use super::workloads::{Workloads, selects};
 /// One service for each host.
 pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<Service> {
     let spec = &object.spec;
+    let mut addresses = spec.addresses.iter().filter_map(|text| single_address(text));
+    let address = addresses.next();
+    let more_addresses: Vec<IpAddr> = addresses.collect();
     let one = |host: &String| Service {
         hostname: Host::new(host),
         name: host.clone(),
         namespace: object.namespace().to_owned(),
-        address: spec.addresses.iter().find_map(|text| single_address(text)),
+        address,
+        more_addresses: more_addresses.clone(),
         ports: spec.ports.iter().filter_map(service_port).collect(),
         resolution: match spec.resolution {
             Declared::None => Resolution::Passthrough,

@@ -26,6 +26,7 @@ pub(super) fn service(
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         address: spec.cluster_ip.parse::<IpAddr>().ok().filter(|_| !external),
+        more_addresses: Vec::new(),
         ports: spec
             .ports
             .iter()

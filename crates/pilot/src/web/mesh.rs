@@ -126,6 +126,7 @@ fn service_json(service: &Service, state: &State) -> Value {
         "name": service.name,
         "namespace": service.namespace,
         "address": service.address,
+        "moreAddresses": service.more_addresses,
         "ports": service.ports.iter().map(port_json).collect::<Vec<_>>(),
         "resolution": match service.resolution {
             Resolution::Endpoints => "ClientSideLB",

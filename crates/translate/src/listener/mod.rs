@@ -116,11 +116,11 @@ fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
     }
 }
 
-/// The addresses a client dials: the virtual one; of a headless service those of its pods; else any.
+/// The addresses a client dials: the virtual ones; of a headless service those of its pods; else any.
 fn addresses(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort) -> Vec<String> {
     let service = visible.service;
-    if let Some(address) = service.address {
-        return vec![address.to_string()];
+    if service.address.is_some() {
+        return service.addresses().map(|address| address.to_string()).collect();
     }
     let mut pods: Vec<String> = Vec::new();
     if service.resolution == Resolution::Passthrough {

@@ -586,3 +586,23 @@ fn access_log_by_mesh_settings() {
         log(json!({ "accessLogFile": "/x", "accessLogEncoding": "JSON" })).contains("connection_termination_details")
     );
 }
+
+#[test]
+fn every_address_of_a_service_is_listened_on_and_routed_by() {
+    let first = std::net::IpAddr::from([10, 9, 0, 1]);
+    let mesh = Mesh::bookinfo()
+        .service("default", "db", Some(first), &[("tcp", 3306, 3306), ("http", 80, 80)])
+        .change("db", |service| service.more_addresses = vec![[10, 9, 0, 2].into()]);
+    let names = names(&mesh, &productpage(), Listener);
+    for expected in ["10.9.0.1_3306", "10.9.0.2_3306"] {
+        assert!(names.iter().any(|name| name == expected), "{expected} not in {names:?}");
+    }
+    let routes = fixture::routes(&mesh, &productpage(), "80");
+    let domains: Vec<&String> = routes.virtual_hosts.iter().flat_map(|host| &host.domains).collect();
+    for expected in ["10.9.0.1", "10.9.0.2"] {
+        assert!(
+            domains.iter().any(|domain| *domain == expected),
+            "{expected} not in {domains:?}"
+        );
+    }
+}

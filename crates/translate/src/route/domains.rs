@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use model::mesh::Service;
 
-/// Full name, the shorter forms that DNS search resolves from the client's namespace, and the address; each with the port,
+/// Full name, the shorter forms that DNS search resolves from the client's namespace, and the addresses; each with the port,
 /// and without where `bare`.
 pub(super) fn of_service(service: &Service, port: u16, client_domain: &str, bare: bool) -> Vec<String> {
     let mut hosts = vec![service.hostname.to_string()];
     hosts.extend(shorter(service.hostname.as_str(), client_domain));
-    hosts.extend(service.address.map(|address| match address {
+    hosts.extend(service.addresses().map(|address| match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     }));

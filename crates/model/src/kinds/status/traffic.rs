@@ -282,7 +282,7 @@ pub(super) const MESSAGES: &[Message] = &[
             "subjectAltNames",
         ],
         notes: &[
-            ("addresses", "the first single address; further ones and blocks are reported and have no effect yet"),
+            ("addresses", "single addresses; blocks are reported and have no effect yet"),
         ],
         ..Message::EMPTY
     },

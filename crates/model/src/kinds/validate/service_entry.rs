@@ -9,7 +9,7 @@ impl Validate for ServiceEntry {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
         hosts(self, issues);
         addresses(self, issues);
-        unused_addresses(self, issues);
+        blocks(self, issues);
         ports(self, issues);
         endpoints(self, issues);
         export_to(&self.export_to, issues);
@@ -67,32 +67,24 @@ fn addresses(entry: &ServiceEntry, issues: &mut Issues) {
     }
 }
 
-/// A service has one address here.
-fn unused_addresses(entry: &ServiceEntry, issues: &mut Issues) {
-    let is_block = |text: &str| {
+/// Blocks are not matched yet: each would be a filter chain of its port's listener.
+fn blocks(entry: &ServiceEntry, issues: &mut Issues) {
+    let matched = matches!(entry.resolution, Resolution::None | Resolution::Static);
+    let is_block = |text: &String| {
         let net = text.parse::<ipnet::IpNet>();
         net.is_ok_and(|net| net.prefix_len() < net.max_prefix_len())
     };
-    let single = |text: &String| is_ip(text) || (text.parse::<ipnet::IpNet>().is_ok() && !is_block(text));
-    let used = entry.addresses.iter().position(single);
-    for (index, address) in entry
+    for (index, _) in entry
         .addresses
         .iter()
         .enumerate()
-        .filter(|(index, _)| Some(*index) != used)
+        .filter(|(_, text)| matched && is_block(text))
     {
-        let path = format!("spec.addresses[{index}]");
-        if single(address) {
-            let rule = "one address of a ServiceEntry is used, the first: this one has no effect yet";
-            issues.warn(path, rule, "write a ServiceEntry for each address");
-        } else if is_block(address) && matches!(entry.resolution, Resolution::None | Resolution::Static) {
-            let rule = "a block of addresses has no effect yet: TCP ports are told apart by single addresses and by number only";
-            issues.warn(
-                path,
-                rule,
-                "write a ServiceEntry for each address, or give the TCP port a number of its own",
-            );
-        }
+        issues.warn(
+            format!("spec.addresses[{index}]"),
+            "a block of addresses has no effect yet: TCP ports are told apart by single addresses and by number only",
+            "list single addresses, or give the TCP port a number of its own",
+        );
     }
 }
 

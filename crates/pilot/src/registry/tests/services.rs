@@ -77,13 +77,14 @@ fn visibility_is_the_objects_or_the_meshs() {
 
 #[test]
 fn a_service_entry_is_a_service_for_each_host() {
-    let spec = "  namespace: default\nspec: {hosts: [a.example.com, B.example.com], addresses: [10.8.0.1/32], \
+    let spec = "  namespace: default\nspec: {hosts: [a.example.com, B.example.com], addresses: [10.8.0.1/32, 10.8.0.2], \
                 ports: [{number: 443, name: tls, protocol: TLS, targetPort: 8443}], resolution: DNS, exportTo: ['.']}";
     let snapshot = snapshot(&object("ServiceEntry", "ext", spec));
     let hosts: Vec<&str> = snapshot.services.iter().map(|s| s.hostname.as_str()).collect();
     assert_eq!(hosts, ["b.example.com", "a.example.com"]);
     let service = &snapshot.services[1];
-    assert_eq!(service.address, Some("10.8.0.1".parse().unwrap()));
+    let addresses: Vec<String> = service.addresses().map(|address| address.to_string()).collect();
+    assert_eq!(addresses, ["10.8.0.1", "10.8.0.2"]);
     assert_eq!(service.resolution, Resolution::Dns);
     assert!(service.mesh_external);
     assert_eq!(

@@ -9,11 +9,19 @@ use std::time::{Duration, Instant};
 use crate::run::{self, Outcome, output, step, target};
 
 /// Megabytes, by role.
-const BUDGETS: [(&str, f64); 4] = [("proxy", 12.0), ("pilot-agent", 8.0), ("pilot-discovery", 40.0), ("istio_ca", 40.0)];
+const BUDGETS: [(&str, f64); 4] = [
+    ("proxy", 12.0),
+    ("pilot-agent", 8.0),
+    ("pilot-discovery", 40.0),
+    ("istio_ca", 40.0),
+];
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 pub fn report() -> Outcome {
-    step("release build", run::cargo().args(["build", "--release", "-p", "meltemi"]))?;
+    step(
+        "release build",
+        run::cargo().args(["build", "--release", "-p", "meltemi"]),
+    )?;
     let mesh = Mesh::start()?;
     let fresh = mesh.measure()?;
     mesh.dump_configurations();
@@ -60,17 +68,24 @@ impl Mesh {
         std::thread::park_timeout(Duration::from_secs(3)); // settle: start-up allocations are returned
         let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for pid in descendants(self.child.id())? {
-            let (Some(role), Some(kilobytes)) = (role(pid), resident(pid)) else { continue };
+            let (Some(role), Some(kilobytes)) = (role(pid), resident(pid)) else {
+                continue;
+            };
             all.entry(role).or_default().push(kilobytes);
         }
         Ok(all)
     }
 
     fn dump_configurations(&self) {
-        let text = output(Command::new(target().join("release/meltemi")).args(["proxy-status", "-o", "json"])).unwrap_or_default();
-        let pods = text.split("\"proxy\"").skip(1).filter_map(|rest| rest.split('"').nth(1));
+        let text = output(Command::new(target().join("release/meltemi")).args(["proxy-status", "-o", "json"]))
+            .unwrap_or_default();
+        let pods = text
+            .split("\"proxy\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').nth(1));
         for pod in pods {
-            let _ = output(Command::new(target().join("release/meltemi")).args(["proxy-config", "all", pod, "-o", "json"]));
+            let _ =
+                output(Command::new(target().join("release/meltemi")).args(["proxy-config", "all", pod, "-o", "json"]));
         }
     }
 }
@@ -112,12 +127,21 @@ fn role(pid: u32) -> Option<String> {
 
 fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn print(fresh: &BTreeMap<String, Vec<u64>>, dumped: &BTreeMap<String, Vec<u64>>) -> Outcome {
     let mut over = Vec::new();
-    println!("{:<18} {:>5} {:>10} {:>22} {:>8}", "process", "count", "max MB", "after config dump MB", "budget");
+    println!(
+        "{:<18} {:>5} {:>10} {:>22} {:>8}",
+        "process", "count", "max MB", "after config dump MB", "budget"
+    );
     for (role, sizes) in fresh {
         let largest = |sizes: &[u64]| sizes.iter().max().copied().unwrap_or(0) as f64 / 1024.0;
         let (before, after) = (largest(sizes), dumped.get(role).map_or(0.0, |sizes| largest(sizes)));
@@ -128,5 +152,9 @@ fn print(fresh: &BTreeMap<String, Vec<u64>>, dumped: &BTreeMap<String, Vec<u64>>
             over.push(role.clone());
         }
     }
-    if over.is_empty() { Ok(()) } else { Err(format!("over budget: {}", over.join(", "))) }
+    if over.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("over budget: {}", over.join(", ")))
+    }
 }

@@ -21,7 +21,11 @@ pub fn step(name: &str, command: &mut Command) -> Outcome {
     eprintln!("\n=== {name}");
     let started = Instant::now();
     let shown = format!("{command:?}");
-    let status = command.current_dir(root()).stdin(Stdio::null()).status().map_err(|e| format!("{shown}: {e}"))?;
+    let status = command
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|e| format!("{shown}: {e}"))?;
     let seconds = started.elapsed().as_secs();
     if !status.success() {
         return Err(format!("{name} failed after {seconds} s ({status}): {shown}"));
@@ -33,16 +37,29 @@ pub fn step(name: &str, command: &mut Command) -> Outcome {
 /// Runs a program for its output.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{shown}: {e}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("{shown}: {e}"))?;
     if !output.status.success() {
-        return Err(format!("{shown}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "{shown}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether a program can be started at all.
 pub fn exists(program: &str) -> bool {
-    Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
 }
 
 pub fn cargo() -> Command {

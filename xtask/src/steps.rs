@@ -15,13 +15,41 @@ pub enum Extent {
 pub fn test(extent: Extent) -> Outcome {
     let started = Instant::now();
     step("format", run::cargo().args(["fmt", "--all", "--check"]))?;
-    step("lints", run::cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"]))?;
-    step("unit tests", run::cargo().args(["test", "--workspace", "--exclude", "mesh-tests", "--all-features", "--quiet"]))?;
+    step(
+        "lints",
+        run::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    step(
+        "unit tests",
+        run::cargo().args([
+            "test",
+            "--workspace",
+            "--exclude",
+            "mesh-tests",
+            "--all-features",
+            "--quiet",
+        ]),
+    )?;
     if extent == Extent::All {
         tools::install()?;
         let deny = tools::cargo_deny()?;
-        step("bans, licences, sources", Command::new(deny).args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
-        step("release build", run::cargo().args(["build", "--release", "-p", "meltemi", "-p", "meltemi-sidecar"]))?;
+        step(
+            "bans, licences, sources",
+            Command::new(deny).args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]),
+        )?;
+        step(
+            "release build",
+            run::cargo().args(["build", "--release", "-p", "meltemi", "-p", "meltemi-sidecar"]),
+        )?;
         end_to_end()?;
     }
     eprintln!("\n=== all passed in {} s", started.elapsed().as_secs());

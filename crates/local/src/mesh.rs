@@ -289,7 +289,11 @@ impl Mesh {
         let key = record.key().clone();
         match state {
             State::Running { .. } => {}
-            State::Waiting(why) => self.say_once(format!("{}: {why}", self.pods[index].title())),
+            State::Waiting(why) => {
+                let record = &self.pods[index];
+                let place = &record.pod.identity.workload.place;
+                self.say_once(format!("{} ({place}): {why}", record.title()));
+            }
             State::Unhealthy(why) => self.view.say(&format!("{title}: {why}; it is restarted")),
             State::Ended { exit, restart: None } if exit.success() => {}
             State::Ended { exit, restart } => {

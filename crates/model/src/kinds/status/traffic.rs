@@ -208,9 +208,10 @@ pub(super) const MESSAGES: &[Message] = &[
             "http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries", "idleTimeout",
             "h2UpgradePolicy", "useClientProtocol", "maxConcurrentStreams",
         ],
-        unsupported: &["http2KeepAlive"],
+        envoy_only: &["http2KeepAlive"],
         ..Message::EMPTY
     },
+    Message { name: "Http2KeepAlive", envoy_only: &["interval", "timeout"], ..Message::EMPTY },
     Message {
         name: "OutlierDetection",
         works: &[

@@ -144,7 +144,7 @@ const KUBERNETES: &[(&str, &str)] = &[
     (
         "Pod",
         "`spec.serviceAccountName`, `nodeName`; `status.phase`, `podIP`, `podIPs`, `conditions`; labels `security.istio.io/tlsMode`, \
-         `service.istio.io/canonical-name` and `-revision`, `istio-locality`, `topology.istio.io/network`; annotation \
+         `service.istio.io/canonical-name` and `-revision`, `istio-locality`; annotation \
          `sidecar.istio.io/status`",
     ),
     ("Deployment", "in local mode: `spec.replicas`, `strategy`, `template`"),

@@ -290,14 +290,19 @@ pub(super) const MESSAGES: &[Message] = &[
     Message { name: "ServicePort", works: &["number", "protocol", "name", "targetPort"], ..Message::EMPTY },
     Message {
         name: "WorkloadEntry",
-        works: &["address", "ports", "labels", "network", "locality", "weight", "serviceAccount"],
+        works: &["address", "ports", "labels", "locality", "weight", "serviceAccount"],
+        unsupported: &["network"],
+        notes: &[
+            ("network", "all workloads are taken to reach one another"),
+            ("locality", "told to proxies; balancing by it (`localityLbSetting`) has no effect yet"),
+        ],
         ..Message::EMPTY
     },
     // Sidecar
     Message {
         name: "Sidecar",
-        works: &["workloadSelector", "egress", "outboundTrafficPolicy"],
-        unsupported: &["ingress", "inboundConnectionPool"],
+        works: &["workloadSelector", "egress", "outboundTrafficPolicy", "inboundConnectionPool"],
+        unsupported: &["ingress"],
         ..Message::EMPTY
     },
     Message { name: "WorkloadSelector", works: &["labels"], ..Message::EMPTY },

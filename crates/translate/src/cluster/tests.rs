@@ -516,3 +516,12 @@ fn endpoints_tell_who_they_are_and_whether_they_take_mutual_tls() {
         expected.map(|(v, tls)| (format!("reviews-{v};default;reviews;{v};Kubernetes"), tls))
     );
 }
+
+#[test]
+fn a_sidecars_pool_limits_what_reaches_its_workload() {
+    let pool = json!({"inboundConnectionPool": {"tcp": {"maxConnections": 7}}, "egress": [{"hosts": ["*/*"]}]});
+    let mesh = Mesh::bookinfo().apply("Sidecar", "default", "default", pool);
+    let made = cluster(&mesh, &reviews(), "inbound|9080||");
+    let thresholds = made.circuit_breakers.expect("limits").thresholds;
+    assert_eq!(thresholds[0].max_connections, pb::u32(7));
+}

@@ -12,12 +12,13 @@ const HEAD: &str = "\
 This page is generated from the tables in `crates/model/src/kinds/status` and `crates/model/src/kinds/catalog.rs`; a test keeps
 the two equal. To renew it: `UPDATE=1 cargo test -p model compatibility`.
 
-Every field of every API version is read. What a field does is one of:
+Every field of every API version is read. What a field does is one of these; `meltemi up` says what is reported, and so does
+`/debug/status` of pilot-discovery:
 
 | Status | Meaning |
 |---|---|
 | works | has its effect with our own proxy and with Envoy |
-| Envoy only | has its effect only with Envoy as the data plane (`--data-plane envoy`); our own proxy ignores it, or refuses the resource by name |
+| Envoy only | has its effect only with Envoy as the data plane (`--data-plane envoy`); is **reported**, since our own proxy does without it |
 | no effect | is read, checked and **reported** with its file and line, and changes nothing yet |
 
 A field that no version of the API knows is reported too, with the name that was probably meant. Field names are read in both

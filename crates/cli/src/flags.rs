@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "proxy-status", bin_name = "meltemi proxy-status")]
 pub(crate) struct ProxyStatus {
-    /// Only this proxy: a pod's name, with its namespace after a dot if need be
+    /// Only these proxies: a pod's name or the beginning of it, with its namespace after a dot if need be
     #[arg(value_name = "POD[.NAMESPACE]")]
     pub(crate) pod: Option<String>,
 
@@ -38,7 +38,7 @@ pub(crate) struct ProxyConfig {
 const CONFIG_HELP: &str = "\
 Examples:
   meltemi proxy-config cluster productpage-v1 --direction outbound
-  meltemi proxy-config route istio-ingressgateway.istio-system --name http.8080 -o json
+  meltemi proxy-config route istio-ingressgateway.istio-system --name http.80 -o json
   meltemi proxy-config endpoint productpage-v1 --cluster 'outbound|9080||reviews.default.svc.cluster.local'
 
 POD is a pod's name or the beginning of it, with its namespace after a dot if need be.";
@@ -163,7 +163,7 @@ pub(crate) struct ListenerFilter {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct RouteFilter {
-    /// Only the route configuration of this name, such as 9080 or http.8080
+    /// Only the route configuration of this name, such as 9080 or http.80
     #[arg(long)]
     pub(crate) name: Option<String>,
 }

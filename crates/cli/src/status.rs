@@ -25,7 +25,7 @@ pub(crate) async fn run(flags: ProxyStatus) -> Result<String, String> {
         .collect();
     if rows.is_empty() && flags.pod.is_some() {
         return Err(format!(
-            "no proxy `{}` is connected to pilot at {pilot}",
+            "no proxy `{}` is connected to pilot at {pilot}; without a name, all that are will be listed",
             flags.pod.unwrap_or_default()
         ));
     }
@@ -43,8 +43,11 @@ fn list(rows: &[&Value]) -> Value {
 fn wanted(row: &Value, flags: &ProxyStatus) -> bool {
     let proxy = name(row);
     let (pod, namespace) = proxy.rsplit_once('.').unwrap_or((proxy, ""));
-    let asked = flags.pod.as_deref().is_none_or(|asked| asked == proxy || asked == pod);
-    asked && flags.mesh.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
+    let begins = |asked: &str| match asked.rsplit_once('.') {
+        Some((asked, place)) if place == namespace => pod.starts_with(asked),
+        _ => pod.starts_with(asked),
+    };
+    flags.pod.as_deref().is_none_or(begins) && flags.mesh.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
 }
 
 fn table(rows: &[&Value], pilot: &str) -> String {

@@ -168,6 +168,9 @@ mod tests {
             ("ps", true),
             ("ps web-1", true),
             ("ps web-1.default", true),
+            ("ps web", true),
+            ("ps web.default", true),
+            ("ps web.other", false),
             ("ps web-2", false),
             ("ps -n other", false),
         ];

@@ -440,7 +440,9 @@ fn describe_request(echo: &serde_json::Value, seen: &mut Seen) {
 fn without_hashes(text: &str) -> String {
     let mut parts = text.split("Hash=");
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |all, part| all + "Hash=*" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
+    parts.fold(first, |all, part| {
+        all + "Hash=*" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit())
+    })
 }
 
 struct Under {
@@ -459,7 +461,7 @@ impl Under {
                 text.replace("@ECHO@", env!("CARGO_BIN_EXE_mesh-echo")),
             )?;
         }
-        let mesh = Mesh::up(directory.path(), plane, &["--xds-mode", mode, "--subnet", "127.96.0.0/16", "--ingress-port", "18080"])?;
+        let mesh = Mesh::up(directory.path(), plane, &["--xds-mode", mode])?;
         let client = mesh.pod("client")?;
         Ok(Under {
             mesh,
@@ -482,29 +484,55 @@ impl Under {
 
     /// Runs a scenario.
     async fn run(&self, scenario: &Scenario) -> Result<Seen> {
-        let request = scenario.request.clone().header("x-request-id", &request_id(scenario)).through_proxy();
+        let request = scenario
+            .request
+            .clone()
+            .header("x-request-id", &request_id(scenario))
+            .through_proxy();
         Ok(describe(&request.send(self.proxy()).await?))
     }
 
     /// Adds what the access log says of a scenario; its line is found by the request id.
     async fn add_log(&self, scenario: &Scenario, seen: &mut Seen) -> Result<()> {
-        let line = self.log_line(&request_id(scenario)).await.with_context(|| format!("{}: its line in the access log", scenario.name))?;
-        for field in ["response_code", "response_flags", "response_code_details", "upstream_cluster", "route_name", "bytes_received"] {
+        let line = self
+            .log_line(&request_id(scenario))
+            .await
+            .with_context(|| format!("{}: its line in the access log", scenario.name))?;
+        for field in [
+            "response_code",
+            "response_flags",
+            "response_code_details",
+            "upstream_cluster",
+            "route_name",
+            "bytes_received",
+        ] {
             if field == "upstream_cluster" && line["response_flags"] == "NC" {
                 continue;
             }
             let text = line[field].to_string();
-            let text = text.split("|delayed").next().unwrap_or_default().split("{").next().unwrap_or_default();
+            let text = text
+                .split("|delayed")
+                .next()
+                .unwrap_or_default()
+                .split("{")
+                .next()
+                .unwrap_or_default();
             seen.insert(format!("log {field}"), text.trim_matches('"').to_owned());
         }
         Ok(())
     }
 
     async fn log_line(&self, id: &str) -> Result<serde_json::Value> {
-        let log = self.mesh.state_dir().join("logs").join(format!("{}.istio-proxy.log", self.client.name));
+        let log = self
+            .mesh
+            .state_dir()
+            .join("logs")
+            .join(format!("{}.istio-proxy.log", self.client.name));
         eventually("a line with this request id", Duration::from_secs(15), || async {
             let text = std::fs::read_to_string(&log)?;
-            let line = text.lines().find(|line| line.contains(id) && line.contains("response_flags"));
+            let line = text
+                .lines()
+                .find(|line| line.contains(id) && line.contains("response_flags"));
             let line = line.with_context(|| format!("no line with {id} in {}", log.display()))?;
             Ok(serde_json::from_str(line.find('{').map_or(line, |at| &line[at..]))?)
         })
@@ -576,12 +604,18 @@ async fn observe(plane: DataPlane, mode: &str, faults: &mut Vec<String>) -> Resu
     let under = Under::start(plane, mode)?;
     let mut all = BTreeMap::new();
     for scenario in scenarios() {
-        let seen = under.run(&scenario).await.with_context(|| format!("{plane:?} {mode}: {}", scenario.name))?;
+        let seen = under
+            .run(&scenario)
+            .await
+            .with_context(|| format!("{plane:?} {mode}: {}", scenario.name))?;
         all.insert(scenario.name, seen);
     }
     for scenario in scenarios() {
         let seen = all.entry(scenario.name).or_default();
-        under.add_log(&scenario, seen).await.with_context(|| format!("{plane:?} {mode}"))?;
+        under
+            .add_log(&scenario, seen)
+            .await
+            .with_context(|| format!("{plane:?} {mode}"))?;
         check(&scenario, seen, &format!("{plane:?} {mode}"), faults);
     }
     all.insert(

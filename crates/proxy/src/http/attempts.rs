@@ -88,6 +88,8 @@ impl Attempts<'_> {
             if !self.may_retry(policy) {
                 return outcome;
             }
+            // From here on it must not read what the next attempt is to send.
+            self.source.supersede();
             give_up(outcome);
             cluster.stats.upstream_rq_retry.inc();
             // Counts against `max_retries` until the outcome of the new attempt is known.

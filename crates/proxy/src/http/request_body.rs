@@ -15,7 +15,7 @@ use super::messages::MessageCounter;
 
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The request body as it arrives. Shared by the attempts of one request; only one of them reads at a time.
+/// The request body as it arrives. Shared by the attempts of one request; only the latest of them may read.
 #[derive(Clone)]
 pub(super) struct RequestSource(Rc<Source>);
 
@@ -23,8 +23,13 @@ struct Source {
     incoming: RefCell<Incoming>,
     /// What was read so far, if an attempt may need it again.
     kept: RefCell<Option<Vec<Kept>>>,
-    kept_bytes: Cell<usize>,
+    /// What that costs, the frames themselves included: a body of tiny chunks is mostly these.
+    kept_cost: Cell<usize>,
     limit: usize,
+    /// Which attempt may read. What earlier ones left behind (a connection that still sends) would take its bytes.
+    attempt: Cell<u32>,
+    /// Something was read.
+    begun: Cell<bool>,
     /// How much of what is kept the attempt under way has been given.
     replayed: Cell<usize>,
     state: Cell<SourceState>,
@@ -68,8 +73,10 @@ impl RequestSource {
         RequestSource(Rc::new(Source {
             incoming: RefCell::new(incoming),
             kept: RefCell::new((limit > 0).then(Vec::new)),
-            kept_bytes: Cell::new(0),
+            kept_cost: Cell::new(0),
             limit,
+            attempt: Cell::new(0),
+            begun: Cell::new(false),
             replayed: Cell::new(0),
             state: Cell::new(state),
             over: Cell::new(false),
@@ -104,7 +111,7 @@ impl RequestSource {
 
     /// Whether another attempt would see the whole body: nothing was read that is not kept.
     pub(super) fn can_replay(&self) -> bool {
-        self.fault().is_none() && (self.0.kept.borrow().is_some() || self.0.bytes.get() == 0)
+        self.fault().is_none() && (self.0.kept.borrow().is_some() || !self.0.begun.get())
     }
 
     /// Completes when the client has sent all, with the time of it; never, if it fails to.
@@ -150,22 +157,27 @@ impl RequestSource {
     pub(super) fn complete_copy(&self) -> Option<Bytes> {
         let kept = self.0.kept.borrow();
         let frames = kept.as_ref().filter(|_| self.ended_at().is_some())?;
-        let mut whole = Vec::with_capacity(self.0.kept_bytes.get());
-        for frame in frames {
-            if let Kept::Data(data) = frame {
-                whole.extend_from_slice(data);
-            }
-        }
-        Some(whole.into())
+        let pieces = frames.iter().filter_map(|frame| match frame {
+            Kept::Data(data) => Some(&**data),
+            Kept::Trailers(_) => None,
+        });
+        Some(pieces.collect::<Vec<_>>().concat().into())
     }
 
     /// A body for one attempt, from the beginning.
     pub(super) fn attempt(&self) -> OutgoingBody {
+        self.supersede();
         self.0.replayed.set(0);
         OutgoingBody::Source {
             source: self.clone(),
+            attempt: self.0.attempt.get(),
             next: 0,
         }
+    }
+
+    /// The attempt under way is given up: it reads no further.
+    pub(super) fn supersede(&self) {
+        self.0.attempt.set(self.0.attempt.get().wrapping_add(1));
     }
 }
 
@@ -212,6 +224,7 @@ impl Source {
     }
 
     fn keep(&self, frame: &Frame<Bytes>, next: &mut usize) {
+        self.begun.set(true);
         let size = frame.data_ref().map_or(0, Bytes::len);
         self.bytes.set(self.bytes.get() + size as u64);
         if let (Some(counter), Some(data)) = (self.counter.borrow_mut().as_mut(), frame.data_ref()) {
@@ -219,8 +232,13 @@ impl Source {
         }
         let mut kept = self.kept.borrow_mut();
         let Some(frames) = kept.as_mut() else { return };
-        self.kept_bytes.set(self.kept_bytes.get() + size);
-        if self.kept_bytes.get() > self.limit {
+        let trailers = frame.trailers_ref().into_iter().flatten();
+        let trailers: usize = trailers
+            .map(|(name, value)| name.as_str().len() + value.len() + size_of::<Kept>())
+            .sum();
+        self.kept_cost
+            .set(self.kept_cost.get() + size + trailers + size_of::<Kept>());
+        if self.kept_cost.get() > self.limit {
             *kept = None;
             return;
         }
@@ -251,7 +269,11 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 /// What is sent upstream as a body.
 pub(super) enum OutgoingBody {
-    Source { source: RequestSource, next: usize },
+    Source {
+        source: RequestSource,
+        attempt: u32,
+        next: usize,
+    },
     Full(Option<Bytes>),
 }
 
@@ -261,14 +283,18 @@ impl Body for OutgoingBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            OutgoingBody::Source { source, next } => source.0.poll(cx, next),
+            OutgoingBody::Source { source, attempt, .. } if *attempt != source.0.attempt.get() => {
+                Poll::Ready(Some(Err("superseded".into())))
+            }
+            OutgoingBody::Source { source, next, .. } => source.0.poll(cx, next),
             OutgoingBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            OutgoingBody::Source { source, next } => {
+            OutgoingBody::Source { source, attempt, .. } if *attempt != source.0.attempt.get() => false,
+            OutgoingBody::Source { source, next, .. } => {
                 let kept = source.0.kept.borrow().as_ref().map_or(0, Vec::len);
                 source.ended_at().is_some() && *next >= kept
             }
@@ -278,11 +304,93 @@ impl Body for OutgoingBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            OutgoingBody::Source { source, next: 0 } if source.0.bytes.get() == 0 => {
+            OutgoingBody::Source { source, next: 0, .. } if !source.0.begun.get() => {
                 source.0.incoming.borrow().size_hint()
             }
             OutgoingBody::Source { .. } => SizeHint::default(),
             OutgoingBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+
+    /// What a server reads of a body of these pieces.
+    async fn arriving(pieces: Vec<&'static str>) -> Incoming {
+        let (client, server) = tokio::io::duplex(64 << 10);
+        let (arrived, incoming) = tokio::sync::oneshot::channel();
+        let arrived = Cell::new(Some(arrived));
+        tokio::task::spawn_local(async move {
+            let service = hyper::service::service_fn(|request: http::Request<Incoming>| {
+                let arrived = arrived.take().map(|arrived| arrived.send(request.into_body()));
+                async move {
+                    assert!(arrived.is_some(), "one request");
+                    std::future::pending::<Result<http::Response<String>, BodyError>>().await
+                }
+            });
+            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+            let _ = served.await;
+        });
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Ok::<_, BodyError>(Frame::data(Bytes::from_static(piece.as_bytes()))));
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(client))
+            .await
+            .expect("a connection");
+        tokio::task::spawn_local(connection);
+        let request = http::Request::post("/").body(body).expect("a request");
+        tokio::task::spawn_local(async move { sender.send_request(request).await.map(drop) });
+        incoming.await.expect("a body")
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn an_attempt_that_is_given_up_takes_nothing_from_the_next() {
+        run(async {
+            let source = RequestSource::new(arriving(vec!["one", "two", "three"]).await, 4096, false);
+            let mut old = source.attempt();
+            assert!(old.frame().await.expect("a piece").is_ok());
+            let mut new = source.attempt();
+            let taken = source.bytes();
+            for _ in 0..3 {
+                let error = old.frame().await.expect("an answer").expect_err("not its turn");
+                assert_eq!(error.to_string(), "superseded");
+            }
+            assert_eq!(source.bytes(), taken);
+            assert!(!old.is_end_stream() && source.can_replay());
+            let mut whole = Vec::new();
+            while let Some(frame) = new.frame().await {
+                whole.extend_from_slice(frame.expect("a piece").data_ref().expect("data"));
+            }
+            assert_eq!(whole, b"onetwothree");
+            assert_eq!(source.complete_copy().as_deref(), Some(&b"onetwothree"[..]));
+        });
+    }
+
+    #[test]
+    fn tiny_pieces_cost_what_they_occupy() {
+        run(async {
+            let limit = 20 * size_of::<Kept>();
+            let source = RequestSource::new(arriving(vec!["x"; 50]).await, limit, false);
+            let mut body = source.attempt();
+            let mut frames = 0;
+            while let Some(frame) = body.frame().await {
+                frames += usize::from(frame.is_ok());
+            }
+            assert_eq!((source.bytes(), frames), (50, 50), "they pass all the same");
+            assert!(!source.can_replay() && source.complete_copy().is_none());
+        });
     }
 }

@@ -112,6 +112,8 @@ async fn serve(
     let mut secrets = secrets::Secrets::new();
     let mut signals = runtime::signal::Termination::new()?;
     let mut tick = tokio::time::interval(TICK);
+    // It is asked only while something waits: what was missed in between is nothing to catch up with.
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut starting = true;
     loop {
         follow_references(&mut state.borrow_mut(), &mut secrets, ads.as_mut());

@@ -123,7 +123,8 @@ fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut Req
     }
 }
 
-/// The path as routing and access rules see it: `.` and `..` resolved, and (if asked) repeated slashes merged.
+/// The path as routing and access rules see it: escapes that need not be are decoded, `\` is `/`, `.` and `..` are resolved,
+/// and (if asked) repeated slashes merged.
 ///
 /// # Errors
 /// If the path holds a NUL: the request is answered 400.
@@ -135,7 +136,7 @@ pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut Request
     if path.contains("%00") {
         return Err(());
     }
-    let dotted = manager.normalize_path && (path.contains("/.") || path.contains("/%2") || path.contains('\\'));
+    let dotted = manager.normalize_path && (path.contains("/.") || path.contains(['%', '\\']));
     let doubled = manager.merge_slashes && path.contains("//");
     if !dotted && !doubled {
         return Ok(());
@@ -241,6 +242,31 @@ mod tests {
             assert_eq!(resolve_dots(path), expected, "{path}");
         }
         assert_eq!(decode_unreserved(r"/%2e%2E/%41\x%2Fy"), "/../A/x%2Fy");
+    }
+
+    #[test]
+    fn rules_see_the_path_that_is_meant() {
+        let manager = crate::http::tests::harness::plain_manager();
+        let cases = [
+            ("/%61dmin", "/admin"),
+            ("/x/%61dmin?q=%61", "/x/admin?q=%61"),
+            ("/a%2e%2e/b", "/a../b"),
+            ("/a%2fb", "/a%2fb"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/100%", "/100%"),
+        ];
+        for (path, expected) in cases {
+            let mut head = RequestHead {
+                method: http::Method::GET,
+                scheme: "http",
+                authority: Text::from("mesh"),
+                path: Text::from(path),
+                version: crate::telemetry::HttpVersion::Http11,
+                headers: Headers::default(),
+            };
+            assert_eq!(normalize_path(&manager, &mut head), Ok(()));
+            assert_eq!(head.path.as_str(), expected);
+        }
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Headers {
         self.entries.push((name, value));
     }
 
-    /// Adds an item to a comma separated list: `x-forwarded-for` and its like. Several fields of that name become one.
+    /// Adds an item to a comma separated list: `x-forwarded-for` and its like. Several fields of that name become one;
+    /// none is left if the item is no header value: a list without its last word would say something else.
     pub fn append_to_list(&mut self, name: Name, item: &str) {
         let mut joined = Vec::with_capacity(64);
         for value in self.all(name.as_str()) {
@@ -137,8 +138,11 @@ impl Headers {
             joined.push(b',');
         }
         joined.extend_from_slice(item.as_bytes());
-        if let Ok(value) = Value::from_maybe_shared(bytes::Bytes::from(joined)) {
-            self.set(name, value);
+        match Value::from_maybe_shared(bytes::Bytes::from(joined)) {
+            Ok(value) => self.set(name, value),
+            Err(_) => {
+                self.remove(name.as_str());
+            }
         }
     }
 

@@ -22,7 +22,9 @@ pub(super) fn forward_client_cert(manager: &HttpConnectionManager, connection: &
             headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls))
         }
         (ForwardClientCert::SanitizeSet, Some(tls)) => {
-            if let Ok(value) = Value::from_str(&entry(manager, tls)) {
+            // What the client says never stays in the place of what we say.
+            headers.remove(XFCC);
+            if let Ok(value) = Value::from_bytes(entry(manager, tls).as_bytes()) {
                 headers.set(Name::from_static(XFCC), value);
             }
         }
@@ -49,7 +51,8 @@ fn entry(manager: &HttpConnectionManager, tls: &DownstreamTlsInfo) -> String {
     if manager.xfcc_dns {
         parts.extend(peer.dns_sans.iter().map(|dns| format!("DNS={dns}")));
     }
-    parts.join(";")
+    // A certificate may hold what a header cannot.
+    parts.join(";").replace(|c: char| c.is_control(), " ")
 }
 
 #[cfg(test)]
@@ -95,6 +98,26 @@ mod tests {
                 version: "TLSv1.3",
                 cipher: "",
             }),
+        }
+    }
+
+    #[test]
+    fn no_subject_lets_the_clients_word_stand() {
+        for (subject, shown) in [("O=a\nb\0", "O=a b "), ("O=\u{e4}", "O=\u{e4}")] {
+            for way in [ForwardClientCert::SanitizeSet, ForwardClientCert::AppendForward] {
+                let mut manager = harness::plain_manager();
+                manager.forward_client_cert = way;
+                let mut connection = connection(true);
+                let peer = connection.tls.as_mut().and_then(|tls| tls.peer.as_mut());
+                Arc::get_mut(peer.expect("a peer")).expect("ours alone").subject = subject.to_owned();
+                let mut headers = Headers::default();
+                headers.append(Name::from_static(XFCC), Value::from_static("By=other"));
+                forward_client_cert(&manager, &connection, &mut headers);
+                let value = headers.get(XFCC).expect("our entry").as_bytes();
+                let text = std::str::from_utf8(value).expect("text");
+                assert!(text.contains(&format!("Subject=\"{shown}\"")), "{text}");
+                assert_eq!(text.contains("By=other"), way == ForwardClientCert::AppendForward);
+            }
         }
     }
 

@@ -34,7 +34,11 @@ struct Members {
 
 impl Levels {
     pub(super) fn new(cluster: &Cluster, set: &EndpointSet, now: i64) -> Self {
-        let members: Vec<Members> = set.priorities.iter().map(|level| Members::sort(level, now)).collect();
+        let members: Vec<Members> = set
+            .priorities
+            .iter()
+            .map(|level| Members::sort(level, cluster.outlier.is_some(), now))
+            .collect();
         let health: Vec<f64> = members.iter().map(Members::health).collect();
         let loads = loads(&health);
         let enough = health.iter().map(|h| h * OVERPROVISIONING).sum::<f64>() >= 100.0;
@@ -124,12 +128,13 @@ fn loads(health: &[f64]) -> Vec<u32> {
 // === impl Members ===
 
 impl Members {
-    fn sort(level: &[Arc<Endpoint>], now: i64) -> Self {
+    /// `eject`: ejections count. Those of a policy that is gone do not.
+    fn sort(level: &[Arc<Endpoint>], eject: bool, now: i64) -> Self {
         let mut members = Members::default();
         for endpoint in level {
             let group = match endpoint.health {
                 Health::Draining => &mut members.draining,
-                Health::Healthy if !is_ejected(endpoint, now) => &mut members.healthy,
+                Health::Healthy if !(eject && is_ejected(endpoint, now)) => &mut members.healthy,
                 Health::Healthy | Health::Unhealthy => &mut members.unhealthy,
             };
             group.push(endpoint.clone());

@@ -348,6 +348,14 @@ fn an_ejection_and_an_update_are_noticed_at_once() {
 }
 
 #[test]
+fn an_ejection_ends_with_the_policy_that_made_it() {
+    let members: Vec<_> = addresses(3).iter().map(|a| endpoint(a, 1)).collect();
+    members[0].stats.ejected_until.replace(0, i64::MAX);
+    let rig = Rig::new(cluster_with(LbPolicy::RoundRobin), set_of(members));
+    assert_eq!(rig.counts(9).len(), 3);
+}
+
+#[test]
 fn the_original_destination_is_its_own_endpoint() {
     let mut cluster = cluster_with(LbPolicy::Provided);
     cluster.discovery = Discovery::OriginalDst;

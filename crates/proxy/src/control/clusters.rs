@@ -23,6 +23,8 @@ pub struct Clusters {
     /// Who uses the assignment of this name.
     users: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     warming: BTreeMap<Arc<str>, Instant>,
+    /// Assignments that lost their last user since somebody asked.
+    unused: Vec<Arc<str>>,
 }
 
 struct Entry {
@@ -46,6 +48,7 @@ impl Clusters {
             entries: BTreeMap::new(),
             users: HashMap::new(),
             warming: BTreeMap::new(),
+            unused: Vec::new(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Clusters {
         let in_force = entry.slot.cluster.load().is_some();
         let resolved = !entry.is_dns() || entry.slot.endpoints.load().generation > 0;
         if in_force || (is_complete && resolved) {
+            self.warming.remove(&name);
             self.put_into_force(&entry);
         } else {
             self.warming.insert(name.clone(), Instant::now() + WARMING);
@@ -198,6 +202,13 @@ impl Clusters {
         self.users.keys().cloned().collect()
     }
 
+    /// The assignments that are no longer asked for, each once.
+    pub fn take_unused(&mut self) -> Vec<Arc<str>> {
+        let mut unused = std::mem::take(&mut self.unused);
+        unused.retain(|service| !self.users.contains_key(service));
+        unused
+    }
+
     pub fn is_from_bootstrap(&self, name: &str) -> bool {
         self.entries.get(name).is_some_and(|entry| entry.from_bootstrap)
     }
@@ -234,6 +245,7 @@ impl Clusters {
             users.remove(cluster);
             if users.is_empty() {
                 self.users.remove(&service);
+                self.unused.push(service);
             }
         }
     }

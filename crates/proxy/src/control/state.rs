@@ -259,6 +259,10 @@ impl State {
         let now = Instant::now();
         let names: Vec<_> = self.listeners.route_names().into_iter().collect();
         self.routes.keep(&names, &self.shared.slots, &mut self.records);
+        // A cluster that returns waits for fresh endpoints: what was known then may be long out of date.
+        for service in self.clusters.take_unused() {
+            self.records.remove(Kind::Endpoint, &service);
+        }
         self.clusters.settle(now);
         self.routes.settle(now, &self.clusters);
         for (name, reason) in self.listeners.settle(now, &self.clusters, &self.routes) {

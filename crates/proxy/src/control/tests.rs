@@ -354,6 +354,14 @@ fn new_endpoints_touch_nothing_but_the_set() {
         talk.say(CLUSTER, vec![], &["a"]);
         assert!(!talk.in_force("a") && talk.endpoints("a").is_empty());
         assert!(talk.state.clusters.service_names().is_empty());
+        talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]);
+        assert!(
+            !talk.in_force("a"),
+            "what was known of its endpoints may be out of date"
+        );
+        talk.say(ENDPOINT, vec![("a", assignment("a", &["10.0.0.1"]))], &[]);
+        assert!(talk.in_force("a") && !talk.state.is_waiting());
+        assert_eq!(talk.endpoints("a"), ["10.0.0.1:80"]);
     });
 }
 

@@ -27,6 +27,8 @@ const ID: Name = Name::from_static(PEER_METADATA_ID);
 const MAX_PEERS: usize = 2048;
 /// Longer values are not decoded: no honest peer sends them.
 const MAX_VALUE_BYTES: usize = 16 * 1024;
+/// As long as a name in a cluster can be. What a peer says becomes labels of metrics, and those are kept.
+const MAX_LABEL_BYTES: usize = 253;
 
 #[derive(Default)]
 pub struct PeerCache {
@@ -143,7 +145,7 @@ fn decode(value: &[u8]) -> Option<PeerLabels> {
 
 fn text(value: Option<&ProtoValue>) -> &str {
     match value.and_then(|value| value.kind.as_ref()) {
-        Some(Kind::StringValue(text)) => text,
+        Some(Kind::StringValue(text)) => &text[..text.floor_char_boundary(MAX_LABEL_BYTES)],
         _ => "",
     }
 }
@@ -225,6 +227,15 @@ mod tests {
         cache.take(&mut announced(&node("one", "cart")));
         let labels = cache.take(&mut announced(&node("one", "thief"))).expect("announced");
         assert_eq!(&*labels.app, "thief");
+    }
+
+    #[test]
+    fn labels_are_no_longer_than_names() {
+        let long = format!("x{}", "\u{e4}".repeat(200));
+        let labels = PeerCache::default()
+            .take(&mut announced(&node("one", &long)))
+            .expect("announced");
+        assert_eq!(&*labels.app, &long[..253]);
     }
 
     #[test]

@@ -365,12 +365,15 @@ pub fn kill(pid: u32, signal: nix::sys::signal::Signal) -> Result<()> {
     )?)
 }
 
-/// Whether a process runs (a zombie does not).
+/// Whether any thread of a process runs (a zombie does not). The first thread may be a zombie while others, still on their
+/// way out, hold the process's sockets.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !stat.is_empty() && !rest.trim_start().starts_with('Z'))
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        state.is_some_and(|state| !state.starts_with(['Z', 'X', 'x']))
+    })
 }
 
 fn parent(pid: u32) -> Option<u32> {

@@ -1,6 +1,9 @@
 //! Ports that must be free before anything starts: all are tried, and every conflict is reported at once.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::addresses::Subnet;
 use crate::desired::IngressPorts;
@@ -17,12 +20,28 @@ struct Needed {
 
 const OTHER_SUBNET: &str = "choose another part of the loopback network with --subnet 127.128.0.0/16";
 
+/// How long a port may stay in use by nobody who can be found: a process that has just ended closes its sockets last.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A port that cannot be had.
+struct Conflict {
+    text: String,
+    /// Whoever holds it is about to be gone.
+    passing: bool,
+}
+
 /// Every conflict, one message each.
-pub(crate) fn conflicts(subnet: Subnet, ingress: IngressPorts, https: bool) -> Vec<String> {
-    needed(subnet, ingress, https)
-        .iter()
-        .filter_map(Needed::conflict)
-        .collect()
+pub(crate) async fn conflicts(subnet: Subnet, ingress: IngressPorts, https: bool) -> Vec<String> {
+    let needed = needed(subnet, ingress, https);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let found: Vec<Conflict> = needed.iter().filter_map(Needed::conflict).collect();
+        if Instant::now() >= end || !found.iter().any(|conflict| conflict.passing) {
+            return found.into_iter().map(|conflict| conflict.text).collect();
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 fn needed(subnet: Subnet, ingress: IngressPorts, https: bool) -> Vec<Needed> {
@@ -60,7 +79,7 @@ fn needed(subnet: Subnet, ingress: IngressPorts, https: bool) -> Vec<Needed> {
 }
 
 impl Needed {
-    fn conflict(&self) -> Option<String> {
+    fn conflict(&self) -> Option<Conflict> {
         let error = TcpListener::bind((self.address, self.port)).err()?;
         let Needed {
             address,
@@ -68,9 +87,11 @@ impl Needed {
             what,
             way_out,
         } = self;
-        Some(match error.kind() {
+        let mut passing = false;
+        let text = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let holder = sockets::holder(*address, *port);
+                passing = holder.as_ref().is_none_or(|holder| sockets::is_ending(holder.pid));
                 let by = holder
                     .map(|Holder { pid, name }| format!(" by {name} (pid {pid})"))
                     .unwrap_or_default();
@@ -82,7 +103,8 @@ impl Needed {
                 )
             }
             _ => format!("{address}:{port}, needed for {what}: {error}; {way_out}"),
-        })
+        };
+        Some(Conflict { text, passing })
     }
 }
 
@@ -90,8 +112,8 @@ impl Needed {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_taken_port_is_reported_with_its_holder_and_the_way_out() {
+    #[tokio::test]
+    async fn a_taken_port_is_reported_with_its_holder_and_the_way_out() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let subnet = "127.201.7.0/24".parse().unwrap();
@@ -102,7 +124,8 @@ mod tests {
                 https: port,
             },
             false,
-        );
+        )
+        .await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].contains(&format!("(pid {})", std::process::id())),
@@ -119,6 +142,7 @@ mod tests {
                 },
                 true
             )
+            .await
             .len(),
             2
         );

@@ -47,6 +47,18 @@ pub(crate) fn holder(address: Ipv4Addr, port: u16) -> Option<Holder> {
         .map(|pid| Holder { pid, name: name(pid) })
 }
 
+/// Whether a process is on its way out: a zombie, or marked by the kernel as exiting.
+pub(crate) fn is_ending(pid: u32) -> bool {
+    const EXITING: u64 = 0x4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return true;
+    };
+    let words: Vec<&str> = rest.split_whitespace().take(7).collect();
+    let flags = words.get(6).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
+    matches!(words.first(), Some(&("Z" | "X" | "x"))) || flags & EXITING != 0
+}
+
 /// The listeners that processes of a process group hold.
 pub(crate) fn of_group(table: &[Listener], group: u32) -> Vec<Listener> {
     let members = processes().filter(|pid| group_of(*pid) == Some(group));
@@ -143,6 +155,18 @@ mod tests {
             .map(|l| format!("{} {}", l.address, l.port))
             .collect();
         assert_eq!(found, ["127.64.0.1 9090", ":: 8080", "127.0.0.1 80"]);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_ending() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_ending(child.id()));
+        child.kill().unwrap();
+        while !is_ending(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(is_ending(child.id()));
     }
 
     #[test]

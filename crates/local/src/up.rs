@@ -95,7 +95,7 @@ async fn serve(flags: &Up, settings: Settings, layout: Layout, watchdog: Watchdo
     let signals = runtime::signal::Termination::new().map_err(|error| failed("signals", error))?;
     let source = Source::open(&settings.directory)?;
     let desired = Desired::new(&source.manifests(), settings.ingress);
-    let conflicts = ports::conflicts(settings.subnet, settings.ingress, desired.uses_https);
+    let conflicts = ports::conflicts(settings.subnet, settings.ingress, desired.uses_https).await;
     if !conflicts.is_empty() {
         return Err(conflicts.join("\n"));
     }

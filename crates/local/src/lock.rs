@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::addresses::Subnet;
 
+/// In a directory that others may write to, a name may lead elsewhere, or to something that blocks.
+const NO_SURPRISE: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+
 /// Held for as long as the mesh runs; its file goes with it.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -25,8 +28,13 @@ impl Lock {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
+                .custom_flags(NO_SURPRISE)
                 .open(path)
                 .map_err(LockError::Io)?;
+            if !is_ours(&file) {
+                let what = "is no file of ours; remove it";
+                return Err(LockError::Io(std::io::Error::other(what)));
+            }
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -40,7 +48,7 @@ impl Lock {
             let same = file
                 .metadata()
                 .ok()
-                .zip(path.metadata().ok())
+                .zip(path.symlink_metadata().ok())
                 .is_some_and(|(a, b)| a.ino() == b.ino());
             if same {
                 file.set_len(0)
@@ -122,7 +130,8 @@ fn subnet_locks(directory: &Path) -> impl Iterator<Item = (PathBuf, Subnet)> {
 
 /// Pid and directory of the process that holds a lock.
 fn holder(path: &Path) -> Option<(String, String)> {
-    let mut file = File::open(path).ok()?;
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).custom_flags(NO_SURPRISE).open(path).ok()?;
     if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
         return None;
     }
@@ -132,9 +141,32 @@ fn holder(path: &Path) -> Option<(String, String)> {
     Some((pid.to_owned(), other.to_owned()))
 }
 
+/// A plain file of this user with no second name. What it holds is about to be replaced.
+fn is_ours(file: &File) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    // Without a name it has just been removed by its holder.
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.uid() == own && meta.nlink() <= 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_not_followed() {
+        let dir = std::env::temp_dir().join(format!("mlt-lock-link-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let precious = dir.join("precious");
+        fs::write(&precious, "text").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.join("soft")).unwrap();
+        fs::hard_link(&precious, dir.join("hard")).unwrap();
+        for name in ["soft", "hard"] {
+            assert!(take_directory(&dir.join(name), Path::new("/mesh")).is_err(), "{name}");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "text", "{name}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn a_second_mesh_is_told_who_was_first() {

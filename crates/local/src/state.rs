@@ -12,6 +12,13 @@ use serde_json::Value;
 /// A unix socket's path may have 107 bytes; the longest below the state directory is a pod's SDS socket.
 const MAX_PATH: usize = 50;
 
+/// Says that a directory is ours to empty.
+const MARKER: &str = "meltemi-state";
+const MARKER_TEXT: &str = "meltemi up keeps the state of a running mesh in this directory, and empties it.\n";
+
+/// The kernel never writes a process id longer than this.
+const MAX_PID_DIGITS: u64 = 10;
+
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -47,12 +54,19 @@ fn owned(dir: &Path) -> bool {
         .is_ok_and(|meta| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw())
 }
 
+/// Whether this is a directory of ours itself, not a link to one.
+pub(crate) fn owned_itself(dir: &Path) -> bool {
+    dir.symlink_metadata()
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw())
+}
+
 impl Layout {
     pub(crate) fn new(root: PathBuf) -> Self {
         Layout { root }
     }
 
-    /// Makes the directory, for our eyes only. Someone else's is refused: it will hold keys.
+    /// Makes the directory, for our eyes only. Someone else's is refused: it will hold keys. So is one with something else
+    /// in it: all of its contents are about to be ours.
     pub(crate) fn create(&self) -> Result<(), String> {
         let root = self.root.display();
         if self.root.as_os_str().len() > MAX_PATH {
@@ -62,13 +76,41 @@ impl Layout {
         }
         make_dir(&self.root)
             .map_err(|error| format!("state directory {root}: {error}; give another with --state-dir"))?;
-        if !owned(&self.root) {
+        if self.root.is_symlink() {
+            return Err(format!(
+                "state directory {root} is a symbolic link; give the directory itself, or another, with --state-dir"
+            ));
+        }
+        if !owned_itself(&self.root) {
             return Err(format!(
                 "state directory {root} belongs to another user; give another with --state-dir"
             ));
         }
+        let failed = |error| format!("state directory {root}: {error}; give another with --state-dir");
+        if !self.is_ours().map_err(failed)? {
+            return Err(format!(
+                "state directory {root} holds files that are not a mesh's state, and would be emptied; give a new or an \
+                 empty one with --state-dir, or remove this one first"
+            ));
+        }
         let _ = fs::set_permissions(&self.root, std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        Ok(())
+        write_atomic(&self.marker(), MARKER_TEXT.as_bytes()).map_err(failed)
+    }
+
+    /// Empty, or marked, or locked by a mesh at some time (which writes its process id).
+    fn is_ours(&self) -> io::Result<bool> {
+        if fs::read_dir(&self.root)?.next().is_none() || is_file(&self.marker()) {
+            return Ok(true);
+        }
+        let lock = self.lock();
+        if !lock
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_PID_DIGITS)
+        {
+            return Ok(false);
+        }
+        let pid = fs::read_to_string(lock)?;
+        Ok(!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Makes what is below it, after removing what a killed predecessor left.
@@ -101,7 +143,12 @@ impl Layout {
     pub(crate) fn remove(&self) {
         self.remove_secrets();
         let _ = fs::remove_dir_all(self.logs());
+        let _ = fs::remove_file(self.marker());
         let _ = fs::remove_dir(&self.root);
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.root.join(MARKER)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -184,6 +231,10 @@ impl RegistryFiles {
         self.written = files;
         Ok(changed)
     }
+}
+
+fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file())
 }
 
 /// Makes a directory and its parents, for us alone.
@@ -271,13 +322,53 @@ mod tests {
             write_atomic(&file, b"x").unwrap();
         }
         layout.remove_secrets();
-        let left: Vec<_> = fs::read_dir(layout.root())
+        let mut left: Vec<_> = fs::read_dir(layout.root())
             .unwrap()
             .map(|e| e.unwrap().file_name())
             .collect();
-        assert_eq!(left, ["logs"]);
+        left.sort();
+        assert_eq!(left, ["logs", MARKER]);
         layout.remove();
         assert!(!layout.root().exists());
+    }
+
+    #[test]
+    fn a_directory_of_somebody_elses_files_is_left_alone() {
+        let cases: [(&[(&str, &str)], bool); 6] = [
+            (&[], true),
+            (&[("mesh.yaml", "kind: Service")], false),
+            (&[("lock", "not a process"), ("logs", "")], false),
+            (&[("lock", ""), ("mesh.json", "{}")], false),
+            (&[("lock", "4711"), ("logs", "")], true),
+            (&[(MARKER, MARKER_TEXT), ("logs", "")], true),
+        ];
+        for (files, accepted) in cases {
+            let layout = Layout::new(scratch("foreign"));
+            make_dir(layout.root()).unwrap();
+            for (name, text) in files {
+                fs::write(layout.root().join(name), text).unwrap();
+            }
+            let created = layout.create();
+            assert_eq!(created.is_ok(), accepted, "{files:?}: {created:?}");
+            if let Err(error) = created {
+                let root = layout.root().to_str().unwrap();
+                assert!(error.contains(root) && error.contains("--state-dir"), "{error}");
+                assert!(files.iter().all(|(name, _)| layout.root().join(name).exists()));
+            }
+            fs::remove_dir_all(layout.root()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_directory_is_refused() {
+        let (target, link) = (scratch("target"), scratch("link"));
+        make_dir(&target).unwrap();
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let error = Layout::new(link.clone()).create().unwrap_err();
+        assert!(error.contains("symbolic link"), "{error}");
+        fs::remove_file(link).unwrap();
+        fs::remove_dir(target).unwrap();
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod pod;
 mod service;
 mod workload;
 
-pub(crate) use pod::{Container, ContainerPort, EnvVarSource, KeySelector, PodSpec, PodTemplate, PortRef, Probe};
+pub(crate) use pod::{
+    Container, ContainerPort, EnvVarSource, KeySelector, PodSpec, PodTemplate, PortRef, Probe, seconds,
+};
 pub(crate) use service::{Service, ServicePort};
 pub(crate) use workload::Workload;
 

@@ -130,14 +130,7 @@ impl Pod {
 
     /// How long the pod may take to leave.
     fn grace(&self) -> Duration {
-        Duration::from_secs(
-            self.identity
-                .workload
-                .template
-                .spec
-                .termination_grace_period_seconds
-                .unwrap_or(30),
-        )
+        self.identity.workload.template.spec.grace()
     }
 
     /// Runs the pod until it is told to leave, and through its departure.

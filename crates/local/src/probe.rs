@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::manifest::{PodSpec, Probe as Spec};
+use crate::manifest::{PodSpec, Probe as Spec, seconds};
 
 /// Between attempts while nothing has succeeded yet.
 const EAGER: Duration = Duration::from_millis(40);
@@ -18,6 +18,9 @@ const EAGER_MAX: Duration = Duration::from_millis(250);
 
 /// An answer longer than this is cut off.
 const MAX_BODY: u64 = 16 << 20;
+
+/// Answers in a row that may be asked for.
+const MAX_THRESHOLD: u32 = 10_000;
 
 /// A status line longer than this is no HTTP.
 const MAX_STATUS_LINE: usize = 256;
@@ -56,11 +59,11 @@ impl Probe {
     pub(crate) fn new(spec: &Spec, pod: &PodSpec) -> Result<Self, String> {
         Ok(Probe {
             check: Check::new(spec, pod)?,
-            initial_delay: Duration::from_secs(spec.initial_delay_seconds),
-            period: Duration::from_secs(spec.period_seconds.unwrap_or(10).max(1)),
-            timeout: Duration::from_secs(spec.timeout_seconds.unwrap_or(1).max(1)),
-            success_threshold: spec.success_threshold.unwrap_or(1).max(1),
-            failure_threshold: spec.failure_threshold.unwrap_or(3).max(1),
+            initial_delay: seconds(spec.initial_delay_seconds),
+            period: seconds(spec.period_seconds.unwrap_or(10).max(1)),
+            timeout: seconds(spec.timeout_seconds.unwrap_or(1).max(1)),
+            success_threshold: spec.success_threshold.unwrap_or(1).clamp(1, MAX_THRESHOLD),
+            failure_threshold: spec.failure_threshold.unwrap_or(3).clamp(1, MAX_THRESHOLD),
         })
     }
 }
@@ -316,6 +319,23 @@ mod tests {
                 "second {second}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_beyond_measure_are_bounded() {
+        let most = u64::MAX;
+        let probe = probe(
+            json!({"tcpSocket": {"port": 9}, "initialDelaySeconds": most, "periodSeconds": most,
+            "timeoutSeconds": most, "failureThreshold": u32::MAX, "successThreshold": u32::MAX}),
+        );
+        let probe = probe.unwrap();
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!((probe.initial_delay, probe.period, probe.timeout), (day, day, day));
+        let mut tally = Tally::new(probe, Instant::now());
+        assert_eq!(tally.record(false, Instant::now()), None);
+
+        let pod: PodSpec = serde_json::from_value(json!({"terminationGracePeriodSeconds": most})).unwrap();
+        assert_eq!(pod.grace(), day);
     }
 
     #[test]

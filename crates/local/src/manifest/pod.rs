@@ -1,6 +1,7 @@
 //! Pods and their templates.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -183,7 +184,18 @@ impl PodTemplate {
     }
 }
 
+/// A manifest may name any number of seconds; nobody waits longer than a day.
+pub(crate) fn seconds(number: u64) -> Duration {
+    const MAX: u64 = 24 * 60 * 60;
+    Duration::from_secs(number.min(MAX))
+}
+
 impl PodSpec {
+    /// How long a pod may take to leave.
+    pub(crate) fn grace(&self) -> Duration {
+        seconds(self.termination_grace_period_seconds.unwrap_or(30))
+    }
+
     /// `default` where none is named, as in Kubernetes.
     pub(crate) fn service_account(&self) -> &str {
         if self.service_account_name.is_empty() {

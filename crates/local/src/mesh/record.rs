@@ -183,9 +183,14 @@ impl Record {
 
     /// It will not become ready by waiting alone.
     pub(super) fn is_stuck(&self) -> bool {
-        self.containers
-            .values()
-            .any(|c| matches!(c.status, Status::Error | Status::Failed | Status::CrashLoop))
+        self.stuck().is_some()
+    }
+
+    /// The container because of which it is stuck.
+    pub(super) fn stuck(&self) -> Option<&str> {
+        let stuck = |status: &Status| matches!(status, Status::Error | Status::Failed | Status::CrashLoop);
+        let mut containers = self.containers.iter();
+        containers.find_map(|(name, c)| stuck(&c.status).then_some(name.as_str()))
     }
 
     /// What to say when the application could not have its port.

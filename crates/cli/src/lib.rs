@@ -56,7 +56,7 @@ fn run<F: Parser, R: Future<Output = Result<String, String>>>(
     match runtime.block_on(command(flags)) {
         Ok(text) => output::print(&text),
         Err(message) => {
-            eprintln!("{message}");
+            eprintln!("{}", output::printable(&message));
             ExitCode::from(DATA)
         }
     }

@@ -36,13 +36,20 @@ pub(crate) fn yaml(value: &Value) -> String {
 /// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             eprintln!("standard output: {error}");
             ExitCode::from(super::DATA)
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Names and messages come from elsewhere and must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
 }
 
 fn block(value: &Value, depth: usize, out: &mut String) {
@@ -108,6 +115,11 @@ fn scalar(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b]0;b\x07\r\n\tc\u{9b}"), "a]0;b\n\tc");
+    }
 
     #[test]
     fn yaml_reads_like_yaml() {

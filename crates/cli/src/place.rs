@@ -3,6 +3,7 @@
 //! A running `meltemi up` keeps `mesh.json` in its state directory: its process, pilot's address, and every pod with its
 //! proxy's admin address.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -114,11 +115,18 @@ fn files(runtime_dir: Option<&Path>, tmp: &Path) -> Vec<PathBuf> {
     let in_runtime = runtime_dir.into_iter().flat_map(|dir| list(dir.join("meltemi")));
     let mut found: Vec<PathBuf> = in_runtime
         .chain(in_tmp)
+        .filter(|dir| is_ours(dir))
         .map(|dir| dir.join(FILE))
         .filter(|path| path.exists())
         .collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|meta| meta.modified()).ok()));
     found
+}
+
+/// Whether this is a directory of this user itself, not a link to one: anybody may put one into the temporary directory.
+fn is_ours(dir: &Path) -> bool {
+    dir.symlink_metadata()
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw())
 }
 
 #[cfg(test)]
@@ -179,6 +187,7 @@ mod tests {
             )
             .unwrap();
         }
+        std::os::unix::fs::symlink(tmp.join("meltemi-0-a"), tmp.join("meltemi-0-c")).unwrap();
         let running: Vec<Mesh> = files(None, &tmp)
             .iter()
             .filter_map(|path| Mesh::read(path))

@@ -12,6 +12,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::state::owned_itself;
+
 /// A request is one short line.
 const MAX_LINE: u64 = 4096;
 /// More callers than this wait.
@@ -127,6 +129,7 @@ pub(crate) fn sockets(runtime_dir: Option<&Path>, tmp: &Path) -> Vec<PathBuf> {
     let in_runtime = runtime_dir.into_iter().flat_map(|dir| list(dir.join("meltemi")));
     let mut found: Vec<PathBuf> = in_runtime
         .chain(in_tmp)
+        .filter(|dir| owned_itself(dir))
         .map(|dir| dir.join("control.sock"))
         .filter(|path| path.exists())
         .collect();

@@ -18,8 +18,8 @@ pub(crate) fn run(flags: Restart) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let text = runtime.block_on(first_that_answers(&candidates, &Request::Restart { name, namespace }))?;
-    println_text(&text);
+    let answer = runtime.block_on(first_that_answers(&candidates, &Request::Restart { name, namespace }));
+    println_text(&answer.map_err(|error| printable(&error))?);
     Ok(())
 }
 
@@ -37,5 +37,22 @@ async fn first_that_answers(candidates: &[PathBuf], request: &Request) -> Result
 
 #[allow(clippy::print_stdout)] // this is the command's output
 fn println_text(text: &str) {
-    println!("{text}");
+    println!("{}", printable(text));
+}
+
+/// Replies quote what processes have said, which must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b]0;b\x07\r\n\tc\u{9b}"), "a]0;b\n\tc");
+    }
 }

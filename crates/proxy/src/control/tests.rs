@@ -255,6 +255,21 @@ fn nobody_waits_for_ever() {
 }
 
 #[test]
+fn a_cluster_that_needs_nothing_any_more_is_not_waited_for() {
+    on_control_thread(async {
+        let mut talk = Talk::new();
+        talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]);
+        assert!(talk.state.is_waiting());
+        let plain = Cluster {
+            name: "a".into(),
+            ..Default::default()
+        };
+        assert!(talk.say(CLUSTER, vec![("a", pack(&plain))], &[]).is_empty());
+        assert!(talk.in_force("a") && !talk.state.is_waiting());
+    });
+}
+
+#[test]
 fn a_missing_name_is_waited_for_no_longer() {
     on_control_thread(async {
         let mut talk = Talk::new();

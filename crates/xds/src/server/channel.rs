@@ -162,6 +162,11 @@ impl Channel {
         self.subscription.amend(subscribe, unsubscribe, first, whole_set)
     }
 
+    /// How many resources are asked for by name.
+    pub(super) fn names_asked(&self) -> usize {
+        self.subscription.names.len()
+    }
+
     pub(super) fn resubscribe(&mut self, changes: &Changes) {
         for name in &changes.dropped {
             self.due.remove(name);

@@ -201,6 +201,8 @@ impl Conversation {
         };
         self.answer(kind, &request.nonce, request.error.as_deref(), &mut step);
         self.amend(kind, request);
+        // Each request adds to the ones before it: a limit on each alone would be none.
+        self.limits.check_count(self.channels[kind as usize].names_asked())?;
         self.pump(view, now, &mut step);
         Ok(step)
     }

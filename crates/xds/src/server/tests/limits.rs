@@ -62,6 +62,33 @@ fn excess_ends_the_stream() {
     }
 }
 
+#[test]
+fn subscriptions_that_add_up_to_too_many_end_the_stream() {
+    let limits = Limits {
+        names: 2,
+        name_len: 3,
+        unserved_types: 1,
+    };
+    let mut delta = Conversation::new(Dialect::Delta, String::new(), "t".into(), limits);
+    let cases: &[(&str, Option<&str>, Option<Violation>)] = &[
+        ("a", None, None),
+        ("b", None, None),
+        ("b", None, None),
+        ("c", Some("a"), None),
+        ("d", None, Some(Violation::TooManyNames(3, 2))),
+    ];
+    for (subscribe, unsubscribe, expected) in cases {
+        let request = DeltaRequest {
+            type_url: Kind::Endpoint.type_url().into(),
+            subscribe: vec![(*subscribe).to_owned()],
+            unsubscribe: unsubscribe.iter().map(|name| (*name).to_owned()).collect(),
+            ..DeltaRequest::default()
+        };
+        let got = delta.delta(request, &World::default(), Instant::now()).err();
+        assert_eq!(got, *expected, "{subscribe}");
+    }
+}
+
 /// Whatever a client answers, the machine neither loops nor forgets the truth: after an honest acknowledgement it is in sync.
 #[test]
 fn a_client_that_refuses_everything_is_left_alone_in_the_end() {

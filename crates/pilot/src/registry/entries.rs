@@ -82,7 +82,7 @@ pub(super) fn endpoints(
     let spec = &object.spec;
     let mut list = Vec::new();
     for entry in &spec.endpoints {
-        list.extend(of_entry(service, entry, "", object.namespace()));
+        list.extend(of_entry(service, entry, entry.labels.clone(), "", object.namespace()));
     }
     if !service.selector.is_empty() {
         list.extend(selected_by_service(service, entries));
@@ -107,22 +107,16 @@ fn is_dns(resolution: Resolution) -> bool {
 /// WorkloadEntries of the service's namespace that its selector picks.
 pub(super) fn selected_by_service(service: &Service, entries: &[Arc<Config<WorkloadEntry>>]) -> Vec<Endpoint> {
     let own = entries.iter().filter(|entry| entry.namespace() == service.namespace);
-    let selected = own.filter(|entry| selects(&service.selector, &labels(entry)));
-    selected
-        .flat_map(|entry| of_entry(service, &entry.spec, entry.name(), entry.namespace()))
+    own.map(|entry| (entry, labels(entry)))
+        .filter(|(_, labels)| selects(&service.selector, labels))
+        .flat_map(|(entry, labels)| of_entry(service, &entry.spec, labels, entry.name(), entry.namespace()))
         .collect()
 }
 
-/// Labels of the object and of its spec: either may be selected by.
+/// Labels of the object and of its spec; the object's win.
 fn labels(entry: &Config<WorkloadEntry>) -> BTreeMap<String, String> {
-    let mut labels = entry.labels.clone();
-    labels.extend(
-        entry
-            .spec
-            .labels
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let mut labels = entry.spec.labels.clone();
+    labels.extend(entry.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
     labels
 }
 
@@ -141,9 +135,15 @@ fn selected_pods<'a>(service: &'a Service, workloads: &'a Workloads) -> impl Ite
         })
 }
 
-fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &str) -> Vec<Endpoint> {
-    let labels = Arc::new(entry.labels.clone());
-    let canonical = entry.labels.get("service.istio.io/canonical-name");
+fn of_entry(
+    service: &Service,
+    entry: &WorkloadEntry,
+    labels: BTreeMap<String, String>,
+    name: &str,
+    namespace: &str,
+) -> Vec<Endpoint> {
+    let labels = Arc::new(labels);
+    let canonical = labels.get("service.istio.io/canonical-name");
     let one = |port: &ServicePort| {
         let unix = entry.address.starts_with("unix://");
         let given = entry
@@ -160,7 +160,7 @@ fn of_entry(service: &Service, entry: &WorkloadEntry, name: &str, namespace: &st
             weight: entry.weight.max(1),
             locality: locality::parse(&entry.locality),
             network: entry.network.clone(),
-            tls_mode: match entry.labels.get("security.istio.io/tlsMode").map(String::as_str) {
+            tls_mode: match labels.get("security.istio.io/tlsMode").map(String::as_str) {
                 Some("istio") => TlsMode::Istio,
                 _ => TlsMode::Disabled,
             },

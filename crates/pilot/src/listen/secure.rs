@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pki::PeerCertificate;
 use tokio::net::{TcpListener, TcpStream};
@@ -75,6 +75,10 @@ async fn handshake(stream: TcpStream, address: SocketAddr, config: Arc<ServerCon
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or("the client presented no certificate")?;
     let certificate = PeerCertificate::from_der(certificate).map_err(|error| error.to_string())?;
+    // A resumed session does not verify the certificate again.
+    if certificate.not_after <= SystemTime::now() {
+        return Err("the client's certificate has expired".to_owned());
+    }
     let identity = Some(Identity {
         names: certificate.uri_sans,
     });

@@ -172,6 +172,7 @@ impl Found {
         for endpoint in endpoints {
             let same = |e: &Endpoint| {
                 (&e.address, e.port, e.service_port) == (&endpoint.address, endpoint.port, endpoint.service_port)
+                    && e.service_namespace == endpoint.service_namespace
             };
             if !known.iter().any(same) {
                 known.push(endpoint);
@@ -191,7 +192,8 @@ impl Found {
         };
         let services = self.services.into_iter().map(share).collect();
         let endpoints = self.endpoints.into_iter().map(|(host, mut list)| {
-            list.sort_by(|a, b| (a.service_port, &a.address, a.port).cmp(&(b.service_port, &b.address, b.port)));
+            let key = |e: &Endpoint| (e.service_port, e.address.clone(), e.port, e.service_namespace.clone());
+            list.sort_by_cached_key(key);
             let list = match last.endpoints.get(&host) {
                 Some(old) if **old == list => old.clone(),
                 _ => Arc::new(list),

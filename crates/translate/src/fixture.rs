@@ -148,6 +148,7 @@ impl Mesh {
             service_port,
             labels: Arc::new(labels(pod_labels)),
             namespace: namespace.to_owned(),
+            service_namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             workload: pod.to_owned(),
             service_account: format!("bookinfo-{service}"),

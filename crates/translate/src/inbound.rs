@@ -74,12 +74,7 @@ pub(crate) fn target_port(snapshot: &Snapshot, proxy: &Proxy, service: &Service,
 }
 
 fn own_endpoints<'a>(snapshot: &'a Snapshot, proxy: &Proxy, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
-    let endpoints = snapshot
-        .endpoints
-        .get(&service.hostname)
-        .map(|list| list.as_slice())
-        .unwrap_or_default();
-    endpoints.iter().filter(|endpoint| {
+    snapshot.endpoints_of(service).filter(|endpoint| {
         let address = endpoint.address.parse().ok();
         address.is_some_and(|address| proxy.ips.contains(&address))
     })

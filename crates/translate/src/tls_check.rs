@@ -55,8 +55,7 @@ impl Scope<'_> {
 fn check(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort) -> TlsCheck {
     let service = visible.service;
     let destination = scope.destination(&service.hostname);
-    let all = scope.snapshot.endpoints.get(&service.hostname);
-    let endpoints = all.into_iter().flat_map(|list| list.iter());
+    let endpoints = scope.snapshot.endpoints_of(service);
     let mut server = None;
     let mut policy = None;
     for endpoint in endpoints.filter(|endpoint| endpoint.service_port == port.number) {

@@ -39,7 +39,10 @@ pub struct Endpoint {
     pub service_port: u16,
     /// Labels of the workload: subsets select by these.
     pub labels: Arc<BTreeMap<String, String>>,
+    /// Namespace of the workload.
     pub namespace: String,
+    /// Namespace of the Service or ServiceEntry that this is an endpoint of.
+    pub service_namespace: String,
     /// Pod name, or the WorkloadEntry's; empty for plain addresses.
     pub pod: String,
     /// Name of the Deployment (or other controller) behind the pod; empty if unknown.

@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub trust_domain: Arc<str>,
     pub mesh: Arc<MeshConfig>,
     pub services: Vec<Arc<Service>>,
-    /// By service host name; all ports together.
+    /// By service host name; all ports together, and those of every namespace: see [`Snapshot::endpoints_of`].
     pub endpoints: HashMap<Host, Arc<Vec<Endpoint>>>,
     pub virtual_services: Vec<Arc<Config<VirtualService>>>,
     pub destination_rules: Vec<Arc<Config<DestinationRule>>>,
@@ -61,4 +61,16 @@ pub struct Snapshot {
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
     pub policies: Vec<Arc<Config<Policy>>>,
     pub mesh_policies: Vec<Arc<Config<MeshPolicy>>>,
+}
+
+impl Snapshot {
+    /// The endpoints of a service. Objects of several namespaces may claim one host name: each has its own endpoints, so that
+    /// nobody can put himself behind another namespace's service.
+    pub fn endpoints_of<'a>(&'a self, service: &Service) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+        let namespace = service.namespace.clone();
+        let all = self.endpoints.get(&service.hostname);
+        all.into_iter()
+            .flat_map(|list| list.iter())
+            .filter(move |endpoint| endpoint.service_namespace == namespace)
+    }
 }

@@ -114,6 +114,7 @@ pub(super) fn plain(service: &Service, address: &str, service_port: u16, port: u
         service_port,
         labels: Arc::new(BTreeMap::new()),
         namespace: service.namespace.clone(),
+        service_namespace: service.namespace.clone(),
         pod: String::new(),
         workload: String::new(),
         service_account: String::new(),

@@ -6,9 +6,7 @@ use std::fmt::Write;
 use axum::Json;
 use axum::extract::{Query, State as Shared};
 use axum::response::{IntoResponse, Response};
-use model::mesh::{
-    Endpoint, Health, Locality, Protocol, Resolution, Service, ServicePort, Snapshot, TlsMode, Visibility,
-};
+use model::mesh::{Endpoint, Health, Locality, Protocol, Resolution, Service, ServicePort, TlsMode, Visibility};
 use serde_json::{Value, json};
 
 use super::Web;
@@ -20,7 +18,7 @@ pub(super) async fn registration(Shared(web): Shared<Web>) -> Json<Value> {
     let mut keys: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for service in snapshot.services.iter().filter(|service| !service.mesh_external) {
         for port in &service.ports {
-            let endpoints = endpoints(&snapshot, service).filter(|e| e.service_port == port.number);
+            let endpoints = snapshot.endpoints_of(service).filter(|e| e.service_port == port.number);
             let hosts = endpoints.map(|e| json!({"ip_address": e.address, "port": e.port}));
             keys.entry(format!("{}|{}", service.hostname, port.name))
                 .or_default()
@@ -52,7 +50,7 @@ pub(super) async fn endpointz(Shared(web): Shared<Web>, Query(query): Query<Hash
     if query.contains_key("brief") {
         let mut text = String::new();
         for service in &snapshot.services {
-            for endpoint in endpoints(snapshot, service) {
+            for endpoint in snapshot.endpoints_of(service) {
                 let Endpoint {
                     address,
                     port,
@@ -72,7 +70,9 @@ pub(super) async fn endpointz(Shared(web): Shared<Web>, Query(query): Query<Hash
     let mut list = Vec::new();
     for service in &snapshot.services {
         for port in &service.ports {
-            let endpoints = endpoints(snapshot, service).filter(|endpoint| endpoint.service_port == port.number);
+            let endpoints = snapshot
+                .endpoints_of(service)
+                .filter(|endpoint| endpoint.service_port == port.number);
             let endpoints: Vec<Value> = endpoints.map(endpoint_json).collect();
             list.push(
                 json!({"svc": format!("{}:{}", service.hostname, port.name), "port": port.number, "ep": endpoints}),
@@ -87,7 +87,7 @@ pub(super) async fn endpoint_shardz(Shared(web): Shared<Web>) -> Json<Value> {
     let snapshot = web.discovery.state().snapshot.clone();
     let mut hosts = serde_json::Map::new();
     for service in &snapshot.services {
-        let list: Vec<Value> = endpoints(&snapshot, service).map(endpoint_json).collect();
+        let list: Vec<Value> = snapshot.endpoints_of(service).map(endpoint_json).collect();
         let shards = json!({"Shards": {"Kubernetes/Kubernetes": list}});
         let host = hosts.entry(service.hostname.to_string()).or_insert_with(|| json!({}));
         host[&service.namespace] = shards;
@@ -112,14 +112,6 @@ pub(super) async fn workloadz(Shared(web): Shared<Web>) -> Json<Value> {
     Json(json!(workloads))
 }
 
-fn endpoints<'a>(snapshot: &'a Snapshot, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
-    snapshot
-        .endpoints
-        .get(&service.hostname)
-        .into_iter()
-        .flat_map(|list| list.iter())
-}
-
 fn service_json(service: &Service, state: &State) -> Value {
     json!({
         "hostname": service.hostname.to_string(),
@@ -141,7 +133,7 @@ fn service_json(service: &Service, state: &State) -> Value {
             Visibility::Namespaces(names) => names.clone(),
         },
         "selector": service.selector,
-        "endpoints": endpoints(&state.snapshot, service).count(),
+        "endpoints": state.snapshot.endpoints_of(service).count(),
         "origin": origin_json(&service.origin, &state.places),
     })
 }

@@ -69,14 +69,8 @@ impl<'a> Target<'a> {
 
     /// The endpoints of the port that have the subset's labels.
     pub(crate) fn endpoints<'s>(&self, scope: &'s Scope<'_>) -> Vec<&'s Endpoint> {
-        let all = scope
-            .snapshot
-            .endpoints
-            .get(&self.service.hostname)
-            .map(|list| list.as_slice())
-            .unwrap_or_default();
-        all.iter()
-            .filter(|endpoint| endpoint.service_port == self.port.number)
+        let all = scope.snapshot.endpoints_of(self.service);
+        all.filter(|endpoint| endpoint.service_port == self.port.number)
             .filter(|endpoint| {
                 self.subset
                     .is_none_or(|subset| crate::visibility::selects(&subset.labels, &endpoint.labels))

@@ -171,13 +171,8 @@ fn server_names(snapshot: &Snapshot, target: &Target<'_>, rule: &[String]) -> Ve
         };
         return given.to_vec();
     }
-    let endpoints = snapshot
-        .endpoints
-        .get(&service.hostname)
-        .map(|list| list.as_slice())
-        .unwrap_or_default();
-    let at_port = endpoints
-        .iter()
+    let at_port = snapshot
+        .endpoints_of(service)
         .filter(|endpoint| endpoint.service_port == target.port.number);
     let with_account = at_port.filter(|endpoint| !endpoint.service_account.is_empty());
     let names: BTreeSet<String> = with_account

@@ -149,3 +149,50 @@ fn an_external_name_stands_for_one_name() {
         ["a.example.com:80>80", "a.example.com:81>81"]
     );
 }
+
+#[test]
+fn endpoints_stay_with_the_namespace_that_names_them() {
+    let entry = |namespace: &str, address: &str| {
+        let spec = format!(
+            "{{hosts: [{HOST}], ports: [{{number: 80, name: http}}], resolution: STATIC, endpoints: [{{address: {address}}}]}}"
+        );
+        object(
+            "ServiceEntry",
+            "more",
+            &format!("  namespace: {namespace}\nspec: {spec}"),
+        )
+    };
+    let text =
+        service("web", WEB) + &slice("10.2.0.1", 8080, "") + &entry("b", "6.6.6.6") + &entry("default", "10.2.0.2");
+    let snapshot = snapshot(&text);
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for service in &snapshot.services {
+        let kind: &str = &service.origin.kind;
+        let list = snapshot.endpoints_of(service);
+        seen.extend(list.map(|endpoint| (kind, service.namespace.as_str(), endpoint.address.as_str())));
+    }
+    seen.sort_unstable();
+    let expected = [
+        ("Service", "default", "10.2.0.1"),
+        ("Service", "default", "10.2.0.2"),
+        ("ServiceEntry", "b", "6.6.6.6"),
+        ("ServiceEntry", "default", "10.2.0.1"),
+        ("ServiceEntry", "default", "10.2.0.2"),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn labels_of_a_workload_entry_itself_come_first() {
+    let vm = object(
+        "WorkloadEntry",
+        "vm-1",
+        "  namespace: default\n  labels: {app: web, security.istio.io/tlsMode: istio, v: object}\n\
+         spec: {address: 1.2.3.4, labels: {v: spec, only: spec}}",
+    );
+    let snapshot = snapshot(&(service("web", WEB) + &vm));
+    let list = snapshot.endpoints.values().next().unwrap();
+    let label = |name: &str| list[0].labels.get(name).map(String::as_str);
+    assert_eq!((label("v"), label("only")), (Some("object"), Some("spec")));
+    assert_eq!(list[0].tls_mode, model::mesh::TlsMode::Istio);
+}

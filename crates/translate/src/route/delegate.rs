@@ -6,10 +6,12 @@
 use std::borrow::Cow;
 
 use model::kinds::{Delegate, HttpMatchRequest, HttpRoute, StringMatch, VirtualService};
-use model::mesh::Config;
+use model::mesh::{Config, Host};
 
 use crate::scope::Scope;
 use crate::{Notes, TranslateError};
+
+use super::rules::qualified;
 
 /// A rule and the object that wrote it.
 pub(super) struct Expanded<'a> {
@@ -39,9 +41,10 @@ pub(super) fn expand<'s>(
             continue;
         };
         notes.origin(&target.reference);
+        let rule = at_home(rule, object.namespace(), &scope.snapshot.domain);
         rules.extend(target.spec.http.iter().enumerate().filter_map(|(index, inner)| {
             // One level only: a delegate that delegates would let two objects chase each other.
-            let merged = inner.delegate.is_none().then(|| merge(rule, inner))??;
+            let merged = inner.delegate.is_none().then(|| merge(&rule, inner))??;
             Some(Expanded {
                 rule: Cow::Owned(merged),
                 source: target,
@@ -81,6 +84,19 @@ fn missing(object: &Config<VirtualService>, index: usize, delegate: &Delegate) -
         format!("http rule {index} delegates to {}, which is not there", delegate.name),
         "create a VirtualService of that name without hosts, exported to this namespace",
     )
+}
+
+/// A root's rule with names that mean the same in the delegate's namespace.
+fn at_home(rule: &HttpRoute, namespace: &str, domain: &str) -> HttpRoute {
+    let mut rule = rule.clone();
+    for name in rule.match_.iter_mut().flat_map(|wanted| &mut wanted.gateways) {
+        *name = qualified(name, namespace);
+    }
+    let mirrors = rule.mirrors.iter_mut().map(|mirror| &mut mirror.destination);
+    for destination in rule.mirror.iter_mut().chain(mirrors) {
+        destination.host = Host::resolve(&destination.host, namespace, domain).to_string();
+    }
+    rule
 }
 
 /// `None` if no request can meet both.
@@ -179,4 +195,34 @@ fn merge_maps<V: Clone + PartialEq>(
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_in_a_root_mean_what_they_mean_in_its_namespace() {
+        let root: HttpRoute = serde_json::from_value(json!({
+            "match": [{ "gateways": ["gw", "mesh", "other/gw"] }],
+            "mirror": { "host": "reviews" },
+            "mirrors": [{ "destination": { "host": "ratings" } }, { "destination": { "host": "a.example.com" } }],
+        }))
+        .expect("a rule");
+        let root = at_home(&root, "shop", "cluster.local");
+        let merged = merge(&root, &HttpRoute::default()).expect("a rule");
+        assert_eq!(merged.match_[0].gateways, ["shop/gw", "mesh", "other/gw"]);
+        let mirrors = merged.mirrors.iter().map(|mirror| &mirror.destination);
+        let hosts: Vec<&str> = merged.mirror.iter().chain(mirrors).map(|to| to.host.as_str()).collect();
+        assert_eq!(
+            hosts,
+            [
+                "reviews.shop.svc.cluster.local",
+                "ratings.shop.svc.cluster.local",
+                "a.example.com"
+            ]
+        );
+    }
 }

@@ -58,7 +58,7 @@ fn names_gateway(list: &[String], gateway: &str, namespace: &str) -> bool {
 }
 
 /// The full name of a gateway as a rule of `namespace` refers to it.
-fn qualified(name: &str, namespace: &str) -> String {
+pub(super) fn qualified(name: &str, namespace: &str) -> String {
     match name.split_once('/') {
         _ if name == names::MESH_GATEWAY => name.to_owned(),
         Some((".", name)) => format!("{namespace}/{name}"),

@@ -64,7 +64,11 @@ pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes:
         ..Default::default()
     };
     client_certificates(&mut manager, side);
-    normalize(&mut manager, scope.snapshot.mesh.path_normalization.normalization);
+    normalize(
+        &mut manager,
+        scope.snapshot.mesh.path_normalization.normalization,
+        scope.proxy.native,
+    );
     http1(&mut manager, scope, side);
     pb::network_filter(NAME, pb::any(&manager))
 }
@@ -100,14 +104,15 @@ fn client_certificates(manager: &mut HttpConnectionManager, side: Side) {
 }
 
 /// Routing and authorization must see the path the application will see.
-fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType) {
+fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType, native: bool) {
     manager.normalize_path = pb::bool(kind != NormalizationType::None);
     manager.merge_slashes = matches!(
         kind,
         NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes
     );
     let escaped = match kind {
-        NormalizationType::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+        // Our own proxy does not decode slashes, and refuses listeners that ask for it.
+        NormalizationType::DecodeAndMergeSlashes if !native => PathWithEscapedSlashesAction::UnescapeAndForward,
         _ => PathWithEscapedSlashesAction::KeepUnchanged,
     };
     manager.path_with_escaped_slashes_action = escaped.into();

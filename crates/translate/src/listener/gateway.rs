@@ -15,14 +15,17 @@ use super::hcm::{self, Routes, Side};
 use super::outbound::{Asked, chain_server_names};
 use super::{base, tcp};
 
+/// `None` where no VirtualService leads anywhere: that is a choice, and ends what was there. Servers that cannot be run are
+/// a mistake, for which the last good listener stays.
 pub(super) fn build(
     scope: &Scope<'_>,
     port: &Port<'_>,
     notes: &mut Notes,
-) -> Result<listener::Listener, TranslateError> {
+) -> Result<Option<listener::Listener>, TranslateError> {
     for issue in &port.issues {
         notes.issue(issue.clone());
     }
+    let issues = notes.issues.len();
     let mut filter_chains: Vec<listener::FilterChain> = Vec::new();
     for server in &port.servers {
         notes.origin(&server.gateway.reference);
@@ -42,17 +45,18 @@ pub(super) fn build(
         }
     }
     if filter_chains.is_empty() {
-        return Err(nothing_left(port));
+        let mistaken = notes.issues.len() > issues;
+        return if mistaken { Err(nothing_left(port)) } else { Ok(None) };
     }
     for server in &port.servers {
         notes.origin(&server.gateway.reference);
     }
     // Outbound, like every gateway's: its traffic is on its way into the mesh.
-    Ok(listener::Listener {
+    Ok(Some(listener::Listener {
         listener_filters: chains::inspectors(&filter_chains),
         filter_chains,
         ..base(scope, &port.bind, port.listen, core::TrafficDirection::Outbound)
-    })
+    }))
 }
 
 fn chains_of(
@@ -270,9 +274,9 @@ fn nothing_left(port: &Port<'_>) -> TranslateError {
     TranslateError::new(
         &gateway.reference,
         format!(
-            "port {} has no server that can be run: no certificate files, or no VirtualService with rules for it",
+            "port {} has no server that can be run: their TLS settings are not usable",
             port.number
         ),
-        "see the other messages for this Gateway, or bind a VirtualService to it",
+        "give certificate files, or use PASSTHROUGH with a VirtualService that has tls rules",
     )
 }

@@ -124,13 +124,8 @@ fn addresses(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort
     }
     let mut pods: Vec<String> = Vec::new();
     if service.resolution == Resolution::Passthrough {
-        let endpoints = scope
-            .snapshot
-            .endpoints
-            .get(&service.hostname)
-            .map(|list| list.as_slice())
-            .unwrap_or_default();
-        let at_port = endpoints.iter().filter(|endpoint| endpoint.service_port == port.number);
+        let endpoints = scope.snapshot.endpoints_of(service);
+        let at_port = endpoints.filter(|endpoint| endpoint.service_port == port.number);
         let addresses = at_port
             .map(|endpoint| &endpoint.address)
             .filter(|text| text.parse::<IpAddr>().is_ok());
@@ -223,7 +218,10 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>
             None => return Ok(None),
         },
         Plan::Gateway => match scope.servers().listeners.get(name) {
-            Some(port) => gateway::build(scope, port, &mut notes)?,
+            Some(port) => match gateway::build(scope, port, &mut notes)? {
+                Some(made) => made,
+                None => return Ok(None),
+            },
             None => return Ok(None),
         },
     };

@@ -496,6 +496,45 @@ fn gateway_servers_by_protocol() {
 }
 
 #[test]
+fn gateway_ports_without_rules_are_gone_and_unusable_ones_are_mistakes() {
+    let cases = [
+        ("TCP", json!(null), true),
+        ("TLS", json!({ "mode": "PASSTHROUGH" }), true),
+        ("TLS", json!({ "mode": "AUTO_PASSTHROUGH" }), false),
+        ("HTTPS", json!({ "mode": "SIMPLE", "credentialName": "secret" }), false),
+    ];
+    for (protocol, tls, gone) in cases {
+        let server =
+            json!({ "port": { "number": 31400, "name": "a", "protocol": protocol }, "hosts": ["a.io"], "tls": tls });
+        let mesh = Mesh::bookinfo().apply(
+            "Gateway",
+            "default",
+            "gw",
+            json!({ "selector": { "istio": "ingressgateway" }, "servers": [server] }),
+        );
+        let router = router();
+        let made = crate::Scope::new(&mesh.0, &router).resource(Listener, "0.0.0.0_31400");
+        assert_eq!(matches!(made, Ok(None)), gone, "{protocol} {tls}: {made:?}");
+        assert_eq!(made.is_err(), !gone, "{protocol} {tls}");
+    }
+}
+
+#[test]
+fn only_envoy_is_asked_to_decode_slashes() {
+    use crate::pb::hcm::http_connection_manager::PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
+    let mesh = Mesh::bookinfo()
+        .ingress()
+        .mesh(json!({ "pathNormalization": { "normalization": "DECODE_AND_MERGE_SLASHES" } }));
+    for (native, expected) in [(true, KeepUnchanged), (false, UnescapeAndForward)] {
+        let mut proxy = router();
+        proxy.native = native;
+        let made = manager(&listener(&mesh, &proxy, "0.0.0.0_8080").filter_chains[0]);
+        assert!(made.merge_slashes);
+        assert_eq!(made.path_with_escaped_slashes_action(), expected);
+    }
+}
+
+#[test]
 fn tls_and_tcp_rules_choose_by_name_and_subnet() {
     let mesh = Mesh::bookinfo()
         .service("default", "secure", Some([10, 0, 7, 1].into()), &[("tls", 443, 443), ("tcp", 9000, 9000)])

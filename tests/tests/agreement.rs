@@ -345,6 +345,7 @@ fn scenarios() -> Vec<Scenario> {
         scenario("leaving the root", get("/../x"), Expect::default()),
         scenario("double slashes", get("//a//b"), ok("v1")),
         scenario("escapes", get("/%41/%2F/%2e%2e/x"), Expect::default()),
+        scenario("needless escapes", get("/%61dmin"), ok("v1")),
         scenario("long header", get("/").header("x-long", &"y".repeat(20_000)), ok("v1")),
     ]
 }

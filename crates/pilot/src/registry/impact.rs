@@ -75,10 +75,11 @@ impl Impact {
     }
 }
 
-fn identities(endpoints: &[Endpoint]) -> BTreeSet<(u16, &str, &str, bool)> {
-    let identity = |e| -> (u16, &str, &str, bool) {
+fn identities(endpoints: &[Endpoint]) -> BTreeSet<(&str, u16, &str, &str, bool)> {
+    let identity = |e| -> (&str, u16, &str, &str, bool) {
         let e: &Endpoint = e;
         (
+            &e.service_namespace,
             e.service_port,
             &e.namespace,
             &e.service_account,

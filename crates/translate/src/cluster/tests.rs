@@ -126,6 +126,24 @@ fn endpoints_that_can_get_mutual_tls() {
 }
 
 #[test]
+fn endpoints_of_another_namespaces_service_are_not_called() {
+    let name = "outbound|9080||reviews.default.svc.cluster.local";
+    let seen = |mesh: &Mesh| {
+        let made = cluster(mesh, &productpage(), name);
+        (made, addresses(&endpoints(mesh, &productpage(), name)))
+    };
+    let mesh = Mesh::bookinfo();
+    let before = seen(&mesh);
+    let mesh = mesh
+        .endpoint("default", "reviews", "intruder", 9080, 9080, &[("app", "reviews")])
+        .endpoints("intruder", |endpoint| {
+            endpoint.service_namespace = "other".to_owned();
+            endpoint.service_account = "spiffe://cluster.local/ns/other/sa/intruder".to_owned();
+        });
+    assert_eq!(seen(&mesh), before);
+}
+
+#[test]
 fn pods_that_come_and_go_leave_clusters_untouched() {
     let mesh = Mesh::bookinfo().reviews_subsets();
     let before = fixture::resource(&mesh, &productpage(), Cluster, REVIEWS);

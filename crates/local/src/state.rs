@@ -90,7 +90,7 @@ impl Layout {
         if !self.is_ours().map_err(failed)? {
             return Err(format!(
                 "state directory {root} holds files that are not a mesh's state, and would be emptied; give a new or an \
-                 empty one with --state-dir, or remove this one first"
+                 empty one with --state-dir, or, if nothing in this one is needed, remove it"
             ));
         }
         let _ = fs::set_permissions(&self.root, std::os::unix::fs::PermissionsExt::from_mode(0o700));

@@ -51,15 +51,18 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a program can be started at all.
-pub fn exists(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
+/// Whether a command can be started and ends well; what it prints is not shown.
+pub fn succeeds(words: &[&str]) -> bool {
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 pub fn cargo() -> Command {

@@ -5,12 +5,12 @@ use std::process::Command;
 
 use crate::run::{self, Outcome, output, step, target};
 
-/// Debian packages, each with the program that shows it is there.
-const PACKAGES: [(&str, &str); 4] = [
-    ("gcc", "gcc"),
-    ("make", "make"),
-    ("python3-venv", "python3"),
-    ("curl", "curl"),
+/// Debian packages, each with a command that succeeds where it is there.
+const PACKAGES: [(&str, &[&str]); 4] = [
+    ("gcc", &["gcc", "--version"]),
+    ("make", &["make", "--version"]),
+    ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
+    ("procps", &["ps", "--version"]),
 ];
 
 /// One version, so that a failing test means a change of ours.
@@ -27,7 +27,7 @@ pub fn install() -> Outcome {
 fn packages() -> Outcome {
     let missing: Vec<&str> = PACKAGES
         .iter()
-        .filter(|(_, program)| !run::exists(program))
+        .filter(|(_, command)| !run::succeeds(command))
         .map(|(package, _)| *package)
         .collect();
     if missing.is_empty() {

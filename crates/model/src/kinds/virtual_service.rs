@@ -191,6 +191,28 @@ pub struct HttpRetry {
     pub backoff: Option<Duration>,
 }
 
+impl HttpRetry {
+    /// Every condition that `retryOn` may name, of HTTP and of gRPC; besides them it may hold status codes.
+    pub const CONDITIONS: &[&str] = &[
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "envoy-ratelimited",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    ];
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CorsPolicy {

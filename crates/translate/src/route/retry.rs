@@ -24,25 +24,6 @@ const DEFAULT_RETRIES: u32 = 2;
 /// How often another host is sought when the balancer offers one that was tried.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
 
-const CONDITIONS: [&str; 16] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "envoy-ratelimited",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
-
 /// The policy of a rule, else the mesh's, else the default. `sticky`: the destination is chosen by hash, so that avoiding a
 /// host would only defeat it.
 pub(super) fn policy(
@@ -129,7 +110,7 @@ fn conditions(text: &str) -> Result<(String, Vec<u32>), Refused> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.parse() {
             Ok(code) if (100..600).contains(&code) => codes.push(code),
-            _ if CONDITIONS.contains(&part) => words.push(part),
+            _ if HttpRetry::CONDITIONS.contains(&part) => words.push(part),
             _ => {
                 let rule = format!("{part:?} in retryOn is neither a condition nor an HTTP status");
                 return Err(Refused::new(

@@ -12,26 +12,6 @@ use crate::kinds::{
     HttpRetry, HttpRewrite, HttpRoute, Percent, StringMatch,
 };
 
-/// Conditions of `retryOn`, HTTP and gRPC.
-const RETRY_ON: &[&str] = &[
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "envoy-ratelimited",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
-
 const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*",
 ];
@@ -251,10 +231,10 @@ fn retry(path: &str, retries: &HttpRetry, issues: &mut Issues) {
         .filter(|condition| !condition.is_empty())
     {
         let status = condition.parse::<u16>().is_ok_and(|code| (100..600).contains(&code));
-        if !status && !RETRY_ON.contains(&condition) {
-            let nearest = crate::spelling::nearest(condition, RETRY_ON.iter().copied());
+        if !status && !HttpRetry::CONDITIONS.contains(&condition) {
+            let nearest = crate::spelling::nearest(condition, HttpRetry::CONDITIONS.iter().copied());
             let way_out = nearest.map_or_else(
-                || format!("write status codes or some of {}", RETRY_ON.join(", ")),
+                || format!("write status codes or some of {}", HttpRetry::CONDITIONS.join(", ")),
                 |nearest| format!("{nearest:?} was probably meant"),
             );
             issues.error(

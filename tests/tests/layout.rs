@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// Rows of the workspace. A crate uses only rows above its own (smaller numbers). `testkit`-like packages may use all.
 const ROWS: &[(u8, &[&str])] = &[
-    (1, &["runtime", "proto"]),
+    (1, &["runtime", "proto", "codec"]),
     (2, &["model"]),
     (3, &["xds", "translate", "policy", "pki", "store"]),
     (4, &["k8s"]),

@@ -45,6 +45,34 @@ impl<'a> Name<'a> {
     }
 }
 
+/// A name that outlives the text it was taken from: of an operation that a configuration asks for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OwnedName(Box<str>);
+
+impl OwnedName {
+    /// # Errors
+    /// If `text` is no lower-case token.
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, InvalidField> {
+        let text = text.into();
+        Name::new(&text)?;
+        Ok(OwnedName(text))
+    }
+
+    pub fn as_name(&self) -> Name<'_> {
+        Name(&self.0)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OwnedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_name().fmt(f)
+    }
+}
+
 impl Name<'static> {
     /// For names that stand in the source.
     ///
@@ -288,6 +316,12 @@ impl Headers {
         self.fields
             .iter()
             .map(|field| (self.name_bytes(*field), self.value_of(*field).0))
+    }
+
+    /// Bytes that all fields take as HTTP/1 lines, at most.
+    pub(crate) fn wire_size(&self) -> usize {
+        const AROUND: usize = ": \r\n".len();
+        self.text.len() + self.fields.len() * AROUND
     }
 
     /// Adds a value beside those of the same name.

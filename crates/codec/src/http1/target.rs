@@ -1,0 +1,111 @@
+//! Request targets and authorities (RFC 9112 §3.2, RFC 3986 §3.2).
+
+use std::borrow::Cow;
+
+use super::Malformed;
+use crate::head::Method;
+
+/// A request target, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// Named by the target itself: by a client that uses us as its proxy, and by CONNECT.
+    pub(super) authority: Option<&'a str>,
+    /// With its query; empty for CONNECT.
+    pub(super) path: Cow<'a, str>,
+}
+
+/// # Errors
+/// If no target of any form may hold what it holds, or CONNECT names no host with a port.
+pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Malformed> {
+    let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
+    if !is_writable_target(target.as_bytes()) {
+        return Err(Malformed::Target);
+    }
+    if *method == Method::CONNECT {
+        return match target.rsplit_once(':') {
+            Some((_, port)) if !port.is_empty() && is_authority(target) => Ok(Target {
+                authority: Some(target),
+                path: Cow::Borrowed(""),
+            }),
+            _ => Err(Malformed::Target),
+        };
+    }
+    match without_scheme(target) {
+        Some(rest) => Ok(absolute(method, rest)),
+        None => Ok(Target {
+            authority: None,
+            path: Cow::Borrowed(target),
+        }),
+    }
+}
+
+/// What may stand in a request line as target: no space, no control character, and none of what RFC 3986 and browsers always escape. Bytes
+/// above ASCII are left alone, since clients send them.
+pub(crate) fn is_writable_target(target: &[u8]) -> bool {
+    !target.is_empty()
+        && target
+            .iter()
+            .all(|byte| *byte > b' ' && !matches!(*byte, 0x7f | b'#' | b'<' | b'>'))
+}
+
+fn without_scheme(target: &str) -> Option<&str> {
+    ["http://", "https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// What stands behind the scheme: the authority up to the path or the query, where either may be missing.
+fn absolute<'a>(method: &Method, rest: &'a str) -> Target<'a> {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let path = match path.as_bytes().first() {
+        Some(b'/') => Cow::Borrowed(path),
+        Some(_) => Cow::Owned(format!("/{path}")),
+        // RFC 9112 §3.2.4: what such a client asks is about the server itself.
+        None if *method == Method::OPTIONS => Cow::Borrowed("*"),
+        None => Cow::Borrowed("/"),
+    };
+    Target {
+        authority: Some(authority),
+        path,
+    }
+}
+
+/// Whether this is a host with or without a port. User information is none: RFC 9110 §4.2.4 has it treated as an attempt to deceive.
+pub(crate) fn is_authority(text: &str) -> bool {
+    let (host_is_good, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => (is_literal(address), port),
+            None => return false,
+        },
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            (is_name(&text[..end]), &text[end..])
+        }
+    };
+    host_is_good && is_port(port)
+}
+
+fn is_literal(address: &str) -> bool {
+    !address.is_empty()
+        && address
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(&byte))
+}
+
+fn is_name(host: &str) -> bool {
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte))
+}
+
+/// Nothing, or a colon and a port that may be empty.
+fn is_port(text: &str) -> bool {
+    match text.strip_prefix(':') {
+        Some("") => true,
+        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+        None => text.is_empty(),
+    }
+}

@@ -12,5 +12,5 @@ mod head;
 pub mod http1;
 pub mod http2;
 
-pub use fields::{Headers, InvalidField, Name, OwnedValue, Value};
+pub use fields::{Headers, InvalidField, Name, OwnedName, OwnedValue, Value};
 pub use head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode, Text};

@@ -23,8 +23,9 @@ pub use listener::{
 pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 pub use route::{
     Action, ClusterChoice, CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, HashPolicy, HeaderAction, HeaderMatch,
-    HeaderOperation, HeaderOperations, HeaderRule, MirrorPolicy, PathMatch, PathRewrite, QueryMatch, Redirect, RetryOn,
-    RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost, WeightedCluster,
+    HeaderOperation, HeaderOperations, HeaderRule, HeaderTarget, MirrorPolicy, PathMatch, PathRewrite, QueryMatch,
+    Redirect, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost,
+    WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};
 pub use tls::{DownstreamTls, UpstreamTls};

@@ -9,10 +9,11 @@ mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::head::HttpVersion;
 pub use access_log::{AccessLog, Format, Writer, flush as flush_access_logs};
 pub use mesh::{MeshMetrics, RequestCounters, TcpCounters};
 pub use peer::{PEER_METADATA, PEER_METADATA_ID, PeerCache, local_metadata};
-pub use record::{Flags, HttpVersion, Record, UpstreamRecord};
+pub use record::{Flags, Record, UpstreamRecord};
 pub use template::{Subject, Template};
 
 use crate::head::{RequestHead, ResponseHead};

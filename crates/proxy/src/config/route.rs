@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::ClusterSlot;
+use crate::head::OwnedName;
 
 /// All virtual hosts of one RDS name.
 #[derive(Default)]
@@ -194,7 +195,7 @@ pub struct DirectResponse {
 /// Operations on one direction's headers, in order: remove first, then set and append.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderOperations {
-    pub remove: Vec<Box<str>>,
+    pub remove: Vec<OwnedName>,
     pub set: Vec<HeaderOperation>,
 }
 
@@ -206,12 +207,19 @@ impl HeaderOperations {
 
 #[derive(Clone, Debug)]
 pub struct HeaderOperation {
-    /// Lower case; `:authority` and `:path` are allowed.
-    pub name: Box<str>,
+    pub target: HeaderTarget,
     /// With Envoy's `%COMMAND%` operators parsed.
     pub value: crate::telemetry::Template,
     pub action: HeaderAction,
     pub keep_empty: bool,
+}
+
+/// What an operation sets. Authority and path are no fields of a head, though a configuration may name them like one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderTarget {
+    Authority,
+    Path,
+    Field(OwnedName),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

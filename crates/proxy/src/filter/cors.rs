@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Filter, FilterContext, Flow};
 use crate::config::CorsPolicy;
-use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Value};
+use crate::head::{Headers, Method, Name, OwnedValue, RequestHead, ResponseHead, Value};
 use crate::http::LocalReply;
 use crate::http::routing::text_matches;
 
@@ -12,7 +12,7 @@ pub struct Cors;
 
 /// Remembered from the request: this origin may read the answer.
 struct Allowed {
-    origin: Value,
+    origin: OwnedValue,
     policy: Arc<CorsPolicy>,
 }
 
@@ -25,12 +25,12 @@ impl Filter for Cors {
         else {
             return Flow::Continue;
         };
-        let Some(origin) = head.headers.get("origin").cloned() else {
+        let Some(origin) = head.headers.get("origin") else {
             return Flow::Continue;
         };
         let allowed = origin
             .to_str()
-            .is_ok_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
+            .is_some_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
         let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
         match (preflight, allowed) {
             (true, true) => Flow::Respond(preflight_answer(&policy, origin)),
@@ -38,7 +38,10 @@ impl Filter for Cors {
                 Flow::Respond(LocalReply::new(200, "cors_response"))
             }
             (false, true) => {
-                cx.state.put(Allowed { origin, policy });
+                cx.state.put(Allowed {
+                    origin: origin.to_owned(),
+                    policy,
+                });
                 Flow::Continue
             }
             _ => Flow::Continue,
@@ -49,7 +52,7 @@ impl Filter for Cors {
         let Some(allowed) = cx.state.get::<Allowed>() else {
             return;
         };
-        allow(&mut head.headers, &allowed.policy, allowed.origin.clone());
+        allow(&mut head.headers, &allowed.policy, allowed.origin.as_value());
         put(
             &mut head.headers,
             "access-control-expose-headers",
@@ -58,7 +61,7 @@ impl Filter for Cors {
     }
 }
 
-fn preflight_answer(policy: &CorsPolicy, origin: Value) -> LocalReply {
+fn preflight_answer(policy: &CorsPolicy, origin: Value<'_>) -> LocalReply {
     let mut headers = Headers::default();
     allow(&mut headers, policy, origin);
     put(&mut headers, "access-control-allow-methods", &policy.allow_methods);
@@ -68,7 +71,7 @@ fn preflight_answer(policy: &CorsPolicy, origin: Value) -> LocalReply {
     LocalReply::new(200, "cors_response").headers(headers)
 }
 
-fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value) {
+fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value<'_>) {
     headers.set(Name::from_static("access-control-allow-origin"), origin);
     if policy.allow_credentials {
         headers.set(
@@ -79,7 +82,7 @@ fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value) {
 }
 
 fn put(headers: &mut Headers, name: &'static str, text: &str) {
-    if let (false, Ok(value)) = (text.is_empty(), Value::from_str(text)) {
+    if let (false, Ok(value)) = (text.is_empty(), Value::new(text.as_bytes())) {
         headers.set(Name::from_static(name), value);
     }
 }

@@ -11,7 +11,7 @@ use super::pool::{self, Lease};
 use super::request_body::{BodyFault, OutgoingBody, RequestSource};
 use super::retry::{self, Failure};
 use crate::config::{Cluster, ClusterSlot, Direction, Endpoint, RetryPolicy, RouteAction};
-use crate::head::{Name, ResponseHead, Value};
+use crate::head::{Name, ResponseHead};
 use crate::stats::Held;
 use crate::telemetry::Flags;
 use crate::upstream::{ConnectFailure, Outcome, PickContext, report};
@@ -208,7 +208,7 @@ impl Attempts<'_> {
         mut lease: Lease,
         endpoint: &Arc<Endpoint>,
     ) -> Result<Response, Failed> {
-        const SERVICE_TIME: Name = Name::from_static("x-envoy-upstream-service-time");
+        const SERVICE_TIME: Name<'static> = Name::from_static("x-envoy-upstream-service-time");
         let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
         if (switching && !self.upgrading) || codec::has_two_framings(response.headers()) {
             report(self.cluster, endpoint, Outcome::Reset);
@@ -232,7 +232,7 @@ impl Attempts<'_> {
         // From the end of the request, as Envoy counts; nothing to say while the client still sends.
         if let Some(ended) = self.source.ended_at() {
             let millis = u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX);
-            head.headers.set(SERVICE_TIME, Value::from(millis));
+            head.headers.set_number(SERVICE_TIME, millis);
         } else {
             head.headers.remove(SERVICE_TIME.as_str());
         }

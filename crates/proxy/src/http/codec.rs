@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 
-use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Text, Value, names};
+use crate::head::{Headers, Method, RequestHead, ResponseHead, Text};
 use crate::telemetry::HttpVersion;
 
 /// Runs the codec's helper tasks on the worker's own thread.
@@ -80,24 +80,20 @@ fn may_be_in_authority(byte: u8) -> bool {
 }
 
 fn from_map(map: http::HeaderMap) -> Headers {
-    let mut headers = Headers::with_capacity(map.len());
-    let mut last: Option<Name> = None;
-    for (name, value) in map {
-        // The map gives a name only with the first of its values.
-        if name.is_some() {
-            last = name;
-        }
-        if let Some(name) = &last {
-            headers.append(name.clone(), value);
-        }
+    let mut headers = Headers::with_capacity(map.len(), 512);
+    for (name, value) in &map {
+        // The codec's rules are no laxer than ours.
+        let _ = headers.append_received(name.as_str().as_bytes(), value.as_bytes());
     }
     headers
 }
 
 fn to_map(headers: &Headers) -> http::HeaderMap {
     let mut map = http::HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers.iter() {
-        map.append(name.clone(), value.clone());
+    for (name, value) in headers.raw() {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
+            map.append(name, value);
+        }
     }
     map
 }
@@ -120,13 +116,15 @@ pub(super) fn client_request<B>(
     body: B,
     http2: bool,
 ) -> Result<http::Request<B>, http::Error> {
-    const ATTEMPT_COUNT: Name = Name::from_static("x-envoy-attempt-count");
+    const ATTEMPT_COUNT: http::HeaderName = http::HeaderName::from_static("x-envoy-attempt-count");
     let authority = overrides.authority.unwrap_or(&head.authority);
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = to_map(&head.headers);
     if let Some(attempt) = overrides.attempt {
-        request.headers_mut().insert(ATTEMPT_COUNT, Value::from(attempt));
+        request
+            .headers_mut()
+            .insert(ATTEMPT_COUNT, http::HeaderValue::from(attempt));
     }
     if http2 {
         *request.version_mut() = http::Version::HTTP_2;
@@ -141,7 +139,7 @@ pub(super) fn client_request<B>(
             .authority(authority)
             .path_and_query(path)
             .build()?;
-        request.headers_mut().remove(names::CONNECTION);
+        request.headers_mut().remove(http::header::CONNECTION);
         return Ok(request);
     }
     *request.uri_mut() = match head.method {
@@ -150,13 +148,15 @@ pub(super) fn client_request<B>(
             head.path.as_bytes(),
         ))?),
     };
-    request.headers_mut().insert(names::HOST, Value::from_str(authority)?);
+    request
+        .headers_mut()
+        .insert(http::header::HOST, http::HeaderValue::from_str(authority)?);
     Ok(request)
 }
 
 /// A response that says in two ways where it ends. Whoever believes the other one is out of step from then on.
 pub(super) fn has_two_framings(headers: &http::HeaderMap) -> bool {
-    headers.contains_key(names::TRANSFER_ENCODING) && headers.contains_key(names::CONTENT_LENGTH)
+    headers.contains_key(http::header::TRANSFER_ENCODING) && headers.contains_key(http::header::CONTENT_LENGTH)
 }
 
 pub(super) fn response_head(parts: http::response::Parts) -> ResponseHead {
@@ -169,11 +169,7 @@ pub(super) fn response_head(parts: http::response::Parts) -> ResponseHead {
 pub(super) fn server_response<B>(head: ResponseHead, body: B) -> http::Response<B> {
     let mut response = http::Response::new(body);
     *response.status_mut() = head.status;
-    let mut map = http::HeaderMap::with_capacity(head.headers.len() + 1);
-    for (name, value) in head.headers {
-        map.append(name, value);
-    }
-    *response.headers_mut() = map;
+    *response.headers_mut() = to_map(&head.headers);
     response
 }
 
@@ -221,7 +217,7 @@ mod tests {
         let http1 = client_request(&head, overrides, (), false).expect("writable");
         assert_eq!(
             (http1.uri().to_string().as_str(), &http1.headers()["host"]),
-            ("/a?b", &Value::from_static("other"))
+            ("/a?b", &http::HeaderValue::from_static("other"))
         );
         assert_eq!(http1.headers()["x-envoy-attempt-count"], "2");
         let http2 = client_request(&head, overrides, (), true).expect("writable");

@@ -203,7 +203,7 @@ impl Finish {
         if let (true, Some(host)) = (request.authority.is_empty(), &manager.default_host_for_http_10) {
             request.authority = Text::from(&**host);
         }
-        prepare(manager, info, request);
+        prepare(manager, &info.remote.ip().to_string(), info.local, request);
         identity::forward_client_cert(manager, info, &mut request.headers);
         if info.direction == Direction::Inbound {
             self.record.downstream_peer = worker.telemetry.peers.take(&mut request.headers);
@@ -290,7 +290,7 @@ impl Finish {
         } = answer;
         remove_hop_by_hop(&mut head.headers);
         if let Some(cookie) = cookie {
-            head.headers.append(names::SET_COOKIE, cookie);
+            head.headers.append(names::SET_COOKIE, cookie.as_value());
         }
         self.record.details = "via_upstream".into();
         self.record.grpc_status = head.headers.text("grpc-status").and_then(|text| text.parse().ok());

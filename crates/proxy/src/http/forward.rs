@@ -17,7 +17,7 @@ use super::response_body::Deadline;
 use super::retry::Failure;
 use super::routing::rewritten_path;
 use crate::config::{Cluster, ClusterChoice, ClusterSlot, Direction, HeaderOperations, RouteAction};
-use crate::head::{Name, RequestHead, ResponseHead, Text, Value};
+use crate::head::{Name, OwnedValue, RequestHead, ResponseHead, Text, Value};
 use crate::telemetry::Flags;
 use crate::upstream::{Outcome, report};
 
@@ -31,7 +31,7 @@ pub(super) struct Answer<'a> {
     /// Header operations of the weighted cluster that was drawn.
     pub(super) chosen_headers: Option<&'a HeaderOperations>,
     /// A cookie that ties the client to its endpoint.
-    pub(super) cookie: Option<Value>,
+    pub(super) cookie: Option<OwnedValue>,
     /// The upstream agreed to switch protocols.
     pub(super) tunnel: Option<hyper::upgrade::OnUpgrade>,
 }
@@ -234,7 +234,7 @@ fn finish_request(
     cluster: &Cluster,
     timeout: Option<Duration>,
 ) {
-    const EXPECTED_TIMEOUT: Name = Name::from_static("x-envoy-expected-rq-timeout-ms");
+    const EXPECTED_TIMEOUT: Name<'static> = Name::from_static("x-envoy-expected-rq-timeout-ms");
     let levels = [
         chosen.request_headers,
         Some(&matched.route.request_headers),
@@ -255,7 +255,7 @@ fn finish_request(
     if let Some(host) = chosen.host_rewrite.or(action.host_rewrite.as_deref()) {
         keep_original(request, "x-envoy-original-host", &request.authority.clone());
         if action.append_x_forwarded_host {
-            request
+            let _ = request
                 .headers
                 .append_to_list(Name::from_static("x-forwarded-host"), &request.authority);
         }
@@ -264,7 +264,7 @@ fn finish_request(
     let per_try = action.retry.as_ref().and_then(|policy| policy.per_try_timeout);
     if let Some(timeout) = timeout.into_iter().chain(per_try).min() {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        request.headers.set(EXPECTED_TIMEOUT, Value::from(millis));
+        request.headers.set_number(EXPECTED_TIMEOUT, millis);
     }
     let connection = &exchange.connection;
     if connection.info.direction == Direction::Outbound {
@@ -279,7 +279,7 @@ fn finish_request(
 }
 
 fn keep_original(request: &mut RequestHead, name: &'static str, original: &str) {
-    if let Ok(original) = Value::from_str(original) {
+    if let Ok(original) = Value::new(original.as_bytes()) {
         request.headers.set(Name::from_static(name), original);
     }
 }

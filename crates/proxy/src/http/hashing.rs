@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::HashPolicy;
-use crate::head::{RequestHead, Value};
+use crate::head::{OwnedValue, RequestHead};
 
 /// What hash policies make of a request.
 #[derive(Default)]
 pub(super) struct Hash {
     pub(super) value: Option<u64>,
     /// A cookie made now, so that this client's next request finds the same endpoint.
-    pub(super) cookie: Option<Value>,
+    pub(super) cookie: Option<OwnedValue>,
 }
 
 /// Each policy that finds something mixes in; a terminal one ends.
@@ -62,7 +62,7 @@ fn cookie<'a>(request: &'a RequestHead, name: &str) -> Option<&'a str> {
     let cookies = request
         .headers
         .all("cookie")
-        .filter_map(|value| value.to_str().ok())
+        .filter_map(|value| value.to_str())
         .flat_map(|line| line.split(';'));
     cookies
         .filter_map(|pair| pair.trim().split_once('='))
@@ -71,7 +71,7 @@ fn cookie<'a>(request: &'a RequestHead, name: &str) -> Option<&'a str> {
 }
 
 /// A time to live of zero makes a session cookie.
-fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<Value> {
+fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<OwnedValue> {
     let age = if ttl.is_zero() {
         String::new()
     } else {
@@ -82,20 +82,23 @@ fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<Valu
     } else {
         format!("; Path={path}")
     };
-    Value::from_str(&format!("{name}=\"{value}\"{age}{path}; HttpOnly")).ok()
+    OwnedValue::new(format!("{name}=\"{value}\"{age}{path}; HttpOnly").into_bytes()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Headers, Method, Name, Text};
+    use crate::head::{Headers, Method, Name, Text, Value};
     use crate::telemetry::HttpVersion;
 
     fn request(path: &str, cookie: Option<&str>) -> RequestHead {
         let mut headers = Headers::default();
         headers.append(Name::from_static("x-user"), Value::from_static("ann"));
         if let Some(cookie) = cookie {
-            headers.append(Name::from_static("cookie"), Value::from_str(cookie).expect("a value"));
+            headers.append(
+                Name::from_static("cookie"),
+                Value::new(cookie.as_bytes()).expect("a value"),
+            );
         }
         let (path, authority) = (Text::from(path), Text::from("a"));
         RequestHead {
@@ -148,7 +151,14 @@ mod tests {
         let none = hash_of(&policy(None), &request("/", None), client());
         assert!(none.value.is_none() && none.cookie.is_none());
         let made = hash_of(&policy(Some(Duration::from_secs(60))), &request("/", None), client());
-        let cookie = made.cookie.expect("a cookie").to_str().expect("text").to_owned();
+        let cookie = made
+            .cookie
+            .clone()
+            .expect("a cookie")
+            .as_value()
+            .to_str()
+            .expect("text")
+            .to_owned();
         assert!(
             cookie.starts_with("sess=\"") && cookie.ends_with("\"; Max-Age=60; Path=/p; HttpOnly"),
             "{cookie}"

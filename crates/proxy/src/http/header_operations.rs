@@ -1,9 +1,7 @@
 //! Header operations of routes, virtual hosts, tables and weighted clusters.
 
-use bytes::Bytes;
-
-use crate::config::{HeaderAction, HeaderOperation, HeaderOperations};
-use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
+use crate::config::{HeaderAction, HeaderOperation, HeaderOperations, HeaderTarget};
+use crate::head::{Headers, RequestHead, ResponseHead, Text, Value};
 use crate::telemetry::{Record, Subject};
 
 /// The levels at which operations stand, the most specific first.
@@ -24,7 +22,7 @@ pub(super) fn apply_to_request(
     request: &mut RequestHead,
 ) {
     for operations in in_order(levels, most_specific_wins) {
-        let values = evaluate(
+        let values = Values::of(
             operations,
             &Subject {
                 record,
@@ -32,17 +30,22 @@ pub(super) fn apply_to_request(
                 response: None,
             },
         );
-        for (operation, value) in operations.set.iter().zip(&values) {
-            let Some(text) = value.as_deref().and_then(Text::from_utf8) else {
-                continue;
-            };
-            match &*operation.name {
-                ":authority" | "host" => request.authority = text,
-                ":path" if text.starts_with('/') => request.path = text,
-                _ => {}
+        for (operation, value) in values.iter(operations) {
+            match operation.target {
+                HeaderTarget::Authority => {
+                    if let Some(text) = Text::from_utf8(value) {
+                        request.authority = text;
+                    }
+                }
+                HeaderTarget::Path => {
+                    if let Some(text) = Text::from_utf8(value).filter(|text| text.starts_with('/')) {
+                        request.path = text;
+                    }
+                }
+                HeaderTarget::Field(_) => {}
             }
         }
-        apply(operations, values, &mut request.headers);
+        apply(operations, &values, &mut request.headers);
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) fn apply_to_response(
     response: &mut ResponseHead,
 ) {
     for operations in in_order(levels, most_specific_wins) {
-        let values = evaluate(
+        let values = Values::of(
             operations,
             &Subject {
                 record,
@@ -62,33 +65,56 @@ pub(super) fn apply_to_response(
                 response: Some(response),
             },
         );
-        apply(operations, values, &mut response.headers);
+        apply(operations, &values, &mut response.headers);
     }
 }
 
-/// The values that operations put in, in their order; empty values are left out unless kept on purpose.
-fn evaluate(operations: &HeaderOperations, subject: &Subject<'_>) -> Vec<Option<Bytes>> {
-    let value = |operation: &HeaderOperation| {
-        let mut value = Vec::new();
-        operation.value.render(subject, &mut value);
-        (!value.is_empty() || operation.keep_empty).then(|| value.into())
-    };
-    operations.set.iter().map(value).collect()
+/// The values that operations put in, rendered before any of them is applied: each sees the head as it was.
+struct Values {
+    text: Vec<u8>,
+    /// Where each ends in the text; `None`: nothing is put in.
+    ends: Vec<Option<usize>>,
 }
 
-fn apply(operations: &HeaderOperations, values: Vec<Option<Bytes>>, headers: &mut Headers) {
+impl Values {
+    /// Empty values are left out unless kept on purpose.
+    fn of(operations: &HeaderOperations, subject: &Subject<'_>) -> Self {
+        let mut text = Vec::new();
+        let mut ends = Vec::with_capacity(operations.set.len());
+        for operation in &operations.set {
+            let start = text.len();
+            operation.value.render(subject, &mut text);
+            ends.push((text.len() > start || operation.keep_empty).then_some(text.len()));
+        }
+        Values { text, ends }
+    }
+
+    fn iter<'a>(&'a self, operations: &'a HeaderOperations) -> impl Iterator<Item = (&'a HeaderOperation, &'a [u8])> {
+        let mut start = 0;
+        operations
+            .set
+            .iter()
+            .zip(&self.ends)
+            .filter_map(move |(operation, end)| {
+                let end = (*end)?;
+                let value = &self.text[start..end];
+                start = end;
+                Some((operation, value))
+            })
+    }
+}
+
+fn apply(operations: &HeaderOperations, values: &Values, headers: &mut Headers) {
     for name in &operations.remove {
-        headers.remove(name);
+        headers.remove(name.as_str());
     }
-    for (operation, value) in operations.set.iter().zip(values) {
-        // `host` is not among the headers: it is the authority.
-        let name = Name::try_from(&*operation.name)
-            .ok()
-            .filter(|name| *name != http::header::HOST);
-        let (Some(value), Some(name)) = (value.and_then(|v| Value::from_maybe_shared(v).ok()), name) else {
+    for (operation, value) in values.iter(operations) {
+        // What cannot stand in a head (a line break out of a certificate's subject) is left out.
+        let (HeaderTarget::Field(name), Ok(value)) = (&operation.target, Value::new(value)) else {
             continue;
         };
-        let present = headers.contains(&operation.name);
+        let present = headers.contains(name.as_str());
+        let name = name.as_name();
         match operation.action {
             HeaderAction::Append => headers.append(name, value),
             HeaderAction::AddIfAbsent if !present => headers.append(name, value),
@@ -102,6 +128,7 @@ fn apply(operations: &HeaderOperations, values: Vec<Option<Bytes>>, headers: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::{Name, OwnedName};
     use crate::telemetry::Template;
 
     fn operations(action: HeaderAction, name: &str, value: &str) -> HeaderOperations {
@@ -109,11 +136,18 @@ mod tests {
         HeaderOperations {
             remove: vec![],
             set: vec![HeaderOperation {
-                name: name.into(),
+                target: HeaderTarget::Field(OwnedName::new(name).expect("a name")),
                 value,
                 action,
                 keep_empty: false,
             }],
+        }
+    }
+
+    fn literal(text: &str) -> Values {
+        Values {
+            text: text.into(),
+            ends: vec![Some(text.len())],
         }
     }
 
@@ -133,10 +167,23 @@ mod tests {
         for (action, name, expected) in cases {
             let mut headers = Headers::default();
             headers.append(Name::from_static("a"), Value::from_static("1"));
-            apply(&operations(action, name, "new"), vec![Some("new".into())], &mut headers);
+            apply(&operations(action, name, "new"), &literal("new"), &mut headers);
             let values: Vec<_> = headers.all(name).map(|value| value.to_str().expect("text")).collect();
             assert_eq!(values, expected, "{action:?} {name}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_takes_no_others_value() {
+        let mut both = operations(HeaderAction::Overwrite, "a", "");
+        both.set.extend(operations(HeaderAction::Overwrite, "b", "x").set);
+        let values = Values {
+            text: b"x".to_vec(),
+            ends: vec![None, Some(1)],
+        };
+        let mut headers = Headers::default();
+        apply(&both, &values, &mut headers);
+        assert_eq!((headers.text("a"), headers.text("b")), (None, Some("x")));
     }
 
     #[test]
@@ -148,8 +195,8 @@ mod tests {
         for (most_specific_wins, expected) in [(false, "outer"), (true, "inner")] {
             let mut headers = Headers::default();
             for operations in in_order([Some(&inner), None, None, Some(&outer)], most_specific_wins) {
-                let text = operations.set[0].value.as_literal().expect("literal").to_owned();
-                apply(operations, vec![Some(text.into())], &mut headers);
+                let text = operations.set[0].value.as_literal().expect("literal");
+                apply(operations, &literal(text), &mut headers);
             }
             assert_eq!(headers.text("a"), Some(expected));
         }

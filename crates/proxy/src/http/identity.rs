@@ -19,12 +19,12 @@ pub(super) fn forward_client_cert(manager: &HttpConnectionManager, connection: &
             headers.remove(XFCC);
         }
         (ForwardClientCert::AppendForward, Some(tls)) => {
-            headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls))
+            let _ = headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls));
         }
         (ForwardClientCert::SanitizeSet, Some(tls)) => {
             // What the client says never stays in the place of what we say.
             headers.remove(XFCC);
-            if let Ok(value) = Value::from_bytes(entry(manager, tls).as_bytes()) {
+            if let Ok(value) = Value::new(entry(manager, tls).as_bytes()) {
                 headers.set(Name::from_static(XFCC), value);
             }
         }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Value};
+use crate::head::{Headers, Method, Name, RequestHead, ResponseHead, Value, names};
 use crate::telemetry::{Flags, Record};
 
 pub struct LocalReply {
@@ -88,11 +88,9 @@ impl LocalReply {
         head.headers = self.headers;
         let bodiless = is_bodiless(request, self.status);
         if !self.body.is_empty() && !is_bodiless_status(self.status) {
-            head.headers
-                .set(Name::from_static("content-length"), Value::from(self.body.len()));
+            head.headers.set_number(names::CONTENT_LENGTH, self.body.len() as u64);
             if !head.headers.contains("content-type") {
-                head.headers
-                    .set(Name::from_static("content-type"), Value::from_static("text/plain"));
+                head.headers.set(names::CONTENT_TYPE, Value::from_static("text/plain"));
             }
         }
         (head, if bodiless { Bytes::new() } else { self.body })
@@ -109,12 +107,9 @@ fn is_bodiless_status(status: u16) -> bool {
 }
 
 fn grpc_head(mut headers: Headers, code: u32, message: &[u8]) -> ResponseHead {
-    headers.set(
-        Name::from_static("content-type"),
-        Value::from_static("application/grpc"),
-    );
-    headers.set(Name::from_static("grpc-status"), Value::from(code));
-    if let (false, Ok(value)) = (message.is_empty(), Value::from_str(&percent_encoded(message))) {
+    headers.set(names::CONTENT_TYPE, Value::from_static("application/grpc"));
+    headers.set_number(Name::from_static("grpc-status"), code.into());
+    if let (false, Ok(value)) = (message.is_empty(), Value::new(percent_encoded(message).as_bytes())) {
         headers.set(Name::from_static("grpc-message"), value);
     }
     let mut head = ResponseHead::new(200);

@@ -8,7 +8,7 @@ use crate::head::{Headers, Name, RequestHead, Value};
 /// The answer of a redirecting route.
 pub(super) fn answer(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> LocalReply {
     let mut headers = Headers::default();
-    if let Ok(value) = Value::from_str(&location(redirect, rule, head)) {
+    if let Ok(value) = Value::new(location(redirect, rule, head).as_bytes()) {
         headers.set(Name::from_static("location"), value);
     }
     LocalReply::new(redirect.status, "direct_response").headers(headers)
@@ -18,7 +18,7 @@ pub(super) fn answer(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead)
 pub(super) fn to_https(head: &RequestHead) -> LocalReply {
     let location = format!("https://{}{}", head.authority.as_str(), head.path.as_str());
     let mut headers = Headers::default();
-    if let Ok(value) = Value::from_str(&location) {
+    if let Ok(value) = Value::new(location.as_bytes()) {
         headers.set(Name::from_static("location"), value);
     }
     LocalReply::new(301, "direct_response").headers(headers)

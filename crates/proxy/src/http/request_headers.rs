@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 
 use crate::config::{HttpConnectionManager, ServerHeader};
-use crate::connection::ConnectionInfo;
 use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
 
-const XFF: Name = Name::from_static("x-forwarded-for");
-const XFP: Name = Name::from_static("x-forwarded-proto");
-const REQUEST_ID: Name = Name::from_static("x-request-id");
-const EXTERNAL_ADDRESS: Name = Name::from_static("x-envoy-external-address");
+const XFF: Name<'static> = Name::from_static("x-forwarded-for");
+const XFP: Name<'static> = Name::from_static("x-forwarded-proto");
+const REQUEST_ID: Name<'static> = Name::from_static("x-request-id");
+const EXTERNAL_ADDRESS: Name<'static> = Name::from_static("x-envoy-external-address");
 
 /// Fields that belong to one connection and never pass.
-const HOP_BY_HOP: [&str; 5] = [
+const HOP_BY_HOP: [&str; 6] = [
     "connection",
     "keep-alive",
     "proxy-connection",
+    "te",
     "transfer-encoding",
     "upgrade",
 ];
@@ -39,77 +39,88 @@ const INTERNAL: [&str; 15] = [
     "x-envoy-upstream-rq-timeout-ms",
 ];
 
-/// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays.
+/// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays. Most heads have none of it.
 pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
+    if !headers.raw().any(|(name, _)| is_hop_by_hop(name)) {
+        return;
+    }
     let named: Vec<String> = headers
         .all("connection")
-        .filter_map(|value| value.to_str().ok())
+        .filter_map(|value| value.to_str())
         .flat_map(|list| list.split(','))
         .map(str::trim)
         .filter(|token| {
             !HOP_BY_HOP
                 .iter()
-                .chain(&["", "close", "te"])
+                .chain(&["", "close"])
                 .any(|known| token.eq_ignore_ascii_case(known))
         })
         .map(str::to_ascii_lowercase)
         .collect();
     let trailers = headers.has_token("te", "trailers");
-    headers.retain(|name, _| {
-        let name = name.as_str();
-        !HOP_BY_HOP.contains(&name) && name != "te" && !named.iter().any(|n| n == name)
-    });
+    headers.retain(|name, _| !is_hop_by_hop(name.as_bytes()) && !named.iter().any(|n| n == name));
     if trailers {
         headers.set(Name::from_static("te"), Value::from_static("trailers"));
     }
 }
 
-/// Forwarding headers, request id and host, as the connection manager says.
-pub(super) fn prepare(manager: &HttpConnectionManager, connection: &ConnectionInfo, head: &mut RequestHead) {
-    head.headers
-        .retain(|name, _| !(name.as_str().starts_with("x-envoy-") && INTERNAL.contains(&name.as_str())));
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    matches!(name.len(), 2 | 7 | 10 | 16 | 17) && HOP_BY_HOP.iter().any(|known| known.as_bytes() == name)
+}
+
+/// Forwarding headers, request id and host, as the connection manager says. `client` is the address of the peer, as text.
+pub(super) fn prepare(manager: &HttpConnectionManager, client: &str, local: SocketAddr, head: &mut RequestHead) {
+    // From outside nothing of the kind is believed; from inside, no instructions to a router.
+    let distrusted = manager.use_remote_address && manager.xff_num_trusted_hops == 0;
+    head.headers.retain(|name, _| {
+        !name.starts_with("x-envoy-") || !(INTERNAL.contains(&name) || (distrusted && !is_peer_metadata(name)))
+    });
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
-        let client = connection.remote.ip().to_string();
-        if !trusted {
-            // From here on the request is the mesh's: what outsiders say about it is not believed.
-            head.headers
-                .retain(|name, _| !name.as_str().starts_with("x-envoy-") || is_peer_metadata(name));
-            if let Ok(client) = Value::from_str(&client) {
-                head.headers.set(EXTERNAL_ADDRESS, client);
-            }
+        if let (false, Ok(client)) = (trusted, Value::new(client.as_bytes())) {
+            head.headers.set(EXTERNAL_ADDRESS, client);
         }
         if !manager.skip_xff_append {
-            head.headers.append_to_list(XFF, &client);
+            // An address is text without control characters.
+            let _ = head.headers.append_to_list(XFF, client);
         }
         if !(trusted && head.headers.contains(XFP.as_str())) {
             head.headers.set(XFP, Value::from_static(head.scheme));
         }
     } else if !head.headers.contains(XFP.as_str()) {
-        head.headers.set(XFP, Value::from_static(head.scheme));
+        head.headers.append(XFP, Value::from_static(head.scheme));
     }
     request_id(manager, head);
-    strip_port(manager, connection.local, head);
+    strip_port(manager, local, head);
 }
 
-fn is_peer_metadata(name: &Name) -> bool {
-    name.as_str() == crate::telemetry::PEER_METADATA || name.as_str() == crate::telemetry::PEER_METADATA_ID
+fn is_peer_metadata(name: &str) -> bool {
+    name == crate::telemetry::PEER_METADATA || name == crate::telemetry::PEER_METADATA_ID
 }
 
 fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {
     let external = manager.use_remote_address && !manager.preserve_external_request_id;
-    if manager.generate_request_id && (external || !head.headers.contains(REQUEST_ID.as_str())) {
-        head.headers.set(REQUEST_ID, new_request_id());
+    if !manager.generate_request_id || !(external || !head.headers.contains(REQUEST_ID.as_str())) {
+        return;
+    }
+    if let Ok(id) = Value::new(&new_request_id()) {
+        head.headers.set(REQUEST_ID, id);
     }
 }
 
-/// A random UUID (version 4).
-fn new_request_id() -> Value {
+/// A random UUID (version 4), as text.
+fn new_request_id() -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bits = fastrand::u128(..) & !(0xf << 76) | (0x4 << 76);
-    let bits = bits & !(0x3 << 62) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    Value::from_str(&text).unwrap_or_else(|_| Value::from_static("-"))
+    let mut bits = bits & !(0x3 << 62) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    for (at, digit) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            *digit = DIGITS[(bits >> 124) as usize];
+            bits <<= 4;
+        }
+    }
+    text
 }
 
 fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut RequestHead) {
@@ -209,17 +220,14 @@ fn resolve_dots(path: &str) -> String {
 
 /// The last touch on every response.
 pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut ResponseHead) {
-    let server = http::header::SERVER;
-    match manager.server_header {
-        ServerHeader::Overwrite => set_server(manager, head, server),
-        ServerHeader::AppendIfAbsent if !head.headers.contains("server") => set_server(manager, head, server),
-        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
-    }
-}
-
-fn set_server(manager: &HttpConnectionManager, head: &mut ResponseHead, name: Name) {
-    if let Ok(value) = Value::from_str(&manager.server_name) {
-        head.headers.set(name, value);
+    const SERVER: Name<'static> = Name::from_static("server");
+    let ours = match manager.server_header {
+        ServerHeader::Overwrite => true,
+        ServerHeader::AppendIfAbsent => !head.headers.contains(SERVER.as_str()),
+        ServerHeader::PassThrough => false,
+    };
+    if let (true, Ok(name)) = (ours, Value::new(manager.server_name.as_bytes())) {
+        head.headers.set(SERVER, name);
     }
 }
 
@@ -272,10 +280,11 @@ mod tests {
     #[test]
     fn request_ids_are_uuids() {
         let id = new_request_id();
-        let text = id.to_str().unwrap();
-        assert_eq!(text.len(), 36);
-        assert_eq!(text.as_bytes()[14], b'4');
-        assert!(b"89ab".contains(&text.as_bytes()[19]));
+        assert!(id.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-'));
+        assert_eq!([8, 13, 18, 23].map(|at| id[at]), [b'-'; 4]);
+        assert_eq!(id[14], b'4');
+        assert!(b"89ab".contains(&id[19]));
+        assert_ne!(id, new_request_id());
     }
 
     #[test]
@@ -291,7 +300,7 @@ mod tests {
             headers.append(Name::from_static(name), Value::from_static(value));
         }
         remove_hop_by_hop(&mut headers);
-        let left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        let left: Vec<_> = headers.iter().map(|(n, v)| (n, v.to_str().unwrap())).collect();
         assert_eq!(left, [("accept", "*/*"), ("te", "trailers")]);
     }
 }

@@ -128,7 +128,7 @@ fn header_value<'a>(name: &str, head: &'a RequestHead) -> Option<Cow<'a, str>> {
     if name.starts_with(':') || name == "host" {
         return head.field(name).map(Cow::Borrowed);
     }
-    let mut values = head.headers.all(name).filter_map(|value| value.to_str().ok());
+    let mut values = head.headers.all(name).filter_map(|value| value.to_str());
     let first = values.next()?;
     let Some(second) = values.next() else {
         return Some(first.into());

@@ -16,7 +16,7 @@ use super::pool::Lease;
 use super::response_body::{End, ResponseBody};
 use super::retry::Failure;
 use crate::config::{Action, HttpConnectionManager, Route};
-use crate::head::{Headers, Value, names};
+use crate::head::{Headers, OwnedValue, Value, names};
 
 /// Where a request leaves the tunnel that its connection becomes. Served by whoever serves the connection, so that a drain waits for it,
 /// and a forced end ends it.
@@ -24,16 +24,16 @@ pub(super) type TunnelSlot = RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>;
 
 /// An upgrade that a client asks for.
 pub(super) struct Upgrade {
-    protocol: Value,
+    protocol: OwnedValue,
     client: OnUpgrade,
 }
 
 /// What the client asks for. `h2c` is not heard: it is a hop's own affair, and clients that offer it are content without.
 pub(super) fn requested<B>(request: &mut http::Request<B>) -> Option<Upgrade> {
     let headers = request.headers();
-    let protocol = headers.get(names::UPGRADE)?.clone();
+    let protocol = OwnedValue::new(headers.get(http::header::UPGRADE)?.as_bytes()).ok()?;
     let connection = headers
-        .get_all(names::CONNECTION)
+        .get_all(http::header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok());
     let asked = connection
@@ -65,7 +65,7 @@ impl Upgrade {
     /// The fields that make a head ask for, or agree to, the upgrade.
     pub(super) fn put(&self, headers: &mut Headers) {
         headers.set(names::CONNECTION, Value::from_static("upgrade"));
-        headers.set(names::UPGRADE, self.protocol.clone());
+        headers.set(names::UPGRADE, self.protocol.as_value());
     }
 }
 

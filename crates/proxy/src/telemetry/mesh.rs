@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::peer::workload_labels;
-use super::record::{Flags, HttpVersion, Record};
+use super::record::{Flags, Record};
 use crate::config::{Cluster, Direction, PeerLabels};
+use crate::head::HttpVersion;
 use crate::stats::Counter;
 use crate::worker::Worker;
 

@@ -15,13 +15,13 @@ use proto::envoy::google::protobuf::{Struct, Value as ProtoValue, value::Kind};
 
 use crate::bootstrap::Node;
 use crate::config::PeerLabels;
-use crate::head::{Headers, Name, Value};
+use crate::head::{Headers, Name, OwnedValue, Value};
 
 pub const PEER_METADATA: &str = "x-envoy-peer-metadata";
 pub const PEER_METADATA_ID: &str = "x-envoy-peer-metadata-id";
 
-const METADATA: Name = Name::from_static(PEER_METADATA);
-const ID: Name = Name::from_static(PEER_METADATA_ID);
+const METADATA: Name<'static> = Name::from_static(PEER_METADATA);
+const ID: Name<'static> = Name::from_static(PEER_METADATA_ID);
 
 /// Peers remembered by a worker; beyond it the cache starts anew.
 const MAX_PEERS: usize = 2048;
@@ -33,23 +33,25 @@ const MAX_LABEL_BYTES: usize = 253;
 #[derive(Default)]
 pub struct PeerCache {
     /// By the peer's id: the value it came with, and what that says.
-    known: RefCell<HashMap<Value, (Value, Arc<PeerLabels>)>>,
-    ours: OnceCell<(Value, Value)>,
+    known: RefCell<HashMap<OwnedValue, (OwnedValue, Arc<PeerLabels>)>>,
+    ours: OnceCell<(OwnedValue, OwnedValue)>,
 }
 
 impl PeerCache {
     /// Takes the headers out and tells what they say. `None` if the peer announced nothing (or nonsense).
     pub fn take(&self, headers: &mut Headers) -> Option<Arc<PeerLabels>> {
-        let id = headers.get(PEER_METADATA_ID).cloned();
-        let value = headers.get(PEER_METADATA).cloned();
-        if id.is_none() && value.is_none() {
-            return None;
-        }
+        let labels = self.read(headers);
         self.remove(headers);
-        let value = value?;
-        let id = id.unwrap_or_else(|| value.clone());
+        labels
+    }
+
+    fn read(&self, headers: &Headers) -> Option<Arc<PeerLabels>> {
+        let value = headers.get(PEER_METADATA)?;
+        let id = headers.get(PEER_METADATA_ID).unwrap_or(value);
         // An id alone proves nothing: a peer whose labels changed, or one that uses another's id, is decoded anew.
-        if let Some((_, labels)) = self.known.borrow().get(&id).filter(|(known, _)| *known == value) {
+        if let Some((known, labels)) = self.known.borrow().get(id.as_bytes())
+            && known.as_value() == value
+        {
             return Some(labels.clone());
         }
         let labels = Arc::new(decode(value.as_bytes())?);
@@ -57,25 +59,26 @@ impl PeerCache {
         if known.len() >= MAX_PEERS {
             known.clear();
         }
-        known.insert(id, (value, labels.clone()));
+        known.insert(id.to_owned(), (value.to_owned(), labels.clone()));
         Some(labels)
     }
 
     /// Takes the headers out unread.
     pub fn remove(&self, headers: &mut Headers) {
-        headers.retain(|name, _| *name != ID && *name != METADATA);
+        headers.remove(PEER_METADATA);
+        headers.remove(PEER_METADATA_ID);
     }
 
     /// Announces ourselves.
     pub fn put(&self, node: &Node, headers: &mut Headers) {
         let (id, metadata) = self.ours.get_or_init(|| local_metadata(node));
-        headers.set(ID, id.clone());
-        headers.set(METADATA, metadata.clone());
+        headers.set(ID, id.as_value());
+        headers.set(METADATA, metadata.as_value());
     }
 }
 
 /// The two header values by which this proxy announces its workload. Equal for all workers, byte by byte: peers remember what they decoded.
-pub fn local_metadata(node: &Node) -> (Value, Value) {
+pub fn local_metadata(node: &Node) -> (OwnedValue, OwnedValue) {
     let text = |text: &str| {
         ProtoValue {
             kind: Some(Kind::StringValue(text.to_owned())),
@@ -95,7 +98,8 @@ pub fn local_metadata(node: &Node) -> (Value, Value) {
         ("LABELS", struct_value(&struct_of(&labels))),
     ]);
     let encoded = STANDARD.encode(struct_of(&fields));
-    let value = |text: &str| Value::from_str(text).unwrap_or_else(|_| Value::from_static("unknown"));
+    let value =
+        |text: &str| OwnedValue::new(text.as_bytes()).unwrap_or_else(|_| Value::from_static("unknown").to_owned());
     (value(&node.id), value(&encoded))
 }
 
@@ -243,7 +247,7 @@ mod tests {
         let cache = PeerCache::default();
         for value in ["%%%", "AAAA", &"A".repeat(MAX_VALUE_BYTES + 4)] {
             let mut headers = Headers::default();
-            headers.set(METADATA, Value::from_str(value).expect("a value"));
+            headers.set(METADATA, Value::new(value.as_bytes()).expect("a value"));
             let _ = cache.take(&mut headers);
             assert!(headers.is_empty(), "{value:.10}");
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Cluster, Endpoint, Route};
 use crate::connection::ConnectionInfo;
+use crate::head::HttpVersion;
 
 /// Envoy's response flags, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,23 +75,6 @@ impl Flags {
                 let rest: Vec<_> = names.collect();
                 [[a, b].as_slice(), &rest].concat().join(",").into()
             }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HttpVersion {
-    Http10,
-    Http11,
-    Http2,
-}
-
-impl HttpVersion {
-    pub fn text(self) -> &'static str {
-        match self {
-            HttpVersion::Http10 => "HTTP/1.0",
-            HttpVersion::Http11 => "HTTP/1.1",
-            HttpVersion::Http2 => "HTTP/2",
         }
     }
 }

@@ -8,7 +8,10 @@ use proto::envoy::envoy::config::route::v3::{
 
 use super::error::{CompileError, Compiled, Within, each};
 use super::text::{text_match, whole};
-use crate::config::{HeaderAction, HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, QueryMatch, TextMatch};
+use crate::config::{
+    HeaderAction, HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, HeaderTarget, QueryMatch, TextMatch,
+};
+use crate::head::OwnedName;
 use crate::telemetry::Template;
 
 pub(super) fn operations(
@@ -17,12 +20,30 @@ pub(super) fn operations(
     remove: Vec<String>,
 ) -> Compiled<HeaderOperations> {
     Ok(HeaderOperations {
-        remove: remove
-            .into_iter()
-            .map(|name| name.to_ascii_lowercase().into())
-            .collect(),
+        remove: each(&format!("{direction}_headers_to_remove"), remove, field_name)?,
         set: each(&format!("{direction}_headers_to_add"), add, operation)?,
     })
+}
+
+/// The name of a field that may be removed: not the authority, without which there is no request.
+fn field_name(name: String) -> Compiled<OwnedName> {
+    match target(&name)? {
+        HeaderTarget::Field(name) => Ok(name),
+        HeaderTarget::Authority | HeaderTarget::Path => {
+            Err(CompileError::new("", format!("`{name}` cannot be removed")))
+        }
+    }
+}
+
+fn target(name: &str) -> Compiled<HeaderTarget> {
+    let lower = name.to_ascii_lowercase();
+    match lower.as_str() {
+        ":authority" | "host" => Ok(HeaderTarget::Authority),
+        ":path" => Ok(HeaderTarget::Path),
+        _ => OwnedName::new(lower)
+            .map(HeaderTarget::Field)
+            .map_err(|_| CompileError::new("", format!("`{name}` is no name of a header"))),
+    }
 }
 
 fn operation(option: HeaderValueOption) -> Compiled<HeaderOperation> {
@@ -44,7 +65,7 @@ fn operation(option: HeaderValueOption) -> Compiled<HeaderOperation> {
     Ok(HeaderOperation {
         value: Template::parse(&value)
             .map_err(|fault| CompileError::new(format!("header({}).value", header.key), fault))?,
-        name: header.key.to_ascii_lowercase().into(),
+        target: target(&header.key).within("header.key")?,
         action,
         keep_empty: option.keep_empty_value,
     })

@@ -238,3 +238,42 @@ fn what_a_route_may_not_ask_for_is_named_with_its_place() {
             .contains("`reviews` belongs to another virtual host already")
     );
 }
+
+#[test]
+fn a_header_that_cannot_be_set_or_removed_is_named() {
+    use proto::envoy::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+    let set = |name: &str| HeaderValueOption {
+        header: Some(HeaderValue {
+            key: name.into(),
+            value: "x".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let refusal = |add: &str, remove: &str| {
+        let mut route = route_to("x", prefix("/"));
+        route.request_headers_to_add = vec![set(add)];
+        route.request_headers_to_remove = vec![remove.to_owned()];
+        compile_routes(table_of(vec![route])).err().unwrap_or_default()
+    };
+    let cases = [
+        ("X-Good", "X-Bad", ""),
+        (":authority", "x", ""),
+        (
+            "x y",
+            "x",
+            "request_headers_to_add[0].header.key: `x y` is no name of a header",
+        ),
+        (
+            ":status",
+            "x",
+            "request_headers_to_add[0].header.key: `:status` is no name of a header",
+        ),
+        ("x", "", "request_headers_to_remove[0]: `` is no name of a header"),
+        ("x", "Host", "request_headers_to_remove[0]: `Host` cannot be removed"),
+    ];
+    for (add, remove, expected) in cases {
+        assert!(refusal(add, remove).ends_with(expected), "{}", refusal(add, remove));
+        assert_eq!(refusal(add, remove).is_empty(), expected.is_empty());
+    }
+}

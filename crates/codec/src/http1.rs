@@ -19,6 +19,8 @@ mod request;
 mod response;
 mod scan;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use body::{BodyDecoder, Step};
 pub use encode::{

@@ -1,7 +1,7 @@
 //! Field lines: into [`Headers`], and what they say about the message that follows.
 
 use super::{Framing, Malformed};
-use crate::fields::{Headers, InvalidField};
+use crate::fields::{Headers, InvalidField, Value};
 use crate::head::HttpVersion;
 
 /// What the fields of a head say to this hop.
@@ -113,6 +113,7 @@ impl<'a> Said<'a> {
         }
         match name.len() {
             4 if section == Section::Request && is("host") => {
+                Value::new(value).map_err(invalid)?; // as of every other field
                 self.has_several_hosts |= self.host.is_some();
                 self.host.get_or_insert(value);
                 return Ok(false);

@@ -56,6 +56,11 @@ pub fn response_head(
     let said = field_lines::read(lines, Section::Response, spare)?;
     let kind = kind(status, method);
     let body = body(status, method, kind, &said, version)?;
+    if kind == ResponseKind::Switch {
+        // RFC 9110 §9.3.6: what such an answer says of a body is ignored.
+        spare.remove("content-length");
+        spare.remove("transfer-encoding");
+    }
     Ok(Some(ReceivedResponse {
         version,
         kind,
@@ -114,7 +119,7 @@ fn body(
     if kind != ResponseKind::Final || status == StatusCode::NO_CONTENT {
         return match framing {
             None | Some(Framing::Length(0)) => Ok(Framing::Empty),
-            // RFC 9110 §9.3.6: a client ignores what such an answer says.
+            // See above: it is ignored.
             Some(_) if *method == Method::CONNECT && status.is_success() => Ok(Framing::Empty),
             Some(_) => Err(Malformed::BodyNotAllowed),
         };

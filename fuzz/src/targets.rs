@@ -1,0 +1,4 @@
+//! What is fuzzed: a module for each border.
+
+pub mod http1;
+pub mod http1_vs_hyper;

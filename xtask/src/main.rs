@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)] // its output is for people
 
+mod fuzz;
 mod memory;
 mod run;
 mod steps;
@@ -17,6 +18,8 @@ cargo xtask COMMAND
   test [--quick]   installs what is missing, then format, lints, dependency rules, and every test
                    (--quick: no end-to-end tests, for use between edits)
   tools            installs what the tests need and nothing else: Debian packages, Envoy, cargo-deny
+  fuzz [TARGET] [--time SECONDS]
+                   runs libFuzzer on a target of fuzz/, or on each in turn (60 seconds each, unless told)
   memory           starts bookinfo and reports the resident memory of each process against its budget
   help             this text
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ["test"] => steps::test(steps::Extent::All),
         ["test", "--quick"] => steps::test(steps::Extent::Quick),
         ["tools"] => tools::install(),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["memory"] => memory::report(),
         ["help" | "--help" | "-h"] | [] => {
             eprintln!("{HELP}");

@@ -72,7 +72,8 @@ fn absolute<'a>(method: &Method, rest: &'a str) -> Target<'a> {
     }
 }
 
-/// Whether this is a host with or without a port. User information is none: RFC 9110 §4.2.4 has it treated as an attempt to deceive.
+/// Whether this is a host with or without a port. User information is none: RFC 9110 §4.2.4 has it treated as an attempt to deceive. Nor is
+/// what is percent-encoded: who decodes it and who does not would see two hosts.
 pub(crate) fn is_authority(text: &str) -> bool {
     let (host_is_good, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -91,14 +92,14 @@ fn is_literal(address: &str) -> bool {
     !address.is_empty()
         && address
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b":.-_~".contains(&byte))
 }
 
 fn is_name(host: &str) -> bool {
     !host.is_empty()
         && host
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte))
 }
 
 /// Nothing, or a colon and a port that may be empty.

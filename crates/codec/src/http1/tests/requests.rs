@@ -314,6 +314,7 @@ fn targets_and_hosts_make_one_authority() {
         ("GET /", &["a:65536"], "a:65536", "/", Some(BadHead::InvalidHost)),
         ("GET /", &["a:+80"], "a:+80", "/", Some(BadHead::InvalidHost)),
         ("GET /", &[":80"], ":80", "/", Some(BadHead::InvalidHost)),
+        ("GET /", &["%61"], "%61", "/", Some(BadHead::InvalidHost)),
         ("GET /", &["[::1"], "[::1", "/", Some(BadHead::InvalidHost)),
         ("GET /", &["[]"], "[]", "/", Some(BadHead::InvalidHost)),
         ("GET /", &["[::1]a"], "[::1]a", "/", Some(BadHead::InvalidHost)),

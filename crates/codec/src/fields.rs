@@ -220,6 +220,18 @@ const fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
+/// As [`Value::new`] looks, without a way out in the middle: many bytes at once.
+fn are_value_bytes(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |good, byte| good & is_value_byte(*byte))
+}
+
+/// How many bytes at the beginning of `line` could be a name.
+fn name_length(line: &[u8]) -> usize {
+    line.iter()
+        .position(|byte| NAME_BYTES[usize::from(*byte)] == 0)
+        .unwrap_or(line.len())
+}
+
 /// Header fields in the order they came.
 #[derive(Clone, Default)]
 pub struct Headers {
@@ -232,6 +244,8 @@ pub struct Headers {
 struct Field {
     at: u32,
     name: u16,
+    /// No hop may put it into a table of HTTP/2's header compression.
+    secret: bool,
     value: u32,
 }
 
@@ -324,6 +338,28 @@ impl Headers {
         self.text.len() + self.fields.len() * AROUND
     }
 
+    /// As [`Headers::raw`], and whether a field must not be put into a table of header compression (RFC 7541 §7.1.3).
+    pub(crate) fn marked(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.fields
+            .iter()
+            .map(|field| (self.name_bytes(*field), self.value_of(*field).0, field.secret))
+    }
+
+    /// Where a decoder writes the text of the next field, which [`Headers::push_text`] then makes one.
+    pub(crate) fn text_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Makes a field of the text from `at` to its end: the caller has looked that it is a valid name of `name` bytes and a valid value.
+    pub(crate) fn push_text(&mut self, at: usize, name: usize, secret: bool) {
+        self.fields.push(Field {
+            at: offset(at),
+            name: u16::try_from(name).expect("valid names are no longer than `MAX_NAME`"),
+            secret,
+            value: offset(self.text.len() - at - name),
+        });
+    }
+
     /// Adds a value beside those of the same name.
     pub fn append(&mut self, name: Name<'_>, value: Value<'_>) {
         let field = self.put(name, value.0);
@@ -337,6 +373,7 @@ impl Headers {
         Field {
             at: offset(at),
             name: name.0.len() as u16, // a `Name` is no longer than `MAX_NAME`
+            secret: false,
             value: offset(value.len()),
         }
     }
@@ -346,22 +383,49 @@ impl Headers {
     /// # Errors
     /// If it is no name or no value.
     pub fn append_received(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
-        if name.is_empty() || name.len() > MAX_NAME {
+        if name.is_empty() || name.len() > MAX_NAME || name_length(name) != name.len() {
             return Err(InvalidField::Name);
         }
-        Value::new(value)?;
+        if !are_value_bytes(value) {
+            return Err(InvalidField::Value);
+        }
         let at = self.text.len();
+        self.put_received(name, value);
+        self.push_text(at, name.len(), false);
+        Ok(())
+    }
+
+    fn put_received(&mut self, name: &[u8], value: &[u8]) {
+        self.text.reserve(name.len() + value.len());
         self.text.extend(name.iter().map(|byte| NAME_BYTES[usize::from(*byte)]));
-        if self.text[at..].contains(&0) {
-            self.text.truncate(at);
-            return Err(InvalidField::Name);
-        }
         self.text.extend_from_slice(value);
-        self.fields.push(Field {
-            at: offset(at),
-            name: name.len() as u16, // checked above
-            value: offset(value.len()),
-        });
+    }
+
+    /// Adds a line as HTTP/1 has it: a name in any case, a colon right behind it, a value with spaces and tabs around it. Gives the name
+    /// as it is now and the value; `keep` says whether to keep the field.
+    ///
+    /// # Errors
+    /// If it is no such line.
+    pub(crate) fn append_line<'l, E: From<InvalidField>>(
+        &mut self,
+        line: &'l [u8],
+        keep: impl FnOnce(&[u8], &'l [u8]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let end = name_length(line);
+        if end == 0 || end > MAX_NAME || line.get(end) != Some(&b':') {
+            return Err(InvalidField::Name.into());
+        }
+        let value = trim(&line[end + 1..]);
+        if !are_value_bytes(value) {
+            return Err(InvalidField::Value.into());
+        }
+        let at = self.text.len();
+        self.put_received(&line[..end], value);
+        if keep(&self.text[at..at + end], value)? {
+            self.push_text(at, end, false);
+        } else {
+            self.text.truncate(at);
+        }
         Ok(())
     }
 
@@ -437,6 +501,17 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
+}
+
+/// Without spaces and tabs at both ends: RFC 9110's OWS and nothing else.
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Heads are limited to far less than 4 GB before a field is put in.

@@ -27,10 +27,12 @@ pub use encode::{
     CHUNK_END, CONTINUE, ChunkHead, Connection, LAST_CHUNK, Overrides, Unwritable, write_last_chunk,
     write_request_head, write_response_head,
 };
+pub(crate) use field_lines::is_forbidden_trailer;
 pub use malformed::Malformed;
 pub use request::{BadHead, ReceivedRequest, request_head};
 pub use response::{ReceivedResponse, ResponseKind, response_head};
 pub use scan::Progress;
+pub(crate) use target::{is_authority, is_writable_target};
 
 use crate::head::HttpVersion;
 

@@ -70,6 +70,13 @@ fn read_ours(data: &[u8]) -> Vec<Seen> {
         from += received.length;
         let body = read_body(&received, &data[from..]);
         let goes_on = received.keep_alive && received.head.method != Method::CONNECT && !received.upgrade;
+        // hyper does not look for `keep-alive` beside options of other bytes than text, and closes.
+        let goes_on = goes_on
+            && received
+                .head
+                .headers
+                .all("connection")
+                .all(|value| value.to_str().is_some());
         let (body, length) = body.unzip();
         seen.push(in_common_terms(received, body));
         match length {

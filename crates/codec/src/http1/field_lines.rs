@@ -1,7 +1,7 @@
 //! Field lines: into [`Headers`], and what they say about the message that follows.
 
 use super::{Framing, Malformed};
-use crate::fields::{Headers, InvalidField, Value};
+use crate::fields::{Headers, InvalidField, trim};
 use crate::head::HttpVersion;
 
 /// What the fields of a head say to this hop.
@@ -67,43 +67,23 @@ pub(super) fn read<'a>(lines: &'a [u8], section: Section, into: &mut Headers) ->
         if line.is_empty() {
             break;
         }
-        let (name, value) = split(line)?;
-        if said.hear(name, value, section)? {
-            into.append_received(name, value).map_err(invalid)?;
-        }
+        into.append_line(line, |name, value| said.hear(name, value, section))?;
     }
     Ok(said)
 }
 
-fn invalid(error: InvalidField) -> Malformed {
-    match error {
-        InvalidField::Name => Malformed::FieldName,
-        InvalidField::Value => Malformed::FieldValue,
+impl From<InvalidField> for Malformed {
+    fn from(error: InvalidField) -> Self {
+        match error {
+            InvalidField::Name => Malformed::FieldName,
+            InvalidField::Value => Malformed::FieldValue,
+        }
     }
-}
-
-/// Name and value, without the white space around the value.
-fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let colon = memchr::memchr(b':', line).ok_or(Malformed::FieldName)?;
-    Ok((&line[..colon], trim(&line[colon + 1..])))
-}
-
-/// Without spaces and tabs at both ends: RFC 9110's OWS and nothing else.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
 }
 
 impl<'a> Said<'a> {
-    /// Takes note of a field; says whether it belongs to the headers.
+    /// Takes note of a field, its name in lower case; says whether it belongs to the headers.
     fn hear(&mut self, name: &[u8], value: &'a [u8], section: Section) -> Result<bool, Malformed> {
-        // Most names are told apart by their length.
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if section == Section::Trailers {
             return if is_forbidden_trailer(name) {
                 Err(Malformed::ForbiddenTrailer)
@@ -111,23 +91,22 @@ impl<'a> Said<'a> {
                 Ok(true)
             };
         }
-        match name.len() {
-            4 if section == Section::Request && is("host") => {
-                Value::new(value).map_err(invalid)?; // as of every other field
+        match name {
+            b"host" if section == Section::Request => {
                 self.has_several_hosts |= self.host.is_some();
                 self.host.get_or_insert(value);
                 return Ok(false);
             }
-            6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            7 if is("upgrade") => self.upgrade |= !value.is_empty(),
-            10 if is("connection") => self.hear_connection(value),
-            14 if is("content-length") => {
+            b"expect" => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            b"upgrade" => self.upgrade |= !value.is_empty(),
+            b"connection" => self.hear_connection(value),
+            b"content-length" => {
                 let length = content_length(value)?;
                 if self.length.replace(length).is_some() {
                     return Err(Malformed::ContentLengths);
                 }
             }
-            17 if is("transfer-encoding") => {
+            b"transfer-encoding" => {
                 // A second field makes a list of two codings.
                 if self.transfer_coding || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Malformed::TransferCoding);
@@ -164,7 +143,7 @@ fn content_length(value: &[u8]) -> Result<u64, Malformed> {
     })
 }
 
-/// Fields by which a message ends, is routed, or is let in: too late behind the body (RFC 9110 §6.5.1), and dangerous where somebody merges
+/// Fields (names in lower case) by which a message ends, is routed, or is let in: too late behind the body (RFC 9110 §6.5.1), and dangerous where somebody merges
 /// trailers into the head.
 pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 12] = [

@@ -136,7 +136,7 @@ const REFUSED: &[(&str, Malformed)] = &[
     ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
-        Malformed::TransferCoding,
+        Malformed::FieldValue,
     ),
     (
         "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -222,7 +222,8 @@ const fn is_value_byte(byte: u8) -> bool {
 
 /// As [`Value::new`] looks, without a way out in the middle: many bytes at once.
 fn are_value_bytes(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |good, byte| good & is_value_byte(*byte))
+    let bad = bytes.iter().fold(0, |bad, byte| bad | u8::from(!is_value_byte(*byte)));
+    bad == 0
 }
 
 /// How many bytes at the beginning of `line` could be a name.

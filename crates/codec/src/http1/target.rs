@@ -42,10 +42,8 @@ pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
 /// What may stand in a request line as target: no space, no control character, and none of what RFC 3986 and browsers always escape. Bytes
 /// above ASCII are left alone, since clients send them.
 pub(crate) fn is_writable_target(target: &[u8]) -> bool {
-    !target.is_empty()
-        && target
-            .iter()
-            .all(|byte| *byte > b' ' && !matches!(*byte, 0x7f | b'#' | b'<' | b'>'))
+    let is_bad = |byte| byte <= b' ' || matches!(byte, 0x7f | b'#' | b'<' | b'>');
+    !target.is_empty() && !target.iter().any(|byte| is_bad(*byte))
 }
 
 fn without_scheme(target: &str) -> Option<&str> {
@@ -75,38 +73,62 @@ fn absolute<'a>(method: &Method, rest: &'a str) -> Target<'a> {
 /// Whether this is a host with or without a port. User information is none: RFC 9110 §4.2.4 has it treated as an attempt to deceive. Nor is
 /// what is percent-encoded: who decodes it and who does not would see two hosts.
 pub(crate) fn is_authority(text: &str) -> bool {
-    let (host_is_good, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => (is_literal(address), port),
-            None => return false,
-        },
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            (is_name(&text[..end]), &text[end..])
+    let bytes = text.as_bytes();
+    let (host, port) = match bytes {
+        [b'[', rest @ ..] => {
+            let end = rest
+                .iter()
+                .position(|byte| !may_be_in(*byte, LITERAL))
+                .unwrap_or(rest.len());
+            match &rest[end..] {
+                [b']', port @ ..] => (&rest[..end], port),
+                _ => return false,
+            }
         }
+        _ => bytes.split_at(
+            bytes
+                .iter()
+                .position(|byte| !may_be_in(*byte, NAME))
+                .unwrap_or(bytes.len()),
+        ),
     };
-    host_is_good && is_port(port)
-}
-
-fn is_literal(address: &str) -> bool {
-    !address.is_empty()
-        && address
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b":.-_~".contains(&byte))
-}
-
-fn is_name(host: &str) -> bool {
-    !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte))
+    !host.is_empty() && is_port(port)
 }
 
 /// Nothing, or a colon and a port that may be empty.
-fn is_port(text: &str) -> bool {
-    match text.strip_prefix(':') {
-        Some("") => true,
-        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(),
-        None => text.is_empty(),
-    }
+fn is_port(bytes: &[u8]) -> bool {
+    let [b':', digits @ ..] = bytes else {
+        return bytes.is_empty();
+    };
+    let number = digits.iter().try_fold(0_u16, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
+
+/// In a host's name, with RFC 3986's sub-delimiters.
+const NAME: u8 = 1;
+/// In an address in brackets.
+const LITERAL: u8 = 2;
+
+fn may_be_in(byte: u8, place: u8) -> bool {
+    HOST_BYTES[usize::from(byte)] & place != 0
+}
+
+/// Where in a host each byte may stand.
+const HOST_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => NAME | LITERAL,
+            b':' => LITERAL,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => NAME,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};

@@ -8,6 +8,9 @@
 //! plane is lost nothing changes at all.
 
 mod ads;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod clusters;
 mod dial;
 mod lifecycle;

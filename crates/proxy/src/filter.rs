@@ -107,6 +107,10 @@ impl Pipeline {
         Pipeline { filters }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Runs the request phase. `Some` is the answer of a filter that wants no upstream.
     pub async fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Option<LocalReply> {
         for filter in &self.filters {

@@ -1,15 +1,17 @@
 //! HTTP: serving a connection, and the life of a request from its head to its record.
 //!
-//! The phases of a request are told in [`exchange`], in order. [`codec`] is the only place that knows the codec's types; everything
-//! else works on our own heads and on bodies.
+//! The phases of a request are told in [`exchange`], in order, for both protocols: the two [`side`]s of an exchange have one interface.
+//! [`http1`] puts sockets under the codec; what is above it knows heads, pieces of bodies and ends.
 
-mod activity;
 mod attempts;
-pub(crate) mod codec;
+mod connection;
+mod date;
+mod deadlines;
 mod exchange;
 mod forward;
 mod hashing;
 mod header_operations;
+mod http1;
 mod identity;
 mod local_reply;
 mod messages;
@@ -18,11 +20,12 @@ mod pool;
 mod redirect;
 mod request_body;
 mod request_headers;
-mod response_body;
 mod retry;
 pub(crate) mod routing;
 mod serve;
-mod sniff;
+mod side;
+mod timer;
+mod transfer;
 mod upgrade;
 
 #[cfg(test)]

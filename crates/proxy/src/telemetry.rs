@@ -27,7 +27,7 @@ pub struct WorkerState {
     pub logs: access_log::Buffers,
 }
 
-/// Ends a request: its metrics, and a line in each log.
+/// Ends a request whose duration is known: its metrics, and a line in each log.
 pub fn finish(
     worker: &Worker,
     logs: &[Arc<AccessLog>],
@@ -35,7 +35,6 @@ pub fn finish(
     request: &RequestHead,
     response: Option<&ResponseHead>,
 ) {
-    record.duration = record.started.elapsed();
     worker.telemetry.metrics.request(worker, record);
     for log in logs {
         log.log(worker, record, Some(request), response);

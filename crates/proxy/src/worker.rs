@@ -133,6 +133,20 @@ impl Worker {
         }
     }
 
+    /// A worker that runs as a task of the calling thread, for the benches.
+    #[cfg(feature = "bench")]
+    pub(crate) fn here(shared: Arc<Shared>) -> (WorkerHandle, Rc<Self>) {
+        let (commands, received) = mpsc::unbounded_channel();
+        let worker = Rc::new(Worker::new(0, shared, limits::connections_per_worker(1)));
+        tokio::task::spawn_local(worker.clone().serve(received));
+        let handle = WorkerHandle {
+            id: 0,
+            commands,
+            thread: Arc::default(),
+        };
+        (handle, worker)
+    }
+
     async fn serve(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         while let Some(command) = commands.recv().await {
             match command {

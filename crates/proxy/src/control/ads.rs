@@ -100,7 +100,7 @@ fn complain(last: &mut Option<String>, reason: String, retry_in: Duration) {
     *last = Some(reason);
 }
 
-fn receive(response: Response, client: &mut Client, state: &mut State) {
+pub(super) fn receive(response: Response, client: &mut Client, state: &mut State) {
     let Some(update) = client.receive(response) else {
         tracing::debug!("the control plane answered what nobody asked");
         return;

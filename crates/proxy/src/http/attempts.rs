@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use codec::http1::{Connection as Tail, Overrides};
 
-use super::codec::{self, Overrides};
-use super::exchange::Finish;
-use super::pool::{self, Lease};
-use super::request_body::{BodyFault, OutgoingBody, RequestSource};
+use super::deadlines::Expired;
+use super::exchange::Exchange;
+use super::pool::{self, Acquired, Lease};
 use super::retry::{self, Failure};
+use super::side::{Answered, BodyFault, StreamFault};
+use super::transfer::Interrupted;
 use crate::config::{Cluster, ClusterSlot, Direction, Endpoint, RetryPolicy, RouteAction};
 use crate::head::{Name, ResponseHead};
 use crate::stats::Held;
@@ -18,11 +19,8 @@ use crate::upstream::{ConnectFailure, Outcome, PickContext, report};
 
 /// What the upstream answered.
 pub(super) struct Response {
-    pub(super) head: ResponseHead,
-    pub(super) body: Incoming,
+    pub(super) answered: Answered,
     pub(super) lease: Lease,
-    /// It agreed to switch protocols.
-    pub(super) tunnel: Option<hyper::upgrade::OnUpgrade>,
 }
 
 /// The outcome of one attempt that brought no response.
@@ -35,7 +33,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    pub(super) fn of(failure: Failure) -> Self {
+    fn of(failure: Failure) -> Self {
         Failed {
             failure,
             sent: true,
@@ -53,12 +51,11 @@ impl Failed {
 }
 
 /// All attempts of one request.
-pub(super) struct Attempts<'a> {
-    pub(super) exchange: &'a mut Finish,
+pub(super) struct Attempts<'a, 'e> {
+    pub(super) exchange: &'a mut Exchange<'e>,
     pub(super) cluster: &'a Arc<Cluster>,
     pub(super) slot: &'a Arc<ClusterSlot>,
     pub(super) action: &'a RouteAction,
-    pub(super) source: &'a RequestSource,
     pub(super) hash: Option<u64>,
     pub(super) upgrading: bool,
     /// The upstream is told which attempt it sees.
@@ -67,7 +64,7 @@ pub(super) struct Attempts<'a> {
     pub(super) tried: Vec<Arc<Endpoint>>,
 }
 
-impl Attempts<'_> {
+impl Attempts<'_, '_> {
     pub(super) async fn run(&mut self) -> Result<Response, Failed> {
         let (cluster, policy) = (self.cluster, self.action.retry.as_deref());
         let mut retrying = None;
@@ -76,7 +73,7 @@ impl Attempts<'_> {
             let outcome = self.attempt(policy).await;
             drop(retrying.take());
             let again = policy.filter(|policy| match &outcome {
-                Ok(response) => retry::retries_response(policy, &response.head),
+                Ok(response) => retry::retries_response(policy, &response.answered.head),
                 Err(failed) => retry::retries_failure(policy, failed.failure, failed.sent),
             });
             let Some(policy) = again else {
@@ -88,20 +85,21 @@ impl Attempts<'_> {
             if !self.may_retry(policy) {
                 return outcome;
             }
-            // From here on it must not read what the next attempt is to send.
-            self.source.supersede();
             give_up(outcome);
+            self.exchange.body.restart();
             cluster.stats.upstream_rq_retry.inc();
             // Counts against `max_retries` until the outcome of the new attempt is known.
             retrying = Some(Held::new(&cluster.stats.upstream_rq_retry_active));
-            tokio::time::sleep(retry::wait_before(policy, self.exchange.record.upstream.attempts)).await;
+            let wait = retry::wait_before(policy, self.exchange.record.upstream.attempts);
+            let waited = self.exchange.meanwhile(tokio::time::sleep(wait)).await;
+            waited.map_err(|interrupted| self.interrupted(interrupted))?;
         }
     }
 
     /// Whether body, attempts and circuit breaker allow another one.
     fn may_retry(&mut self, policy: &RetryPolicy) -> bool {
         let stats = &self.cluster.stats;
-        if !self.source.can_replay() {
+        if !self.exchange.body.can_replay() {
             return false;
         }
         if self.exchange.record.upstream.attempts > policy.attempts {
@@ -121,41 +119,49 @@ impl Attempts<'_> {
         let per_try = policy
             .and_then(|policy| policy.per_try_timeout)
             .filter(|timeout| !timeout.is_zero());
-        let Some(timeout) = per_try else {
-            return self.exchange_once(policy).await;
-        };
-        match tokio::time::timeout(timeout, self.exchange_once(policy)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.cluster.stats.upstream_rq_per_try_timeout.inc();
-                if let Some(endpoint) = &self.exchange.record.upstream.endpoint {
-                    report(self.cluster, endpoint, Outcome::Timeout);
-                }
-                Err(Failed::of(Failure::PerTryTimeout))
-            }
+        if let Some(timeout) = per_try {
+            self.exchange.deadlines.attempt = Some(self.exchange.now() + timeout);
         }
+        let outcome = self.exchange_once(policy).await;
+        self.exchange.deadlines.attempt = None;
+        outcome
     }
 
     async fn exchange_once(&mut self, policy: Option<&RetryPolicy>) -> Result<Response, Failed> {
         let endpoint = self.pick(policy)?;
-        let worker = self.exchange.connection.worker.clone();
         let http2 = pool::wants_http2(self.cluster, self.exchange.request.version) && !self.upgrading;
         loop {
-            let mut lease = match pool::acquire(&worker, self.cluster, self.slot, &endpoint, http2).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(self.connect_failed(&endpoint, error)),
-            };
+            let mut lease = self.acquire(&endpoint, http2).await?;
             let upstream = &mut self.exchange.record.upstream;
             upstream.local = lease.info().local;
             upstream.peer_principal = lease.info().principal.clone();
-            let request = self.request(&lease, &endpoint)?;
-            match lease.send(request).await {
-                Ok(response) => return self.responded(response, lease, &endpoint),
+            self.send_head(&mut lease, &endpoint)?;
+            match self.exchange.until_head(&mut lease.server).await {
+                Ok(answered) => return self.responded(answered, lease, &endpoint),
                 // A kept connection that the peer closed meanwhile: nothing was sent, so a fresh one is no retry.
-                Err(error) if error.unsent && lease.is_reused() => lease.discard(),
-                Err(error) => return Err(self.send_failed(&endpoint, error)),
+                Err(Interrupted::Upstream(_)) if lease.is_reused() && !lease.server.has_written() => {
+                    self.exchange.body.restart();
+                }
+                Err(Interrupted::Upstream(fault)) => {
+                    let sent = lease.server.has_written();
+                    return Err(self.broke_off(&endpoint, fault, sent));
+                }
+                Err(interrupted) => return Err(self.interrupted(interrupted)),
             }
         }
+    }
+
+    async fn acquire(&mut self, endpoint: &Arc<Endpoint>, http2: bool) -> Result<Lease, Failed> {
+        let worker = &self.exchange.connection.worker;
+        let outcome = match pool::acquire(worker, self.cluster, self.slot, endpoint, http2) {
+            Ok(Acquired::Now(lease)) => return Ok(lease),
+            Ok(Acquired::Later(waiting)) => match self.exchange.meanwhile(waiting).await {
+                Ok(outcome) => outcome,
+                Err(interrupted) => return Err(self.interrupted(interrupted)),
+            },
+            Err(error) => Err(error),
+        };
+        outcome.map_err(|error| self.connect_failed(endpoint, error))
     }
 
     fn pick(&mut self, policy: Option<&RetryPolicy>) -> Result<Arc<Endpoint>, Failed> {
@@ -167,7 +173,7 @@ impl Attempts<'_> {
             return Err(Failed::unsent(Failure::Overflow));
         }
         let avoiding = policy.filter(|policy| policy.avoid_previous_hosts);
-        let connection = &self.exchange.connection;
+        let connection = self.exchange.connection;
         let context = PickContext {
             hash: self.hash,
             original_dst: connection.info.original_dst(),
@@ -185,18 +191,16 @@ impl Attempts<'_> {
         Ok(pick.endpoint)
     }
 
-    fn request(&self, lease: &Lease, endpoint: &Endpoint) -> Result<http::Request<OutgoingBody>, Failed> {
+    fn send_head(&self, lease: &mut Lease, endpoint: &Endpoint) -> Result<(), Failed> {
         let overrides = Overrides {
             authority: (self.action.auto_host_rewrite && !endpoint.hostname.is_empty()).then_some(&*endpoint.hostname),
             attempt: self.tell_attempt.then_some(self.exchange.record.upstream.attempts),
         };
-        let request = codec::client_request(
-            &self.exchange.request,
-            overrides,
-            self.source.attempt(),
-            lease.is_http2(),
-        );
-        request.map_err(|error| Failed {
+        let tail = if self.upgrading { Tail::Upgrade } else { Tail::KeepAlive };
+        let sent = lease
+            .server
+            .send_head(&self.exchange.request, overrides, self.exchange.framing, tail);
+        sent.map_err(|error| Failed {
             text: Some(error.to_string().into()),
             ..Failed::unsent(Failure::Protocol)
         })
@@ -204,44 +208,34 @@ impl Attempts<'_> {
 
     fn responded(
         &mut self,
-        mut response: http::Response<Incoming>,
+        mut answered: Answered,
         mut lease: Lease,
         endpoint: &Arc<Endpoint>,
     ) -> Result<Response, Failed> {
         const SERVICE_TIME: Name<'static> = Name::from_static("x-envoy-upstream-service-time");
-        let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        if (switching && !self.upgrading) || codec::has_two_framings(response.headers()) {
+        if answered.switches && !self.upgrading {
             report(self.cluster, endpoint, Outcome::Reset);
             return Err(Failed::of(Failure::Protocol));
         }
-        let tunnel = switching.then(|| hyper::upgrade::on(&mut response));
-        let (parts, body) = response.into_parts();
-        let mut head = codec::response_head(parts);
+        let head = &mut answered.head;
         lease.responded(head.status.as_u16());
+        let now = self.exchange.now();
         let record = &mut self.exchange.record;
-        report(
-            self.cluster,
-            endpoint,
-            Outcome::Status(meant_status(&head, record.grpc)),
-        );
-        record.upstream_service_time = Some(record.started.elapsed());
-        let connection = &self.exchange.connection;
+        report(self.cluster, endpoint, Outcome::Status(meant_status(head, record.grpc)));
+        record.upstream_service_time = Some(now.saturating_duration_since(record.started));
+        let connection = self.exchange.connection;
         if connection.info.direction != Direction::Inbound {
             record.upstream.peer = connection.worker.telemetry.peers.take(&mut head.headers);
         }
         // From the end of the request, as Envoy counts; nothing to say while the client still sends.
-        if let Some(ended) = self.source.ended_at() {
-            let millis = u64::try_from(ended.elapsed().as_millis()).unwrap_or(u64::MAX);
-            head.headers.set_number(SERVICE_TIME, millis);
+        if let Some(ended) = self.exchange.body.ended_at() {
+            let millis = now.saturating_duration_since(ended).as_millis();
+            head.headers
+                .set_number(SERVICE_TIME, u64::try_from(millis).unwrap_or(u64::MAX));
         } else {
             head.headers.remove(SERVICE_TIME.as_str());
         }
-        Ok(Response {
-            head,
-            body,
-            lease,
-            tunnel,
-        })
+        Ok(Response { answered, lease })
     }
 
     fn connect_failed(&mut self, endpoint: &Endpoint, error: pool::AcquireError) -> Failed {
@@ -263,27 +257,41 @@ impl Attempts<'_> {
         }
     }
 
-    fn send_failed(&mut self, endpoint: &Endpoint, error: pool::SendError) -> Failed {
-        match self.source.fault() {
-            Some(BodyFault::Gone) => return Failed::of(Failure::ClientGone),
-            Some(BodyFault::Malformed) => return Failed::of(Failure::BadBody),
-            None => {}
-        }
+    fn broke_off(&self, endpoint: &Endpoint, fault: StreamFault, sent: bool) -> Failed {
         self.cluster.stats.upstream_rq_rx_reset.inc();
         report(self.cluster, endpoint, Outcome::Reset);
         Failed {
-            failure: error.failure,
-            sent: !error.unsent,
-            text: error.text.map(Into::into),
+            failure: fault.failure,
+            sent,
+            text: fault.text,
         }
+    }
+
+    fn interrupted(&self, interrupted: Interrupted) -> Failed {
+        Failed::of(match interrupted {
+            Interrupted::Client(BodyFault::Gone) => Failure::ClientGone,
+            Interrupted::Client(BodyFault::Malformed(malformed)) => Failure::BadBody(malformed),
+            Interrupted::Upstream(fault) => fault.failure,
+            Interrupted::Expired(Expired::Request) => Failure::RequestTimeout,
+            Interrupted::Expired(Expired::Response) => Failure::Timeout,
+            Interrupted::Expired(Expired::Idle) => Failure::StreamIdle {
+                request_ended: self.exchange.body.ended_at().is_some(),
+            },
+            Interrupted::Expired(Expired::Attempt) => {
+                self.cluster.stats.upstream_rq_per_try_timeout.inc();
+                if let Some(endpoint) = &self.exchange.record.upstream.endpoint {
+                    report(self.cluster, endpoint, Outcome::Timeout);
+                }
+                Failure::PerTryTimeout
+            }
+        })
     }
 }
 
-/// A response that will be retried: its connection serves on if there is nothing left on it.
+/// A response that will be retried: its connection serves on if all of it is here already.
 fn give_up(outcome: Result<Response, Failed>) {
-    if let Ok(Response { body, lease, .. }) = outcome
-        && http_body::Body::is_end_stream(&body)
-    {
+    if let Ok(Response { mut lease, .. }) = outcome {
+        lease.server.drop_what_came();
         lease.release();
     }
 }

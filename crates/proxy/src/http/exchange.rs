@@ -1,51 +1,83 @@
-//! The life of a request, phase by phase. Read [`serve_request`] from top to bottom.
+//! The life of a request, phase by phase, whatever protocols it comes and goes by. Read [`serve_request`] from top to bottom.
+//!
+//! All of it runs on the task that serves the client's connection (or stream): nothing is handed to another task, so dropping that task ends
+//! everything that the request holds. An [`Exchange`] ends exactly once, by [`Exchange::end`] or by its drop.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
-use hyper::body::Incoming;
+use codec::http1::{BadHead, Connection as Tail, Framing};
 
-use super::activity::Activity;
-use super::codec::{self, BadHead};
-use super::forward::{self, Answer};
+use super::connection::Connection;
+use super::deadlines::Deadlines;
+use super::forward;
 use super::header_operations::apply_to_response;
-use super::local_reply::LocalReply;
-use super::request_body::RequestSource;
+use super::http1::return_headers;
+use super::local_reply::{self, LocalReply};
+use super::pool::Lease;
+use super::request_body::RequestBody;
 use super::request_headers::{finish_response, normalize_path, prepare, remove_hop_by_hop};
-use super::response_body::{End, ResponseBody};
+use super::retry::Failure;
+use super::side::{Answered, Client, Received};
+use super::timer::Timer;
 use super::upgrade::Upgrade;
-use super::{identity, mirror, redirect, upgrade};
-use crate::config::{
-    Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable,
-    VirtualHost,
-};
-use crate::connection::ConnectionInfo;
+use super::{identity, mirror, redirect};
+use crate::config::{Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable, VirtualHost};
 use crate::filter::{FilterContext, FilterState};
-use crate::head::{RequestHead, ResponseHead, Text, Value, names};
-use crate::telemetry::{self, Flags, HttpVersion, Record};
-use crate::worker::Worker;
+use crate::head::{HttpVersion, OwnedValue, RequestHead, ResponseHead, Text, names};
+use crate::telemetry::{self, Flags, Record};
 
-/// What all requests of one connection share.
-pub(super) struct Connection {
-    pub(super) worker: Rc<Worker>,
-    pub(super) manager: Arc<HttpConnectionManager>,
-    pub(super) info: Rc<ConnectionInfo>,
-    pub(super) activity: Rc<Activity>,
-    /// Set when the connection has become a tunnel: whoever serves it goes on with this.
-    pub(super) tunnel: upgrade::TunnelSlot,
+/// What is to become of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The answer is out: the next request may follow, if the connection can have one.
+    Answered,
+    /// The client is to see that something is missing.
+    Broken,
+    /// The connection was another protocol's, to its end.
+    Tunnelled,
 }
 
-/// A request from its head to its record. Ends exactly once: when the response body does, or when it is dropped because the client
-/// went away.
-pub(super) struct Finish {
-    pub(super) connection: Rc<Connection>,
+/// A request from its head to its record.
+pub(super) struct Exchange<'a> {
+    pub(super) connection: &'a Rc<Connection>,
+    pub(super) client: Client<'a>,
+    pub(super) timer: &'a mut Timer,
+    pub(super) deadlines: Deadlines,
     pub(super) record: Record,
     pub(super) request: RequestHead,
+    /// How the request's body came, and goes on.
+    pub(super) framing: Framing,
+    pub(super) body: RequestBody,
+    /// Copies were sent to where the route wants them.
+    pub(super) mirrored: bool,
+    state: FilterState,
     response: Option<ResponseHead>,
-    source: Option<RequestSource>,
     responded: bool,
     ended: bool,
+    /// The clock, read once in a turn of the event loop.
+    now: Option<Instant>,
 }
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Complete,
+    /// The upstream broke off.
+    UpstreamReset(Failure),
+    /// A timer ran out.
+    Timeout(Flags),
+    /// The client went away first.
+    ClientGone,
+}
+
+/// The client does not wait for an answer any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gone;
 
 /// The route of a request, with the table and virtual host whose header operations apply too.
 pub(super) struct Matched {
@@ -61,113 +93,146 @@ impl Matched {
 }
 
 pub(super) async fn serve_request(
-    connection: Rc<Connection>,
-    mut request: http::Request<Incoming>,
-) -> http::Response<ResponseBody> {
+    connection: &Rc<Connection>,
+    client: Client<'_>,
+    timer: &mut Timer,
+    received: Received,
+) -> Ending {
     // 1. Understand the head.
-    let upgrade = upgrade::requested(&mut request);
-    let (parts, body) = request.into_parts();
-    let (head, fault) = codec::request_head(parts, connection.info.tls.is_some());
-    let mut exchange = Finish::begin(connection, head);
+    let upgrade = Upgrade::requested(&received);
+    let fault = received.fault;
+    let mut exchange = Exchange::begin(connection, client, timer, received);
     if let Some(reply) = exchange.refuse(fault) {
-        return exchange.reply(reply, None, &mut FilterState::default());
+        return exchange.reply(reply, None).await;
     }
 
     // 2. Make it the mesh's request: connection fields go, forwarding fields and identity come.
     exchange.sanitize(upgrade.as_ref());
     if exchange.normalize().is_err() {
-        let reply = LocalReply::new(400, "path_normalization_failed");
-        return exchange.reply(reply, None, &mut FilterState::default());
+        return exchange.reply(LocalReply::new(400, "path_normalization_failed"), None).await;
     }
 
     // 3. Find its route.
     let matched = exchange.find_route();
-    if upgrade
-        .as_ref()
-        .is_some_and(|upgrade| !upgrade.is_allowed(&exchange.connection.manager, matched.as_ref().map(|m| &*m.route)))
-    {
-        return exchange.reply(
-            LocalReply::new(403, "upgrade_failed").close(),
-            matched.as_ref(),
-            &mut FilterState::default(),
-        );
+    let route = matched.as_ref().map(|matched| &*matched.route);
+    if upgrade.as_ref().is_some_and(|upgrade| !upgrade.is_allowed(&connection.manager, route)) {
+        let reply = LocalReply::new(403, "upgrade_failed").close();
+        return exchange.reply(reply, matched.as_ref()).await;
     }
 
     // 4. Filters may change it, hold it, or answer it.
-    let mut state = FilterState::default();
-    let early = exchange.filter_request(matched.as_ref(), &mut state).await;
-    if let Some(reply) = early {
-        return exchange.reply(reply, matched.as_ref(), &mut state);
+    match exchange.filter_request(matched.as_ref()).await {
+        Ok(None) => {}
+        Ok(Some(reply)) => return exchange.reply(reply, matched.as_ref()).await,
+        Err(Gone) => return exchange.end(End::ClientGone),
     }
 
     // 5. Do what the route says.
     let Some(matched) = matched else {
-        exchange.connection.manager.stats.no_route.inc();
+        connection.manager.stats.no_route.inc();
         let reply = LocalReply::new(404, "route_not_found").flag(Flags::NO_ROUTE);
-        return exchange.reply(reply, None, &mut state);
+        return exchange.reply(reply, None).await;
     };
     if matched.virtual_host().is_some_and(|host| host.require_tls) && exchange.request.scheme != "https" {
         let reply = redirect::to_https(&exchange.request);
-        return exchange.reply(reply, Some(&matched), &mut state);
+        return exchange.reply(reply, Some(&matched)).await;
     }
-    let route = matched.route.clone();
-    let action = match &route.action {
+    let action = match &matched.route.action {
         Action::Redirect(redirect) => {
-            exchange.connection.manager.stats.rq_redirect.inc();
-            let reply = redirect::answer(redirect, &route.matches, &exchange.request);
-            return exchange.reply(reply, Some(&matched), &mut state);
+            connection.manager.stats.rq_redirect.inc();
+            let reply = redirect::answer(redirect, &matched.route.matches, &exchange.request);
+            return exchange.reply(reply, Some(&matched)).await;
         }
         Action::Direct(direct) => {
-            exchange.connection.manager.stats.rq_direct_response.inc();
+            connection.manager.stats.rq_direct_response.inc();
             let reply = LocalReply::new(direct.status, "direct_response").body(direct.body.clone());
-            return exchange.reply(reply, Some(&matched), &mut state);
+            return exchange.reply(reply, Some(&matched)).await;
         }
         Action::Forward(action) => action,
     };
 
-    // 6. Forward it, as often as its retry policy allows.
-    let keep = if action.retry.is_some() || !action.mirrors.is_empty() {
-        exchange.connection.manager.buffer_limit
-    } else {
-        0
-    };
-    let source = RequestSource::new(body, keep as usize, exchange.record.grpc);
-    exchange.source = Some(source.clone());
-    let outcome = forward::forward(&mut exchange, &matched, action, source.clone(), upgrade.is_some()).await;
+    // 6. Forward it, as often as its retry policy allows, until there is the head of an answer.
+    let outcome = forward::forward(&mut exchange, &matched, action, upgrade.is_some()).await;
     if action.mirrors.is_empty() {
-        source.keep_no_more();
-    } else {
-        mirror::send(&exchange, action, source);
+        exchange.body.keep_no_more();
     }
 
-    // 7. Answer.
+    // 7. Pass the answer on, while the rest of the request may still be coming.
     match outcome {
-        Err(reply) => exchange.reply(reply, Some(&matched), &mut state),
-        Ok(answer) => exchange.answer(answer, &matched, action, &mut state, upgrade),
+        Ok(answer) => exchange.answer(answer, &matched, action, upgrade).await,
+        Err(Unanswered::Gone) => exchange.end(End::ClientGone),
+        Err(Unanswered::Reply(reply)) => {
+            mirror::send(&mut exchange, action);
+            exchange.reply(reply, Some(&matched)).await
+        }
     }
 }
 
-impl Finish {
-    fn begin(connection: Rc<Connection>, request: RequestHead) -> Box<Self> {
+/// A response on its way back.
+pub(super) struct Answer<'a> {
+    pub(super) answered: Answered,
+    pub(super) lease: Lease,
+    /// Header operations of the weighted cluster that was drawn.
+    pub(super) chosen_headers: Option<&'a HeaderOperations>,
+    /// A cookie that ties the client to its endpoint.
+    pub(super) cookie: Option<OwnedValue>,
+}
+
+/// No upstream has answered.
+pub(super) enum Unanswered {
+    Reply(LocalReply),
+    Gone,
+}
+
+impl<'a> Exchange<'a> {
+    fn begin(
+        connection: &'a Rc<Connection>,
+        client: Client<'a>,
+        timer: &'a mut Timer,
+        received: Received,
+    ) -> Self {
+        let request = received.head;
         let stats = &connection.manager.stats;
         stats.downstream_rq_total.inc();
         stats.rq_total.inc();
         stats.downstream_rq_active.inc();
+        connection.request_began();
         match request.version {
             HttpVersion::Http2 => stats.downstream_rq_http2_total.inc(),
             HttpVersion::Http10 | HttpVersion::Http11 => stats.downstream_rq_http1_total.inc(),
         }
         let mut record = Record::new(connection.info.clone(), Some(request.version));
         record.grpc = request.is_grpc();
-        Box::new(Finish {
+        let mut body = RequestBody::new(record.grpc);
+        if client.has_request_ended() {
+            body.ended(record.started, None);
+        }
+        Exchange {
             connection,
+            client,
+            timer,
+            deadlines: Deadlines::default(),
+            now: Some(record.started),
             record,
             request,
+            framing: received.body,
+            body,
+            mirrored: false,
+            state: FilterState::default(),
             response: None,
-            source: None,
             responded: false,
             ended: false,
-        })
+        }
+    }
+
+    /// The time, as of this turn of the event loop.
+    pub(super) fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// The task was woken: time has passed.
+    pub(super) fn begin_turn(&mut self) {
+        self.now = None;
     }
 
     /// What no route can mend.
@@ -175,9 +240,6 @@ impl Finish {
         let manager = &self.connection.manager;
         if self.request.version == HttpVersion::Http10 && !manager.accept_http_10 {
             return Some(LocalReply::new(426, "low_version").body("Upgrade Required").close());
-        }
-        if u32::try_from(self.request.headers.len()).unwrap_or(u32::MAX) > manager.max_headers_count {
-            return Some(LocalReply::new(431, "too_many_headers"));
         }
         match fault? {
             BadHead::MissingHost => Some(LocalReply::new(400, "missing_host_header").close()),
@@ -192,7 +254,7 @@ impl Finish {
     fn sanitize(&mut self, upgrade: Option<&Upgrade>) {
         let Connection {
             manager, info, worker, ..
-        } = &*self.connection;
+        } = &**self.connection;
         let request = &mut self.request;
         remove_hop_by_hop(&mut request.headers);
         if let Some(upgrade) = upgrade {
@@ -203,7 +265,7 @@ impl Finish {
         if let (true, Some(host)) = (request.authority.is_empty(), &manager.default_host_for_http_10) {
             request.authority = Text::from(&**host);
         }
-        prepare(manager, &info.remote.ip().to_string(), info.local, request);
+        prepare(manager, self.connection.client_address(), info.local, request);
         identity::forward_client_cert(manager, info, &mut request.headers);
         if info.direction == Direction::Inbound {
             self.record.downstream_peer = worker.telemetry.peers.take(&mut request.headers);
@@ -234,88 +296,99 @@ impl Finish {
         }
     }
 
-    async fn filter_request(&mut self, matched: Option<&Matched>, state: &mut FilterState) -> Option<LocalReply> {
+    async fn filter_request(&mut self, matched: Option<&Matched>) -> Result<Option<LocalReply>, Gone> {
         let Connection {
             worker, manager, info, ..
-        } = &*self.connection;
-        let route = matched.map(|matched| &matched.route);
-        let mut cx = FilterContext {
+        } = &**self.connection;
+        if manager.pipeline.is_empty() {
+            return Ok(None);
+        }
+        let client = &mut self.client;
+        let mut context = FilterContext {
             worker,
             connection: info,
-            route,
+            route: matched.map(|matched| &matched.route),
             record: &mut self.record,
-            state,
+            state: &mut self.state,
         };
-        manager.pipeline.request(&mut cx, &mut self.request).await
+        let mut filtering = pin!(manager.pipeline.request(&mut context, &mut self.request));
+        let outcome = poll_fn(|cx| match filtering.as_mut().poll(cx) {
+            Poll::Ready(early) => Poll::Ready(Ok(early)),
+            Poll::Pending => client.poll_gone(cx).map(|()| Err(Gone)),
+        })
+        .await;
+        self.now = None; // a filter may have waited
+        outcome
     }
 
     /// Answers from here.
-    fn reply(
-        mut self: Box<Self>,
-        reply: LocalReply,
-        matched: Option<&Matched>,
-        state: &mut FilterState,
-    ) -> http::Response<ResponseBody> {
-        let (close, unheard) = (reply.closes(), reply.status == 0);
+    pub(super) async fn reply(mut self, reply: LocalReply, matched: Option<&Matched>) -> Ending {
+        let close = reply.closes();
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
-        self.respond(&mut head, matched, None, state);
+        self.respond(&mut head, matched, None);
         // On HTTP/2 a stream that went wrong says nothing about the others.
-        if close && self.request.version != HttpVersion::Http2 {
-            self.close_connection(&mut head);
-        }
-        if unheard {
-            self.record.status = 0;
-            self.responded = false;
-        }
-        codec::server_response(head, ResponseBody::local(body, self))
+        let tail = match close && self.request.version != HttpVersion::Http2 {
+            true => Tail::Close,
+            false => self.tail(),
+        };
+        let framing = if local_reply::is_bodiless(&self.request, self.record.status) {
+            Framing::Empty
+        } else {
+            Framing::Length(body.len() as u64)
+        };
+        self.client.send_head(&head, framing, tail);
+        self.response = Some(head);
+        let end = self.send_body(&body).await;
+        self.end(end)
     }
 
     /// Passes the upstream's answer on.
-    fn answer(
-        mut self: Box<Self>,
-        answer: Answer,
+    async fn answer(
+        mut self,
+        answer: Answer<'_>,
         matched: &Matched,
         action: &RouteAction,
-        state: &mut FilterState,
         upgrade: Option<Upgrade>,
-    ) -> http::Response<ResponseBody> {
+    ) -> Ending {
         let Answer {
-            mut head,
-            body,
-            lease,
-            deadline,
+            answered,
+            mut lease,
             chosen_headers,
             cookie,
-            tunnel,
         } = answer;
+        let mut head = answered.head;
         remove_hop_by_hop(&mut head.headers);
         if let Some(cookie) = cookie {
             head.headers.append(names::SET_COOKIE, cookie.as_value());
         }
         self.record.details = "via_upstream".into();
         self.record.grpc_status = head.headers.text("grpc-status").and_then(|text| text.parse().ok());
-        self.respond(&mut head, Some(matched), chosen_headers, state);
-        if let (Some(upgrade), Some(upstream)) = (upgrade, tunnel) {
+        self.respond(&mut head, Some(matched), chosen_headers);
+        if let (Some(upgrade), true) = (upgrade, answered.switches) {
             upgrade.put(&mut head.headers);
-            return codec::server_response(head, upgrade::tunnel(self, upgrade, upstream, lease));
+            self.client.send_head(&head, Framing::Empty, Tail::Upgrade);
+            self.response = Some(head);
+            return self.tunnel(lease).await;
         }
-        let idle = action
-            .idle_timeout
-            .unwrap_or(self.connection.manager.stream_idle_timeout);
-        let body = ResponseBody::upstream(body, lease, self)
-            .with_deadline(deadline)
-            .with_idle_timeout(idle);
-        codec::server_response(head, body)
+        let framing = if local_reply::is_bodiless(&self.request, self.record.status) {
+            Framing::Empty
+        } else {
+            answered.body
+        };
+        let tail = self.tail();
+        self.client.send_head(&head, framing, tail);
+        self.response = Some(head);
+        mirror::send(&mut self, action);
+        let end = self.transfer(&mut lease.server).await;
+        mirror::send(&mut self, action);
+        if end == End::Complete {
+            lease.release();
+        }
+        self.end(end)
     }
 
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
-    fn respond(
-        &mut self,
-        head: &mut ResponseHead,
-        matched: Option<&Matched>,
-        chosen: Option<&HeaderOperations>,
-        state: &mut FilterState,
-    ) {
+    fn respond(&mut self, head: &mut ResponseHead, matched: Option<&Matched>, chosen: Option<&HeaderOperations>) {
         if let Some(matched) = matched {
             let levels = [
                 chosen,
@@ -331,55 +404,59 @@ impl Finish {
                 head,
             );
         }
+        let now = self.now();
         let Connection {
             worker, manager, info, ..
-        } = &*self.connection;
-        let route = matched.map(|matched| &matched.route);
-        let mut cx = FilterContext {
+        } = &**self.connection;
+        let mut context = FilterContext {
             worker,
             connection: info,
-            route,
+            route: matched.map(|matched| &matched.route),
             record: &mut self.record,
-            state,
+            state: &mut self.state,
         };
-        manager.pipeline.response(&mut cx, head);
+        manager.pipeline.response(&mut context, head);
         if info.direction == Direction::Inbound && self.record.downstream_peer.is_some() {
             worker.telemetry.peers.put(&worker.shared.node, &mut head.headers);
         }
-        finish_response(manager, head);
+        finish_response(manager, head, now);
         self.record.status = head.status.as_u16();
-        if worker.shared.is_draining() || self.connection.activity.is_ending() {
-            self.close_connection(head);
-        }
-        // Only the log looks at it again.
         self.responded = true;
-        self.response = (!self.connection.manager.access_log.is_empty()).then(|| head.clone());
     }
 
-    /// Makes this the last request of its connection.
-    fn close_connection(&self, head: &mut ResponseHead) {
-        match self.request.version {
-            HttpVersion::Http2 => self.connection.activity.ask_to_close(),
-            HttpVersion::Http10 | HttpVersion::Http11 => {
-                head.headers.set(names::CONNECTION, Value::from_static("close"))
-            }
+    /// Whether this is the last request of its connection.
+    fn tail(&mut self) -> Tail {
+        let now = self.now();
+        if !self.connection.is_ending(now) {
+            return Tail::KeepAlive;
         }
-    }
-
-    /// Whether HTTP forbids a body in the answer, whatever its head says.
-    pub(super) fn answer_has_no_body(&self) -> bool {
-        super::local_reply::is_bodiless(&self.request, self.record.status)
+        if self.request.version == HttpVersion::Http2 {
+            self.connection.ask_to_close();
+            return Tail::KeepAlive;
+        }
+        Tail::Close
     }
 
     /// The request is over.
-    pub(super) fn end(mut self: Box<Self>, outcome: End) {
+    pub(super) fn end(mut self, outcome: End) -> Ending {
         self.conclude(outcome);
+        match outcome {
+            End::Complete => Ending::Answered,
+            End::UpstreamReset(_) | End::Timeout(_) | End::ClientGone => Ending::Broken,
+        }
+    }
+
+    /// As [`Exchange::end`], for a connection that was another protocol's.
+    pub(super) fn end_tunnel(mut self, outcome: End) -> Ending {
+        self.conclude(outcome);
+        Ending::Tunnelled
     }
 
     fn conclude(&mut self, outcome: End) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let now = self.now();
         let record = &mut self.record;
         match outcome {
             End::Complete => {}
@@ -391,12 +468,7 @@ impl Finish {
             End::Timeout(flag) => {
                 record.flags.add(flag);
                 let idle = flag == Flags::STREAM_IDLE_TIMEOUT;
-                record.details = if idle {
-                    "stream_idle_timeout"
-                } else {
-                    "response_timeout"
-                }
-                .into();
+                record.details = if idle { "stream_idle_timeout" } else { "response_timeout" }.into();
                 match (&record.upstream.cluster, idle) {
                     (Some(cluster), false) => cluster.stats.upstream_rq_timeout.inc(),
                     _ => self.connection.manager.stats.downstream_rq_idle_timeout.inc(),
@@ -407,14 +479,12 @@ impl Finish {
                 record.details = "downstream_remote_disconnect".into();
             }
         }
-        if let Some(source) = &self.source {
-            if source.bytes() > 0 {
-                record.bytes_received = source.bytes();
-                record.request_messages = source.messages();
-            }
-            source.finish();
+        if self.body.bytes() > 0 {
+            record.bytes_received = self.body.bytes();
+            record.request_messages = self.body.messages();
         }
-        let Connection { worker, manager, .. } = &*self.connection;
+        record.duration = now.saturating_duration_since(record.started);
+        let Connection { worker, manager, .. } = &**self.connection;
         count_status(manager, record, self.responded);
         telemetry::finish(
             worker,
@@ -424,11 +494,17 @@ impl Finish {
             self.response.as_ref(),
         );
         manager.pipeline.complete(record);
+        return_headers(std::mem::replace(&mut self.request.headers, Default::default()));
+        if let Some(response) = self.response.take() {
+            return_headers(response.headers);
+        }
+        self.connection.request_ended(now);
     }
 }
 
-impl Drop for Finish {
+impl Drop for Exchange<'_> {
     fn drop(&mut self) {
+        self.begin_turn();
         self.conclude(End::ClientGone);
     }
 }

@@ -1,40 +1,19 @@
 //! Forwarding: the router. Chooses the cluster, finishes the request's headers, and has it attempted until there is an answer.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-
 use super::attempts::{Attempts, Failed, Response};
-use super::exchange::{Finish, Matched};
+use super::exchange::{Answer, Exchange, Matched, Unanswered};
 use super::hashing::hash_of;
 use super::header_operations::apply_to_request;
 use super::local_reply::LocalReply;
-use super::pool::Lease;
-use super::request_body::RequestSource;
-use super::response_body::Deadline;
 use super::retry::Failure;
 use super::routing::rewritten_path;
 use crate::config::{Cluster, ClusterChoice, ClusterSlot, Direction, HeaderOperations, RouteAction};
-use crate::head::{Name, OwnedValue, RequestHead, ResponseHead, Text, Value};
+use crate::head::{Name, RequestHead, Text, Value};
 use crate::telemetry::Flags;
 use crate::upstream::{Outcome, report};
-
-/// A response on its way back.
-pub(super) struct Answer<'a> {
-    pub(super) head: ResponseHead,
-    pub(super) body: Incoming,
-    pub(super) lease: Lease,
-    /// When the whole response must be through.
-    pub(super) deadline: Option<Deadline>,
-    /// Header operations of the weighted cluster that was drawn.
-    pub(super) chosen_headers: Option<&'a HeaderOperations>,
-    /// A cookie that ties the client to its endpoint.
-    pub(super) cookie: Option<OwnedValue>,
-    /// The upstream agreed to switch protocols.
-    pub(super) tunnel: Option<hyper::upgrade::OnUpgrade>,
-}
 
 /// The cluster that was drawn, with what comes with it.
 struct Chosen<'a> {
@@ -45,12 +24,11 @@ struct Chosen<'a> {
 }
 
 pub(super) async fn forward<'a>(
-    exchange: &mut Finish,
+    exchange: &mut Exchange<'_>,
     matched: &'a Matched,
     action: &'a RouteAction,
-    source: RequestSource,
     upgrading: bool,
-) -> Result<Answer<'a>, LocalReply> {
+) -> Result<Answer<'a>, Unanswered> {
     let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
     let cluster = chosen
@@ -63,102 +41,56 @@ pub(super) async fn forward<'a>(
     let timeout = effective_timeout(action, &exchange.request);
     finish_request(exchange, matched, action, &chosen, &cluster, timeout);
     let hash = hash_of(&action.hash, &exchange.request, exchange.connection.info.remote);
+    set_limits(exchange, action, timeout.filter(|_| !upgrading));
 
-    // An upgraded connection has no end that could come too late.
-    let mut deadline = timeout
-        .filter(|_| !upgrading)
-        .map(|timeout| after_request(source.clone(), timeout));
-    let outcome = {
-        let idle = action
-            .idle_timeout
-            .unwrap_or(exchange.connection.manager.stream_idle_timeout);
-        let limits = pin!(client_limits(
-            source.clone(),
-            exchange.connection.manager.request_timeout,
-            idle
-        ));
-        let mut attempts = Attempts {
-            exchange,
-            cluster: &cluster,
-            slot: &chosen.slot,
-            action,
-            source: &source,
-            hash: hash.value,
-            upgrading,
-            tell_attempt: matched.virtual_host().is_some_and(|host| host.include_attempt_count),
-            tried: Vec::new(),
-        };
-        tokio::select! {
-            biased;
-            outcome = attempts.run() => outcome,
-            () = run_out(&mut deadline) => Err(Failed::of(Failure::Timeout)),
-            failure = limits => Err(Failed::of(failure)),
-        }
+    let mut attempts = Attempts {
+        exchange,
+        cluster: &cluster,
+        slot: &chosen.slot,
+        action,
+        hash: hash.value,
+        upgrading,
+        tell_attempt: matched.virtual_host().is_some_and(|host| host.include_attempt_count),
+        tried: Vec::new(),
     };
+    let outcome = attempts.run().await;
     match outcome {
-        Ok(Response {
-            head,
-            body,
+        Ok(Response { answered, lease }) => Ok(Answer {
+            answered,
             lease,
-            tunnel,
-        }) => Ok(Answer {
-            head,
-            body,
-            lease,
-            deadline,
             chosen_headers: chosen.response_headers,
             cookie: hash.cookie,
-            tunnel,
         }),
-        Err(failed) => Err(explain(exchange, &cluster, failed)),
+        Err(Failed {
+            failure: Failure::ClientGone,
+            ..
+        }) => Err(Unanswered::Gone),
+        Err(failed) => Err(Unanswered::Reply(explain(exchange, &cluster, failed))),
     }
 }
 
-fn cluster_not_found(exchange: &Finish, action: &RouteAction) -> LocalReply {
+/// How long it may take, and how much is kept in case it is to be sent again. An upgraded connection has no end that could come too late.
+fn set_limits(exchange: &mut Exchange<'_>, action: &RouteAction, timeout: Option<Duration>) {
+    let manager = &exchange.connection.manager;
+    if action.retry.is_some() || !action.mirrors.is_empty() {
+        exchange.body.keep(manager.buffer_limit as usize);
+    }
+    let now = exchange.now();
+    let idle = action.idle_timeout.unwrap_or(manager.stream_idle_timeout);
+    exchange.deadlines.set(now, manager.request_timeout, timeout, idle);
+    if let Some(ended) = exchange.body.ended_at() {
+        exchange.deadlines.request_ended(ended);
+    }
+}
+
+fn cluster_not_found(exchange: &Exchange<'_>, action: &RouteAction) -> Unanswered {
     exchange.connection.manager.stats.no_cluster.inc();
-    LocalReply::new(action.cluster_not_found_status, "cluster_not_found").flag(Flags::NO_CLUSTER)
-}
-
-/// Runs out so long after the client has sent all.
-fn after_request(source: RequestSource, timeout: Duration) -> Deadline {
-    Box::pin(async move {
-        let ended = source.ended().await;
-        tokio::time::sleep_until(ended + timeout).await;
-    })
-}
-
-async fn run_out(deadline: &mut Option<Deadline>) {
-    match deadline {
-        Some(deadline) => deadline.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Completes when the client takes too long to send its request, or nothing moves for too long. Zero: no limit.
-async fn client_limits(source: RequestSource, whole: Duration, idle: Duration) -> Failure {
-    let too_slow = async {
-        if whole.is_zero() || source.ended_at().is_some() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(whole).await;
-        if source.ended_at().is_some() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let still = async {
-        if idle.is_zero() {
-            return std::future::pending().await;
-        }
-        while tokio::time::timeout(idle, source.progress()).await.is_ok() {}
-    };
-    tokio::select! {
-        () = too_slow => Failure::RequestTimeout,
-        () = still => Failure::StreamIdle { request_ended: source.ended_at().is_some() },
-    }
+    let reply = LocalReply::new(action.cluster_not_found_status, "cluster_not_found");
+    Unanswered::Reply(reply.flag(Flags::NO_CLUSTER))
 }
 
 /// Draws the cluster. `None`: a header names none, or one that is unknown.
-fn choose<'a>(action: &'a RouteAction, exchange: &Finish) -> Option<Chosen<'a>> {
+fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen<'a>> {
     let plain = |slot: &Arc<ClusterSlot>| Chosen {
         slot: slot.clone(),
         request_headers: None,
@@ -227,7 +159,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 /// Rewrites and header operations, from the most specific outwards.
 fn finish_request(
-    exchange: &mut Finish,
+    exchange: &mut Exchange<'_>,
     matched: &Matched,
     action: &RouteAction,
     chosen: &Chosen<'_>,
@@ -285,7 +217,7 @@ fn keep_original(request: &mut RequestHead, name: &'static str, original: &str) 
 }
 
 /// The answer for a request whose last attempt failed, in Envoy's words.
-fn explain(exchange: &mut Finish, cluster: &Cluster, failed: Failed) -> LocalReply {
+fn explain(exchange: &mut Exchange<'_>, cluster: &Cluster, failed: Failed) -> LocalReply {
     let retried = exchange.record.upstream.attempts > 1;
     let stats = &exchange.connection.manager.stats;
     exchange.record.upstream.transport_failure = failed.text.clone();
@@ -312,8 +244,9 @@ fn explain(exchange: &mut Finish, cluster: &Cluster, failed: Failed) -> LocalRep
                 .body("stream timeout")
                 .close()
         }
-        Failure::ClientGone => LocalReply::nobody("downstream_remote_disconnect"),
-        Failure::BadBody => LocalReply::new(400, "http1.codec_error").body("Bad Request").close(),
+        Failure::BadBody(malformed) => LocalReply::new(malformed.status(), malformed.details())
+            .body("Bad Request")
+            .close(),
         failure => reset(failure, retried, failed.text.as_deref()),
     };
     reply.flag(failed.failure.flag())

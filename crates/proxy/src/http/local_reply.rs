@@ -34,11 +34,6 @@ impl LocalReply {
         }
     }
 
-    /// For a client that is gone: it is only written down.
-    pub(super) fn nobody(details: &'static str) -> Self {
-        LocalReply::new(0, details)
-    }
-
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self

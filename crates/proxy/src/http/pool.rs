@@ -2,10 +2,15 @@
 //!
 //! A pool is found by the endpoint's identity (its counters, which survive updates) and its transport, so an endpoint that moves from
 //! plaintext to TLS gets new connections. HTTP/1.1 connections are handed out last in, first out; HTTP/2 connections are shared until
-//! their streams are used up. Kept connections of endpoints that are gone are closed by [`WorkerState::sweep`].
+//! their streams are used up. An idle HTTP/1.1 connection is a plain value without a task: whether its peer has closed it is seen when it is
+//! taken out, and by [`WorkerState::sweep`], which also closes those of endpoints that are gone.
+//!
+//! Requests that find no connection wait in one queue for each endpoint. Connections are dialled by the pool and not by the request: one
+//! whose client leaves meanwhile serves the next in the queue.
 
 mod host;
 mod lease;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,20 +19,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::Host;
-pub(super) use lease::{Lease, SendError, broken_off};
+pub(super) use host::Kept;
+pub(super) use lease::Lease;
+pub(super) use waiting::Waiting;
 
 use crate::config::{Cluster, ClusterSlot, Endpoint, UpstreamProtocol};
-use crate::telemetry::HttpVersion;
+use crate::head::HttpVersion;
 use crate::upstream::ConnectError;
 use crate::worker::Worker;
 
-/// How often kept connections are looked over.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often idle connections are looked at for a peer that has closed them.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pools of one worker.
 #[derive(Clone, Default)]
 pub struct WorkerState {
-    hosts: Rc<RefCell<HashMap<PoolKey, Rc<Host>>>>,
+    hosts: Rc<RefCell<HashMap<PoolKey, Rc<Host>, foldhash::fast::FixedState>>>,
     sweeping: Rc<Cell<bool>>,
 }
 
@@ -44,12 +51,18 @@ struct PoolKey {
 pub(super) struct Info {
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) principal: Option<Arc<str>>,
-    requests: Cell<u32>,
 }
 
+#[derive(Debug)]
 pub(super) enum AcquireError {
     Overflow,
     Connect(ConnectError),
+}
+
+/// A connection, or a place in the queue for one.
+pub(super) enum Acquired {
+    Now(Lease),
+    Later(Waiting),
 }
 
 /// Whether requests to this cluster go out as HTTP/2.
@@ -62,19 +75,20 @@ pub(super) fn wants_http2(cluster: &Cluster, downstream: HttpVersion) -> bool {
 }
 
 /// A connection to `endpoint`: a kept one, or a new one.
-pub(super) async fn acquire(
-    worker: &Rc<Worker>,
+///
+/// # Errors
+/// If more requests wait for one already than the cluster allows.
+pub(super) fn acquire(
+    worker: &Worker,
     cluster: &Arc<Cluster>,
     slot: &Arc<ClusterSlot>,
     endpoint: &Arc<Endpoint>,
     http2: bool,
-) -> Result<Lease, AcquireError> {
+) -> Result<Acquired, AcquireError> {
     let host = worker.http.host(cluster, slot, endpoint, http2);
-    worker.http.start_sweeping();
-    if http2 {
-        host.acquire_http2(cluster).await
-    } else {
-        host.acquire_http1(cluster).await
+    match host.free() {
+        Some(lease) => Ok(Acquired::Now(lease)),
+        None => host.wait().map(Acquired::Later),
     }
 }
 
@@ -87,11 +101,17 @@ impl WorkerState {
             http2,
         };
         let mut hosts = self.hosts.borrow_mut();
-        let host = hosts
-            .entry(key)
-            .or_insert_with(|| Rc::new(Host::new(cluster, slot, endpoint)));
-        host.renew(cluster);
-        host.clone()
+        if let Some(host) = hosts.get(&key) {
+            let host = host.clone();
+            drop(hosts);
+            host.renew(cluster);
+            return host;
+        }
+        let host = Rc::new(Host::new(cluster, slot, endpoint, http2));
+        hosts.insert(key, host.clone());
+        drop(hosts);
+        self.start_sweeping();
+        host
     }
 
     /// Closes kept connections that are idle too long, closed by the peer, or lead to endpoints that are no longer listed.

@@ -1,7 +1,9 @@
 //! What a connection manager does to the headers of every request before routing, and of every response at the end.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
+use super::date;
 use crate::config::{HttpConnectionManager, ServerHeader};
 use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
 
@@ -219,8 +221,9 @@ fn resolve_dots(path: &str) -> String {
 }
 
 /// The last touch on every response.
-pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut ResponseHead) {
+pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut ResponseHead, now: Instant) {
     const SERVER: Name<'static> = Name::from_static("server");
+    const DATE: Name<'static> = Name::from_static("date");
     let ours = match manager.server_header {
         ServerHeader::Overwrite => true,
         ServerHeader::AppendIfAbsent => !head.headers.contains(SERVER.as_str()),
@@ -228,6 +231,9 @@ pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut Respon
     };
     if let (true, Ok(name)) = (ours, Value::new(manager.server_name.as_bytes())) {
         head.headers.set(SERVER, name);
+    }
+    if !head.headers.contains(DATE.as_str()) {
+        date::with(now, |date| head.headers.append(DATE, date));
     }
 }
 

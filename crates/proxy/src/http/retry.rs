@@ -35,7 +35,7 @@ pub(super) enum Failure {
     /// The client went away while its body was sent.
     ClientGone,
     /// The client's body broke the rules of HTTP.
-    BadBody,
+    BadBody(codec::http1::Malformed),
 }
 
 impl Failure {
@@ -51,7 +51,7 @@ impl Failure {
             Failure::RequestTimeout => Flags::default(),
             Failure::StreamIdle { .. } => Flags::STREAM_IDLE_TIMEOUT,
             Failure::ClientGone => Flags::DOWNSTREAM_TERMINATED,
-            Failure::BadBody => Flags::DOWNSTREAM_PROTOCOL_ERROR,
+            Failure::BadBody(_) => Flags::DOWNSTREAM_PROTOCOL_ERROR,
         }
     }
 
@@ -71,7 +71,7 @@ impl Failure {
             | Failure::RequestTimeout
             | Failure::StreamIdle { .. }
             | Failure::ClientGone
-            | Failure::BadBody => "local reset",
+            | Failure::BadBody(_) => "local reset",
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn retries_failure(policy: &RetryPolicy, failure: Failure, sent: bool
         | Failure::RequestTimeout
         | Failure::StreamIdle { .. }
         | Failure::ClientGone
-        | Failure::BadBody => false,
+        | Failure::BadBody(_) => false,
     }
 }
 

@@ -211,40 +211,78 @@ fn trailers_pass_where_both_sides_want_them() {
 }
 
 #[test]
-fn a_request_of_two_framings_reaches_the_upstream_with_one() {
+fn a_request_whose_end_could_be_disputed_is_refused_and_ends_its_connection() {
     play(async {
         let upstream = Upstream::echo().await;
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        for order in [
-            "content-length: 60\r\ntransfer-encoding: chunked",
-            "transfer-encoding: chunked\r\ncontent-length: 3",
+        for (bad, status) in [
+            ("content-length: 60\r\ntransfer-encoding: chunked", 400),
+            ("transfer-encoding: chunked\r\ncontent-length: 3", 400),
+            ("content-length: 2\r\ncontent-length: 3", 400),
+            ("content-length: 2\r\ncontent-length: 2", 400),
+            ("content-length: +2", 400),
+            ("content-length: 2, 2", 400),
+            ("transfer-encoding: gzip", 501),
+            ("transfer-encoding: chunked, identity", 501),
+            ("transfer-encoding : chunked", 400),
+            ("x: y\n z", 400),
         ] {
-            let reply = proxy
-                .ask(&format!(
-                    "POST / HTTP/1.1\r\nhost: mesh\r\n{order}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-                ))
+            let mut client = proxy.connect().await;
+            let next = "GET /next HTTP/1.1\r\nhost: mesh\r\n\r\n";
+            client
+                .send(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\n5\r\nhello\r\n0\r\n\r\n{next}"))
                 .await;
-            assert!(
-                reply.status == 400 || !reply.body.contains("content-length"),
-                "{}",
-                reply.body
-            );
+            let reply = client.reply(false).await;
+            assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{bad}");
+            assert!(client.is_closed().await, "{bad}");
         }
-        for bad in [
-            "content-length: 2\r\ncontent-length: 3",
-            "content-length: +2",
-            "content-length: 2, 2",
-            "transfer-encoding: gzip",
-            "transfer-encoding: chunked, identity",
-            "transfer-encoding : chunked",
-        ] {
-            let reply = proxy
-                .ask(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\nhi"))
-                .await;
-            assert_eq!(reply.status, 400, "{bad}");
+        assert_eq!(upstream.requests().len(), 0);
+        assert_eq!(proxy.manager.stats.downstream_cx_protocol_error.get(), 10);
+    });
+}
+
+#[test]
+fn requests_that_come_in_one_go_are_answered_in_their_order() {
+    play(async {
+        let upstream = Upstream::echo().await;
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[upstream.address], |_| {});
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let mut client = proxy.connect().await;
+        let post = |n: usize| format!("POST /{n} HTTP/1.1\r\nhost: mesh\r\ncontent-length: 2\r\n\r\n{n:02}");
+        client.send(&(0..20).map(post).collect::<String>()).await;
+        for n in 0..20 {
+            let reply = client.reply(false).await;
+            assert!(reply.body.starts_with(&format!("POST /{n} ")) && reply.body.ends_with(&format!("{n:02}")));
         }
+        assert_eq!(proxy.stats(&slot).upstream_cx_total.get(), 1);
+    });
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_chunks() {
+    play(async {
+        let upstream = Upstream::new(|mut peer| async move {
+            while peer.request().await.is_some() {
+                peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+                    .await;
+            }
+        })
+        .await;
+        let proxy = Proxy::new(|manager| manager.accept_http_10 = true).await;
+        let slot = proxy.cluster(&[upstream.address], |_| {});
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let mut client = proxy.connect().await;
+        client
+            .send("GET / HTTP/1.0\r\nhost: mesh\r\nconnection: keep-alive\r\n\r\n")
+            .await;
+        let mut all = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut client.stream, &mut all)
+            .await
+            .expect("an end");
+        assert!(all.starts_with("HTTP/1.0 200 OK\r\n") && all.ends_with("\r\n\r\nabcde"), "{all}");
     });
 }
 

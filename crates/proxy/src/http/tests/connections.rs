@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::harness::{Proxy, Upstream, forward, play, route, until};
@@ -196,5 +197,46 @@ fn requests_beyond_max_requests_are_refused() {
         release.notify_one();
         assert_eq!(first.await.expect("answered"), 200);
         assert_eq!(proxy.stats(&slot).upstream_rq_pending_overflow.get(), 1);
+    });
+}
+
+#[test]
+fn a_dial_whose_request_is_gone_serves_the_next() {
+    play(async {
+        // Its queue of one is full until it is accepted from: the handshake of the second connection does not complete before.
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket
+            .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .expect("a port");
+        socket.listen(0).expect("listening");
+        socket.set_nonblocking(true).expect("a socket");
+        let listener = tokio::net::TcpListener::from_std(socket.into()).expect("a listener");
+        let address = listener.local_addr().expect("bound");
+        let filler = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let proxy = Rc::new(Proxy::new(|_| {}).await);
+        let slot = proxy.cluster(&[address], |cluster| cluster.connect_timeout = Duration::from_secs(20));
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        let stats = proxy.stats(&slot);
+        let mut leaver = proxy.connect().await;
+        leaver.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+        until("it is dialled", || stats.upstream_cx_total.get() == 1).await;
+        drop(leaver);
+        until("it has left", || stats.upstream_rq_pending_active.get() == 0).await;
+        let next = tokio::task::spawn_local({
+            let proxy = proxy.clone();
+            async move { proxy.get("/").await.status }
+        });
+        until("it waits", || stats.upstream_rq_pending_active.get() == 1).await;
+        drop(filler);
+        let _filler = listener.accept().await.expect("accepted");
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).await.expect("a request") > 0);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .expect("written");
+        assert_eq!(next.await.expect("answered"), 200);
+        assert_eq!(stats.upstream_cx_total.get(), 1);
     });
 }

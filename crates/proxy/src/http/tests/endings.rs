@@ -292,3 +292,57 @@ fn a_connection_that_has_lived_long_enough_says_so_with_its_last_answer() {
         assert!(client.is_closed().await);
     });
 }
+
+#[test]
+fn a_client_that_stops_reading_stops_no_timer() {
+    // Route timeout, idle timeout; then: log.
+    for (timeout, idle, logged) in [
+        (true, false, "200 UT response_timeout"),
+        (false, true, "200 SI stream_idle_timeout"),
+    ] {
+        play(async move {
+            let upstream = Upstream::new(|mut peer| async move {
+                peer.request().await;
+                peer.write("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
+                let piece = "x".repeat(1_000_000);
+                for _ in 0..100 {
+                    peer.write(&piece).await;
+                }
+            })
+            .await;
+            let proxy = Proxy::new(|_| {}).await;
+            let slot = proxy.cluster(&[upstream.address], |_| {});
+            let action = forward(&slot, |action| {
+                action.timeout = timeout.then_some(SHORT * 5);
+                action.idle_timeout = idle.then_some(SHORT * 5);
+            });
+            proxy.route(vec![route("/", action)]);
+            let mut client = proxy.connect().await;
+            client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+            let line = proxy.log(1).await.remove(0);
+            assert!(line.starts_with(&format!("/ {logged} ")), "{line}");
+            let stats = proxy.stats(&slot);
+            until("all is given back", || {
+                stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0
+            })
+            .await;
+        });
+    }
+}
+
+#[test]
+fn a_refusal_is_read_by_a_client_that_still_sends() {
+    play(async {
+        let proxy = Proxy::new(|_| {}).await;
+        proxy.route(vec![route("/", direct(200, "ok"))]);
+        let mut client = proxy.connect().await;
+        client
+            .send("POST /none HTTP/1.1\r\nhost: other\r\ncontent-length: 150000\r\n\r\n")
+            .await;
+        client.send(&"x".repeat(100_000)).await;
+        tokio::time::sleep(SHORT).await;
+        client.send(&"x".repeat(40_000)).await;
+        assert_eq!(client.reply(false).await.status, 404);
+        assert!(client.is_closed().await);
+    });
+}

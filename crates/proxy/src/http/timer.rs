@@ -1,0 +1,75 @@
+//! The one timer of a task that serves requests.
+//!
+//! Requests only say when they would run out. The timer is moved when that is earlier than what it is set to, and set anew when it fires too
+//! early; so a connection that serves a thousand requests a second, each with the same timeout, moves it once per timeout.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+#[derive(Default)]
+pub(super) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When it fires.
+    set_to: Option<Instant>,
+    /// The task is registered and will be woken.
+    waiting: bool,
+}
+
+impl Timer {
+    /// Completes when `deadline` has passed; `None` never does. Always asked by the same task.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<Instant> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        if self.set_to.is_none_or(|set_to| deadline < set_to) {
+            self.set(deadline);
+        }
+        loop {
+            let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+            if self.waiting && !sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.waiting = true;
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Poll::Ready(now);
+            }
+            self.set(deadline);
+        }
+    }
+
+    fn set(&mut self, to: Instant) {
+        let at = tokio::time::Instant::from_std(to);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(at),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
+        }
+        (self.set_to, self.waiting) = (Some(to), false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_earlier_deadline_moves_it_and_a_later_one_is_waited_for() {
+        let start = Instant::now();
+        let after = |millis| Some(start + Duration::from_millis(millis));
+        let mut timer = Timer::default();
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx, None).is_pending())).await);
+        for (first, then) in [(10_000, 20), (30, 60)] {
+            assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx, after(first)).is_pending())).await);
+            let now = poll_fn(|cx| timer.poll(cx, after(then))).await;
+            assert!(Some(now) >= after(then) && start.elapsed() < Duration::from_secs(5));
+        }
+    }
+}

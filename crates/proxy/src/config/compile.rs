@@ -16,6 +16,7 @@ mod endpoints;
 mod error;
 mod headers;
 mod http_filters;
+mod intern;
 mod lb_policy;
 mod listener;
 mod manager;

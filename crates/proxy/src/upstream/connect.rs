@@ -81,7 +81,7 @@ async fn establish(
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let transport = cluster.transports.get(endpoint.transport);
     if let Transport::Tls(context) = transport
-        && context.config.load().is_none()
+        && context.config.load_full().is_none()
     {
         return Err(tls::waiting(context)); // before the peer sees a connection that comes to nothing
     }

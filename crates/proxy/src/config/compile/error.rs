@@ -72,11 +72,12 @@ impl<T> Within<T> for Compiled<T> {
 
 /// Compiles the items of a repeated field.
 pub(super) fn each<A, B>(list: &str, items: Vec<A>, mut compile: impl FnMut(A) -> Compiled<B>) -> Compiled<Vec<B>> {
-    items
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| compile(item).at(list, index))
-        .collect()
+    // Not collected: that would keep the allocation of the messages, which are larger by far.
+    let mut compiled = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        compiled.push(compile(item).at(list, index)?);
+    }
+    Ok(compiled)
 }
 
 /// Refuses a message in which a field is left that nobody has taken.

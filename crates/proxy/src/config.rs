@@ -27,4 +27,5 @@ pub use route::{
     RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost, WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};
-pub use tls::{DownstreamTls, UpstreamTls};
+use tls::ClientRecipe;
+pub use tls::{ClientTls, DownstreamTls, UpstreamTls};

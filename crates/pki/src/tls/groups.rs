@@ -76,7 +76,14 @@ mod tests {
     fn lists_are_read_as_envoy_reads_them() {
         let names = |list: &[&str]| {
             let groups = Groups::named(list).map_err(|error| error.to_string())?;
-            Ok::<_, String>(groups.provider().kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>())
+            Ok::<_, String>(
+                groups
+                    .provider()
+                    .kx_groups
+                    .iter()
+                    .map(|group| group.name())
+                    .collect::<Vec<_>>(),
+            )
         };
         assert_eq!(names(&[]).unwrap()[0], NamedGroup::X25519MLKEM768);
         assert_eq!(names(&["X25519"]), Ok(vec![NamedGroup::X25519]));

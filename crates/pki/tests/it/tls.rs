@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use pki::tls::rustls::{HandshakeKind, NamedGroup};
 use pki::tls::{
-    ClientAuth, Groups, Refusal, ServerVerify, TlsOptions, Version, client_config_with, config_for_client, explain, refusal,
-    server_config,
+    ClientAuth, Groups, Refusal, ServerVerify, TlsOptions, Version, client_config_with, config_for_client, explain,
+    refusal, server_config,
 };
 use pki::{PeerCertificate, San, SanMatch};
 

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 use crate::stats::{ClusterStats, EndpointStats};
+use crate::tls::ClientStream;
 
 /// An established connection. While it lives it counts in the gauges of its cluster and endpoint.
 pub struct Stream {
@@ -19,7 +19,7 @@ pub struct Stream {
 
 enum Transport {
     Plain(Raw),
-    Tls(Box<TlsStream<Raw>>),
+    Tls(Box<ClientStream<Raw>>),
 }
 
 /// What lies below TLS.
@@ -95,8 +95,8 @@ impl Stream {
         Self::new(Transport::Plain(raw), counted)
     }
 
-    pub(super) fn tls(stream: TlsStream<Raw>, counted: Counted) -> Self {
-        Self::new(Transport::Tls(Box::new(stream)), counted)
+    pub(super) fn tls(stream: Box<ClientStream<Raw>>, counted: Counted) -> Self {
+        Self::new(Transport::Tls(stream), counted)
     }
 
     fn new(transport: Transport, mut counted: Counted) -> Self {

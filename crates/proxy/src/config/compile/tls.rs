@@ -3,7 +3,7 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use pki::tls::{Identity, Version};
+use pki::tls::{Groups, Identity, Version};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol,
@@ -30,12 +30,14 @@ pub(super) struct Common {
     pub(super) validates: bool,
     pub(super) alpn: Arc<[Vec<u8>]>,
     pub(super) min_version: Version,
+    pub(super) groups: Groups,
     /// Every secret, and where it comes from.
     pub(super) secrets: Arc<[(Arc<str>, SecretSource)]>,
 }
 
 pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
     let mut named = Vec::new();
+    let (min_version, groups) = parameters(take(&mut message.tls_params)).within("tls_params")?;
     let mut common = Common {
         identity: None,
         validation: Validation::default(),
@@ -45,7 +47,8 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
             .into_iter()
             .map(String::into_bytes)
             .collect(),
-        min_version: versions(take(&mut message.tls_params)).within("tls_params")?,
+        min_version,
+        groups,
         secrets: Arc::default(),
     };
     let mut here = take(&mut message.tls_certificates).into_iter();
@@ -141,19 +144,21 @@ fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
     }
 }
 
-/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers and curves are the library's own, all of them
-/// safe.
-fn versions(parameters: Option<pb::TlsParameters>) -> Compiled<Version> {
+/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers are the library's own, all of them safe.
+fn parameters(parameters: Option<pb::TlsParameters>) -> Compiled<(Version, Groups)> {
     let mut parameters = parameters.unwrap_or_default();
-    harmless!(parameters: cipher_suites, ecdh_curves, signature_algorithms);
+    harmless!(parameters: cipher_suites, signature_algorithms);
+    let curves = take(&mut parameters.ecdh_curves);
+    let groups = Groups::named(&curves).map_err(|error| CompileError::new("ecdh_curves", error.to_string()))?;
     let min = TlsProtocol::try_from(take(&mut parameters.tls_minimum_protocol_version));
     if [TlsProtocol::TlsAuto as i32, TlsProtocol::TlSv13 as i32].contains(&parameters.tls_maximum_protocol_version) {
         harmless!(parameters: tls_maximum_protocol_version);
     }
     exhausted(&parameters)?;
-    Ok(if min == Ok(TlsProtocol::TlSv13) {
+    let min = if min == Ok(TlsProtocol::TlSv13) {
         Version::Tls13
     } else {
         Version::Tls12
-    })
+    };
+    Ok((min, groups))
 }

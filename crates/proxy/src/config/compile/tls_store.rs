@@ -201,6 +201,11 @@ impl TlsStore {
         self.inner.borrow().wanted.clone()
     }
 
+    /// How many secrets are in use; it never shrinks.
+    pub fn wanted_count(&self) -> usize {
+        self.inner.borrow().wanted.len()
+    }
+
     /// The secrets in force.
     pub fn secrets(&self) -> Vec<(Arc<str>, SecretContent)> {
         let inner = self.inner.borrow();
@@ -365,6 +370,7 @@ fn alpn(common: &Common) -> Vec<&[u8]> {
 fn options(common: &Common) -> TlsOptions {
     TlsOptions {
         min_version: common.min_version,
+        groups: common.groups.clone(),
         ..TlsOptions::default()
     }
 }

@@ -108,6 +108,16 @@ impl Stream {
         matches!(self.transport, Transport::Tls(_))
     }
 
+    /// Counts bytes that were read from the bare socket past this stream.
+    pub(crate) fn count_received(&mut self, bytes: usize) {
+        self.counted.received(bytes);
+    }
+
+    /// Counts bytes that were written to the bare socket past this stream.
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
+        self.counted.sent(bytes);
+    }
+
     /// The bare TCP socket, if there is nothing between it and the bytes.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.transport {

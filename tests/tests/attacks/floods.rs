@@ -13,7 +13,7 @@ use crate::frames::{
 use crate::http1::sort;
 
 /// Bytes that a flood tries to send.
-const FLOOD: usize = 16 << 20;
+const FLOOD: usize = 8 << 20;
 /// How long a flood waits for room.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// What a flood that the proxy does not have to remember may cost, in megabytes.

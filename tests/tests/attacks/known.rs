@@ -69,6 +69,10 @@ const KNOWN: &[(&str, &str)] = &[
         "slow: a second head that stops",
         "takes it for idle if it came with the request before",
     ),
+    (
+        "slow: a head that stops, over HTTP/2",
+        "has no limit on heads over HTTP/2",
+    ),
     ("slow: half-closed after the request", HALF_CLOSED),
     ("slow: half-closed after the body", HALF_CLOSED),
     ("slow: half-closed in the body", "answers 500"),

@@ -206,7 +206,9 @@ fn never_answers(targets: &Targets) -> Result<()> {
 /// A head without its end, kept alive by nothing: other frames are not allowed there.
 fn http2_head(targets: &Targets) -> Result<()> {
     let mut client = Http2::connect(targets.strict, &[])?;
-    client.send(&frame(HEADERS, END_STREAM, 1, &block(&request("GET", "/c"))));
+    // A first request, so that the settings of both sides are acknowledged.
+    ensure!(client.still_serves(1, SLACK), "no answer to the first request");
+    client.send(&frame(HEADERS, END_STREAM, 3, &block(&request("GET", "/c"))));
     let ended = client.end(HEAD_LIMIT + SLACK);
     ensure!(ended.is_some(), "the connection stays open");
     Ok(())

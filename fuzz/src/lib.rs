@@ -11,7 +11,7 @@ pub mod mutate;
 pub mod smoke;
 mod targets;
 
-use targets::{http1, http1_vs_hyper};
+use targets::{http1, http1_response_vs_hyper, http1_vs_hyper};
 
 pub struct Target {
     pub name: &'static str,
@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     target("http1_response", http1::response),
     target("http1_chunked", http1::chunked),
     target("http1_vs_hyper", http1_vs_hyper::run),
+    target("http1_response_vs_hyper", http1_response_vs_hyper::run),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

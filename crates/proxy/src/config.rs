@@ -13,8 +13,8 @@ mod slots;
 mod tls;
 
 pub use cluster::{
-    CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, HttpOptions,
-    LbPolicy, Outlier, PeerLabels, Transport, TransportMatch, Transports, UpstreamProtocol,
+    AddressFamily, CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet,
+    Health, HttpOptions, LbPolicy, Outlier, PeerLabels, Transport, TransportMatch, Transports, UpstreamProtocol,
 };
 pub use listener::{
     ChainMatch, ConnectionFacts, Direction, DownstreamTransport, FilterChain, Listener, ListenerFilters, NetworkFilter,
@@ -28,4 +28,5 @@ pub use route::{
     WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};
-pub use tls::{DownstreamTls, UpstreamTls};
+use tls::ClientRecipe;
+pub use tls::{ClientTls, DownstreamTls, UpstreamTls};

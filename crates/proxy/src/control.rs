@@ -95,7 +95,7 @@ async fn serve(
     let mut ads = bootstrap
         .ads
         .as_ref()
-        .map(|source| ads::session(source, &state, &shared.node))
+        .map(|source| ads::session(source, &mut state, &shared.node))
         .transpose()?;
     if ads.is_none() {
         state.expect_nothing();
@@ -125,7 +125,7 @@ async fn serve(
             starting = false;
             tokio::task::spawn_local(runtime::resident::release_code_at_rest());
         }
-        let waits = state.borrow().is_waiting();
+        let waits = state.borrow().is_restless();
         tokio::select! {
             event = next(ads.as_mut()) => if let Some(session) = ads.as_mut() {
                 ads::handle(event, session, &mut state.borrow_mut());

@@ -9,6 +9,7 @@
 //! | sockets, filter chains, handshakes | [`listener`] |
 //! | choosing and dialling an endpoint | [`upstream`] |
 //! | opaque connections | [`tcp`] |
+//! | encryption of either side | `tls` |
 //! | what configuration looks like to a worker | [`config`] |
 //! | xDS, secrets, warming, signals | [`control`] |
 //! | access log, metrics, peers | [`telemetry`] |
@@ -28,6 +29,7 @@ pub mod shared;
 pub mod stats;
 pub mod tcp;
 pub mod telemetry;
+mod tls;
 pub mod upstream;
 pub mod worker;
 
@@ -154,5 +156,7 @@ fn serve(flags: &Flags, bootstrap: Bootstrap, log: runtime::logging::Levels) -> 
     });
     workers.iter().for_each(WorkerHandle::stop);
     telemetry::flush_access_logs(LAST_MOMENTS);
+    // A name that is still being looked up would hold the process for as long as the resolver likes.
+    runtime.shutdown_background();
     Ok(())
 }

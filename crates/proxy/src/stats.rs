@@ -4,8 +4,9 @@
 //! exist once per proxy and are touched a handful of times per request; nothing is looked up by name on the request path. The
 //! admin page gives them their names.
 
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -97,7 +98,7 @@ macro_rules! group {
 
 group! {
     /// `cluster.<name>.*`
-    ClusterStats {
+    ClusterNumbers {
         counters {
             upstream_cx_total, upstream_cx_http1_total, upstream_cx_http2_total, upstream_cx_connect_fail, upstream_cx_connect_timeout,
             upstream_cx_overflow, upstream_cx_pool_overflow, upstream_cx_destroy, upstream_cx_idle_timeout, upstream_cx_none_healthy,
@@ -106,8 +107,8 @@ group! {
             upstream_rq_pending_total, upstream_rq_pending_overflow, upstream_rq_pending_failure_eject, upstream_rq_cancelled,
             upstream_rq_timeout, upstream_rq_per_try_timeout, upstream_rq_retry, upstream_rq_retry_success, upstream_rq_retry_overflow,
             upstream_rq_retry_limit_exceeded, upstream_rq_rx_reset, upstream_rq_tx_reset, upstream_rq_maintenance_mode,
-            lb_healthy_panic, update_attempt, update_success, update_rejected, update_failure, update_empty, update_no_rebuild,
-            membership_change, ssl_handshake, ssl_connection_error, ssl_fail_verify_error, ssl_fail_verify_san,
+            lb_healthy_panic, update_attempt, update_rejected, update_failure, update_no_rebuild,
+            ssl_handshake, ssl_connection_error, ssl_fail_verify_error, ssl_fail_verify_san,
             outlier_detection_ejections_enforced_total, outlier_detection_ejections_overflow,
         }
         gauges {
@@ -116,6 +117,35 @@ group! {
             outlier_detection_ejections_active, max_host_weight,
         }
     }
+}
+
+/// The numbers of a cluster. They take room from the first touch on: most clusters of a mesh are never called by this workload.
+#[derive(Debug, Default)]
+pub struct ClusterStats(OnceLock<Box<ClusterNumbers>>);
+
+impl ClusterStats {
+    /// As they are, without making room for them.
+    pub fn peek(&self) -> &ClusterNumbers {
+        static UNTOUCHED: LazyLock<ClusterNumbers> = LazyLock::new(ClusterNumbers::default);
+        self.0.get().map_or_else(|| &*UNTOUCHED, |numbers| numbers)
+    }
+}
+
+impl Deref for ClusterStats {
+    type Target = ClusterNumbers;
+
+    fn deref(&self) -> &ClusterNumbers {
+        self.0.get_or_init(Box::default)
+    }
+}
+
+/// What became of a cluster's endpoint updates: three numbers of [`ClusterNumbers`], kept apart because they are touched for
+/// every cluster there is.
+#[derive(Debug, Default)]
+pub struct UpdateStats {
+    pub update_success: Counter,
+    pub update_empty: Counter,
+    pub membership_change: Counter,
 }
 
 group! {
@@ -221,11 +251,10 @@ impl<T: Default> Registry<T> {
     }
 }
 
-/// Every group of the process.
+/// Every group of the process but those of clusters, which are in their slots.
 #[derive(Default)]
 pub struct Stats {
     pub server: ServerStats,
-    pub clusters: Registry<ClusterStats>,
     pub listeners: Registry<ListenerStats>,
     pub http: Registry<HttpStats>,
     pub tcp: Registry<TcpStats>,

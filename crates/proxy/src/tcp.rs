@@ -23,6 +23,7 @@ use crate::worker::Worker;
 mod buffers;
 mod copy;
 mod session;
+mod splice;
 
 pub(crate) use buffers::Buffers;
 

@@ -17,7 +17,7 @@ pub use balance::{Balancers, Pick, PickContext, PickError};
 pub use connect::{StreamInfo, connect, connect_admitted};
 pub use dns::{DnsName, Resolver};
 pub use failure::{ConnectError, ConnectFailure, tls_reason};
-pub use outlier::{Outcome, is_ejected, publish_membership, report};
+pub use outlier::{Outcome, is_ejected, membership, publish_membership, report};
 pub use stream::Stream;
 
 pub(crate) use failure::is_exhaustion;

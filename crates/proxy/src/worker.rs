@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 use crate::listener::{Compiled, Serving};
 use crate::shared::Shared;
@@ -103,16 +103,18 @@ pub fn spawn(id: usize, count: usize, shared: Arc<Shared>) -> io::Result<WorkerH
 }
 
 fn run(id: usize, shared: Arc<Shared>, max_connections: usize, commands: mpsc::UnboundedReceiver<Command>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // Not a `LocalSet`, which wakes itself through the poller: a system call and a turn of the loop for each batch of ready sockets.
+    let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(worker = id, %error, "worker cannot start its event loop"),
     };
     let worker = Rc::new(Worker::new(id, shared, max_connections));
-    let tasks = LocalSet::new();
     worker.shared.stats.server.workers_started.inc();
-    tasks.block_on(&runtime, worker.clone().serve(commands));
+    runtime.block_on(worker.clone().serve(commands));
     worker.shared.stats.server.workers_started.dec();
-    runtime.block_on(async { drop(tasks) });
+    // Connections end here, and write their last records; a name that is still being looked up is not waited for.
+    runtime.shutdown_background();
     worker.telemetry.logs.flush_all();
 }
 

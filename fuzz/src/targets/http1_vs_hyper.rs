@@ -127,7 +127,7 @@ fn read_hypers(data: &[u8]) -> Vec<Seen> {
         let seen = seen.clone();
         service_fn(move |request| record(seen.clone(), request))
     };
-    let wire = Wire(data.to_vec());
+    let wire = Wire::client(data);
     {
         let connection = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
@@ -184,8 +184,28 @@ fn of_hyper(parts: &http::request::Parts) -> Seen {
     }
 }
 
-/// A connection whose client has sent all it will.
-struct Wire(Vec<u8>);
+/// A connection whose peer sends this and closes its side.
+pub(super) struct Wire {
+    left: Vec<u8>,
+    has_begun: bool,
+}
+
+impl Wire {
+    pub(super) fn client(data: &[u8]) -> Self {
+        Wire {
+            left: data.to_vec(),
+            has_begun: true,
+        }
+    }
+
+    /// As [`Wire::client`], but it waits until it was spoken to.
+    pub(super) fn server(data: &[u8]) -> Self {
+        Wire {
+            left: data.to_vec(),
+            has_begun: false,
+        }
+    }
+}
 
 impl hyper::rt::Read for Wire {
     fn poll_read(
@@ -193,15 +213,19 @@ impl hyper::rt::Read for Wire {
         _: &mut Context<'_>,
         mut into: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        let length = into.remaining().min(self.0.len());
-        into.put_slice(&self.0[..length]);
-        self.0.drain(..length);
+        if !self.has_begun {
+            return Poll::Pending; // who polls does so again, woken or not
+        }
+        let length = into.remaining().min(self.left.len());
+        into.put_slice(&self.left[..length]);
+        self.left.drain(..length);
         Poll::Ready(Ok(()))
     }
 }
 
 impl hyper::rt::Write for Wire {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.has_begun = true;
         Poll::Ready(Ok(bytes.len()))
     }
 

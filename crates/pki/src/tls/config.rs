@@ -1,6 +1,6 @@
 //! rustls configurations.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::Resumption;
@@ -9,11 +9,11 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, NamedGroup, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{ServerName, UnixTime};
 
 use super::verify::{AnyServer, Expected, MeshVerifier};
-use super::{Identity, Roots};
+use super::{Groups, Identity, Roots};
 use crate::SanMatch;
 
 /// What a server wants of its clients.
@@ -69,12 +69,12 @@ pub trait ClockFn: std::fmt::Debug + Send + Sync {
 }
 
 /// What both sides may choose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Lowest version.
     pub min_version: Version,
-    /// Offer and prefer the hybrid post-quantum key exchange.
-    pub post_quantum: bool,
+    /// Key exchange groups; by default the hybrid post-quantum one is preferred.
+    pub groups: Groups,
     /// A clock other than the system's.
     pub clock: Option<Clock>,
 }
@@ -97,25 +97,6 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 static BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 static NEWEST_VERSION: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-static HYBRID: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
-static CLASSICAL: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-    let mut provider = aws_lc_rs::default_provider();
-    provider
-        .kx_groups
-        .retain(|group| !matches!(group.name(), NamedGroup::X25519MLKEM768));
-    Arc::new(provider)
-});
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self {
-            min_version: Version::default(),
-            post_quantum: true,
-            clock: None,
-        }
-    }
-}
-
 /// A server that presents `identity`, admits clients by `auth` whose SANs match one of `sans` (none: any), and speaks `alpn`
 /// (most preferred first; none: no ALPN).
 pub fn server_config(
@@ -125,7 +106,7 @@ pub fn server_config(
     alpn: &[&[u8]],
     options: TlsOptions,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = provider(options.post_quantum);
+    let provider = options.groups.provider();
     let verifier = |roots, mandatory| {
         let algorithms = provider.signature_verification_algorithms;
         Arc::new(MeshVerifier {
@@ -189,7 +170,7 @@ pub fn client_config_with(
     alpn: &[&[u8]],
     options: TlsOptions,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = provider(options.post_quantum);
+    let provider = options.groups.provider();
     let verifier = server_verifier(verify, &provider)?;
     let builder = ClientConfig::builder_with_details(provider, options.time())
         .with_protocol_versions(options.versions())
@@ -203,15 +184,6 @@ pub fn client_config_with(
     config.alpn_protocols = protocols(alpn);
     config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
     Ok(Arc::new(config))
-}
-
-/// rustls' cryptography, with or without the hybrid group; one of each per process.
-pub(super) fn provider(post_quantum: bool) -> Arc<CryptoProvider> {
-    if post_quantum {
-        HYBRID.clone()
-    } else {
-        CLASSICAL.clone()
-    }
 }
 
 // === impl TlsOptions ===

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use super::config::provider;
+use super::Groups;
 use crate::pem::{self, PemError};
 use crate::{PeerCertificate, SpiffeId};
 
@@ -48,7 +48,8 @@ impl Identity {
         let ders = pem::certificates(chain).map_err(IdentityError::Chain)?;
         let infos = PeerCertificate::from_pem(chain).map_err(IdentityError::Chain)?;
         let key = pem::private_key(key).map_err(IdentityError::Key)?;
-        let signer = provider(true)
+        let signer = Groups::default()
+            .provider()
             .key_provider
             .load_private_key(key)
             .map_err(|e| IdentityError::UnusableKey(e.to_string()))?;

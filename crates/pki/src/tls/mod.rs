@@ -6,18 +6,21 @@
 //! - A server names no acceptable CAs in its request: a client of another root then still sends its certificate, and the refusal can name it.
 //! - Sessions are resumed on both sides. A configuration has its own ticket keys, so replacing it (new certificate, new roots) ends resumption
 //!   of what the old one admitted.
-//! - Key exchange prefers X25519MLKEM768; [`TlsOptions::post_quantum`] switches it off where middleboxes or audits demand that.
+//! - Key exchange prefers X25519MLKEM768; [`TlsOptions::groups`] chooses otherwise where middleboxes or audits demand that.
 
 mod config;
+mod groups;
 mod identity;
 mod refusal;
 mod roots;
+mod verified;
 mod verify;
 
 pub use config::{
     ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with,
     config_for_client, server_config,
 };
+pub use groups::{Groups, UnknownGroups};
 pub use identity::{Identity, IdentityError};
 pub use refusal::{Presented, Refusal, explain, explain_io, refusal, time_text};
 pub use roots::Roots;

@@ -13,7 +13,7 @@ use crate::{PeerCertificate, SanMatch};
 /// What the refused peer showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
-    /// All subject alternative names.
+    /// Subject alternative names, as many as are told and one more.
     pub names: Vec<String>,
     /// Who is said to have signed it, with the start of the signing key's identifier.
     pub issuer: String,
@@ -100,6 +100,18 @@ impl Refusal {
         }
     }
 
+    /// The same word for all refusals of one kind, whatever the peer has in its certificate.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UntrustedRoot { .. } => "untrusted root",
+            Self::NameMismatch { .. } => "name mismatch",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not yet valid",
+            Self::Invalid { .. } => "invalid",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
     pub(super) fn into_error(self) -> rustls::Error {
         rustls::Error::InvalidCertificate(rustls::CertificateError::Other(rustls::OtherError(Arc::new(self))))
     }
@@ -108,21 +120,40 @@ impl Refusal {
 impl Presented {
     pub(super) fn of(certificate: &PeerCertificate) -> Self {
         Self {
-            names: certificate.sans().iter().map(ToString::to_string).collect(),
-            issuer: key_summary(&certificate.issuer, &certificate.authority_key_id),
-            serial: certificate.serial.clone(),
+            names: certificate
+                .sans()
+                .iter()
+                .take(MOST_NAMES + 1)
+                .map(|name| shown(&name.text()))
+                .collect(),
+            issuer: key_summary(&shown(&certificate.issuer), &certificate.authority_key_id),
+            serial: shown(&certificate.serial),
         }
     }
 }
 
 impl std::fmt::Display for Presented {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown: Vec<&str> = self.names.iter().take(5).map(String::as_str).collect();
+        let shown: Vec<&str> = self.names.iter().take(MOST_NAMES).map(String::as_str).collect();
         match (shown.is_empty(), self.names.len() > shown.len()) {
             (true, _) => write!(f, "nobody (no subject alternative name, serial {})", self.serial),
             (_, more) => write!(f, "`{}`{}", shown.join("`, `"), if more { " and others" } else { "" }),
         }
     }
+}
+
+/// Most names told.
+const MOST_NAMES: usize = 5;
+/// Most characters of a text of the peer's that anybody gets to see.
+const MOST_SHOWN: usize = 128;
+
+/// A text that a peer chose, and nobody vouches for, as it may stand in a log: no control characters, no megabytes.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The typed refusal inside a rustls error, when our verifier was the one to refuse.
@@ -188,4 +219,21 @@ pub fn time_text(moment: SystemTime) -> String {
 
 fn unix_text(moment: UnixTime) -> String {
     time_text(UNIX_EPOCH + Duration::from_secs(moment.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_wrote_is_escaped_and_bounded() {
+        let cases = [
+            ("spiffe://td/ns/a/sa/b", "spiffe://td/ns/a/sa/b".to_owned()),
+            ("a\nb\u{1b}[31m", "a\\nb\\u{1b}[31m".to_owned()),
+            (&"x".repeat(1000), format!("{}…", "x".repeat(MOST_SHOWN))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shown(text), expected);
+        }
+    }
 }

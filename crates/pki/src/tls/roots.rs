@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::config::provider;
+use super::Groups;
+use super::verified::Verified;
 use crate::PeerCertificate;
 use crate::pem::{self, PemError};
 
@@ -18,6 +19,7 @@ pub struct Roots(Arc<Inner>);
 struct Inner {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<PeerCertificate>,
+    verified: Verified,
 }
 
 // === impl Roots ===
@@ -38,6 +40,7 @@ impl Roots {
         Ok(Self(Arc::new(Inner {
             anchors,
             certificates: PeerCertificate::from_pem(pem)?,
+            verified: Verified::default(),
         })))
     }
 
@@ -69,10 +72,15 @@ impl Roots {
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<(), webpki::Error> {
-        let algorithms = provider(true).signature_verification_algorithms.all;
+        let algorithms = Groups::default().provider().signature_verification_algorithms.all;
         let leaf = EndEntityCert::try_from(leaf)?;
         leaf.verify_for_usage(algorithms, &self.0.anchors, intermediates, now, usage, None, None)
             .map(|_| ())
+    }
+
+    /// Chains that these roots were found to vouch for.
+    pub(super) fn verified(&self) -> &Verified {
+        &self.0.verified
     }
 
     /// `subject` and key of each root, for messages.

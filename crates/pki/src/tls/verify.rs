@@ -1,5 +1,7 @@
 //! The two verifiers: chain by webpki, then names by policy.
 
+use std::sync::Arc;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -9,6 +11,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::refusal::{Presented, Refusal};
 use super::roots::Roots;
+use super::verified;
 use crate::{PeerCertificate, SanMatch};
 
 /// The names that will do.
@@ -33,6 +36,31 @@ pub(super) struct MeshVerifier {
 #[derive(Debug)]
 pub(super) struct AnyServer(pub(super) WebPkiSupportedAlgorithms);
 
+/// What a certificate is presented as.
+#[derive(Clone, Copy)]
+enum Usage {
+    Client,
+    Server,
+}
+
+// === impl Usage ===
+
+impl Usage {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Usage::Client => b"client",
+            Usage::Server => b"server",
+        }
+    }
+
+    fn of_keys(self) -> KeyUsage {
+        match self {
+            Usage::Client => KeyUsage::client_auth(),
+            Usage::Server => KeyUsage::server_auth(),
+        }
+    }
+}
+
 // === impl MeshVerifier ===
 
 impl MeshVerifier {
@@ -41,12 +69,21 @@ impl MeshVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        usage: KeyUsage,
+        usage: Usage,
     ) -> Result<(), Refusal> {
-        let certificate = PeerCertificate::from_der(leaf).map_err(|e| Refusal::Unreadable(e.to_string()))?;
-        self.roots
-            .verify(leaf, intermediates, now, usage)
-            .map_err(|e| Refusal::of_chain(&e, Presented::of(&certificate), self.roots.summary()))?;
+        let key = verified::key(usage.name(), leaf, intermediates);
+        let certificate = match self.roots.verified().recall(&key, now) {
+            Some(known) => known,
+            None => {
+                let read = PeerCertificate::from_der(leaf).map_err(|e| Refusal::Unreadable(e.to_string()))?;
+                self.roots
+                    .verify(leaf, intermediates, now, usage.of_keys())
+                    .map_err(|e| Refusal::of_chain(&e, Presented::of(&read), self.roots.summary()))?;
+                let read = Arc::new(read);
+                self.roots.verified().remember(key, read.clone(), intermediates);
+                read
+            }
+        };
         if self.expected.matches(&certificate, leaf) {
             return Ok(());
         }
@@ -88,7 +125,7 @@ impl ServerCertVerifier for MeshVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(leaf, intermediates, now, KeyUsage::server_auth())
+        self.verify(leaf, intermediates, now, Usage::Server)
             .map_err(Refusal::into_error)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -131,7 +168,7 @@ impl ClientCertVerifier for MeshVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(leaf, intermediates, now, KeyUsage::client_auth())
+        self.verify(leaf, intermediates, now, Usage::Client)
             .map_err(Refusal::into_error)?;
         Ok(ClientCertVerified::assertion())
     }

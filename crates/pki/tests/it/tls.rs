@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use pki::tls::rustls::{HandshakeKind, NamedGroup};
 use pki::tls::{
-    ClientAuth, Refusal, ServerVerify, TlsOptions, Version, client_config_with, config_for_client, explain, refusal,
-    server_config,
+    ClientAuth, Groups, Refusal, ServerVerify, TlsOptions, Version, client_config_with, config_for_client, explain,
+    refusal, server_config,
 };
 use pki::{PeerCertificate, San, SanMatch};
 
@@ -213,7 +213,7 @@ fn post_quantum_and_old_versions_can_be_switched_off() {
     let ours = ca();
     let id = identity(&ours, &[spiffe("a")], HOUR, now());
     let classical = TlsOptions {
-        post_quantum: false,
+        groups: Groups::named(&["X25519"]).unwrap(),
         min_version: Version::Tls13,
         ..at(now())
     };

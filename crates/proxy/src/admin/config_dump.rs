@@ -155,6 +155,7 @@ impl Out<'_> {
 
 /// One resource: in force or waiting, refused, or both.
 struct Entry<'a> {
+    kind: Kind,
     name: &'a Arc<str>,
     accepted: Option<&'a Accepted>,
     refused: Option<&'a Refused>,
@@ -163,12 +164,15 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn version(&self) -> String {
         self.accepted
-            .map(|accepted| accepted.version.clone())
+            .map(|accepted| accepted.version.to_string())
             .unwrap_or_default()
     }
 
     fn body(&self) -> Option<Any> {
-        self.accepted.map(|accepted| accepted.body.clone())
+        self.accepted.map(|accepted| Any {
+            type_url: self.kind.type_url().to_owned(),
+            value: accepted.body.to_vec(),
+        })
     }
 
     fn updated(&self) -> Option<Timestamp> {
@@ -197,6 +201,7 @@ impl Entry<'_> {
 fn entries<'a>(state: &'a State, kind: Kind, selection: &Selection) -> Vec<Entry<'a>> {
     let refused = state.records.refused(kind);
     let accepted = state.records.accepted(kind).map(|(name, accepted)| Entry {
+        kind,
         name,
         accepted: Some(accepted),
         refused: refused.get(name),
@@ -205,6 +210,7 @@ fn entries<'a>(state: &'a State, kind: Kind, selection: &Selection) -> Vec<Entry
         .iter()
         .filter(|(name, _)| state.records.get(kind, name).is_none())
         .map(|(name, refused)| Entry {
+            kind,
             name,
             accepted: None,
             refused: Some(refused),
@@ -264,8 +270,8 @@ fn endpoints(state: &State, selection: &Selection) -> EndpointsConfigDump {
 fn listeners(state: &State, selection: &Selection) -> ListenersConfigDump {
     let dynamic = |entry: Entry<'_>| {
         let held = entry.accepted.map(|accepted| listeners::DynamicListenerState {
-            version_info: accepted.version.clone(),
-            listener: Some(accepted.body.clone()),
+            version_info: accepted.version.to_string(),
+            listener: entry.body(),
             last_updated: entry.updated(),
         });
         let waits = state.listeners.is_waiting_for(entry.name);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::shared::Shared;
+use crate::upstream::membership;
 
 /// One number.
 pub(super) struct Statistic {
@@ -79,11 +80,43 @@ pub(super) fn all(shared: &Shared) -> Vec<Statistic> {
             }
         };
     }
-    groups!(CLUSTER, shared.stats.clusters);
+    clusters(shared, &mut all);
     groups!(HTTP, shared.stats.http);
     groups!(LISTENER, shared.stats.listeners);
     groups!(TCP, shared.stats.tcp);
     all
+}
+
+/// Membership is counted now, from the endpoints in force.
+fn clusters(shared: &Shared, all: &mut Vec<Statistic>) {
+    let now = shared.now_ms();
+    for slot in shared.slots.all_clusters() {
+        if slot.cluster.load().is_none() {
+            continue;
+        }
+        let of = |(name, value), is_counter| Statistic {
+            family: CLUSTER,
+            instance: Some(slot.name.clone()),
+            name,
+            value,
+            is_counter,
+        };
+        let (total, healthy) = membership(&slot.endpoints.load(), now);
+        let numbers = slot.stats.peek();
+        let updates = [
+            ("membership_change", &slot.updates.membership_change),
+            ("update_empty", &slot.updates.update_empty),
+            ("update_success", &slot.updates.update_success),
+        ];
+        let updates = updates.into_iter().map(|(name, counter)| (name, counter.get()));
+        let counters = numbers.counters().chain(updates);
+        all.extend(counters.map(|(name, value)| of((name, clamp(value)), true)));
+        all.extend(numbers.gauges().map(|(name, value)| match name {
+            "membership_total" => of((name, total), false),
+            "membership_healthy" => of((name, healthy), false),
+            _ => of((name, value), false),
+        }));
+    }
 }
 
 fn server(shared: &Shared) -> Vec<Statistic> {

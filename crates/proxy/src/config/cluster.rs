@@ -38,13 +38,26 @@ pub enum Discovery {
     /// Every address of every name; names are those of the inline endpoints.
     StrictDns {
         refresh: Duration,
+        family: AddressFamily,
     },
     /// One address at a time.
     LogicalDns {
         refresh: Duration,
+        family: AddressFamily,
     },
     /// The address the client dialled.
     OriginalDst,
+}
+
+/// Which addresses of a name are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// Those of IPv6 if there are any, else those of IPv4 (Envoy's `AUTO`).
+    V6Preferred,
+    V4Preferred,
+    V4Only,
+    V6Only,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,7 +108,7 @@ pub struct Transports {
 pub struct TransportMatch {
     pub name: Arc<str>,
     /// All of these must be in the endpoint's `envoy.transport_socket_match` metadata; empty matches every endpoint.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     pub transport: Transport,
 }
 

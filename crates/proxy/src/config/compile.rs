@@ -16,6 +16,7 @@ mod endpoints;
 mod error;
 mod headers;
 mod http_filters;
+mod intern;
 mod lb_policy;
 mod listener;
 mod manager;
@@ -39,12 +40,13 @@ mod value;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ClusterSlot, RouteSlot};
+use super::{ClusterSlot, RetryPolicy, RouteSlot};
 use crate::shared::Shared;
+use intern::Interner;
 
 pub use cluster::{CompiledCluster, cluster};
 pub use endpoints::{Endpoints, Shape, endpoints};
@@ -61,9 +63,18 @@ pub struct Context {
     logs: access_log::Logs,
     /// The address to dial from where a cluster says nothing.
     source: Option<IpAddr>,
+    pub(crate) texts: Texts,
+    labels: RefCell<Interner<BTreeMap<String, String>>>,
+    retries: RefCell<Interner<RetryPolicy>>,
+    /// Settings without effect that have been spoken of.
+    reported: RefCell<BTreeSet<String>>,
     /// What the resource being compiled refers to.
     references: RefCell<References>,
 }
+
+/// Names and other short texts, each stored once.
+#[derive(Default)]
+pub struct Texts(RefCell<Interner<str>>);
 
 /// The slots that a compiled resource points to: it is not put into service before they have content.
 #[derive(Default)]
@@ -81,7 +92,19 @@ impl Context {
             tls: TlsStore::default(),
             logs: access_log::Logs::default(),
             source,
+            texts: Texts::default(),
+            labels: RefCell::default(),
+            retries: RefCell::default(),
+            reported: RefCell::default(),
             references: RefCell::default(),
+        }
+    }
+
+    /// Says once that settings have no effect: a mesh that has them in one cluster has them in many.
+    fn without_effect(&self, place: &str, fields: &str) {
+        let text = format!("{place}: {fields}");
+        if self.reported.borrow_mut().insert(text) {
+            tracing::warn!(place, fields, "settings without effect in this proxy");
         }
     }
 
@@ -106,5 +129,11 @@ impl Context {
             .routes
             .insert(slot.name.clone(), slot.clone());
         slot
+    }
+}
+
+impl Texts {
+    pub(crate) fn get(&self, text: &str) -> Arc<str> {
+        self.0.borrow_mut().get(text)
     }
 }

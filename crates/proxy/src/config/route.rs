@@ -230,6 +230,7 @@ pub enum HeaderAction {
     OverwriteIfPresent,
 }
 
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     pub on: RetryOn,
     pub attempts: u32,
@@ -245,7 +246,7 @@ pub struct RetryPolicy {
 }
 
 /// The conditions of `retry_on`, one flag each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn {
     pub server_error: bool,
     pub gateway_error: bool,

@@ -20,8 +20,9 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 
 /// # Errors
 /// If the bootstrap has no such cluster.
-pub fn session(source: &AdsSource, state: &State, node: &Node) -> anyhow::Result<Session> {
+pub fn session(source: &AdsSource, state: &mut State, node: &Node) -> anyhow::Result<Session> {
     let mut client = Client::new(source.dialect, node.message());
+    state.asked = None;
     subscribe(&mut client, state);
     open(&source.service, Service::Aggregated, client, state)
 }
@@ -49,8 +50,12 @@ pub(super) fn open(source: &ClusterSource, service: Service, client: Client, sta
     ))
 }
 
-/// Clusters and listeners in whole; of endpoints and routes what those speak of.
-pub fn subscribe(client: &mut Client, state: &State) {
+/// Clusters and listeners in whole; of endpoints and routes what those speak of. Most of what happens changes nothing of that.
+pub fn subscribe(client: &mut Client, state: &mut State) {
+    let wants = state.wants();
+    if state.asked.replace(wants) == Some(wants) {
+        return;
+    }
     client.subscribe(CLUSTER, Interest::Everything);
     client.subscribe(ENDPOINT, Interest::Names(state.clusters.service_names()));
     client.subscribe(LISTENER, Interest::Everything);

@@ -1,6 +1,6 @@
 //! Clusters and their endpoints.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proto::envoy::envoy::config::cluster::v3::Cluster as Message;
@@ -20,8 +20,10 @@ pub struct Clusters {
     workers: Vec<WorkerHandle>,
     resolver: Resolver,
     entries: BTreeMap<Arc<str>, Entry>,
-    /// Who uses the assignment of this name.
-    users: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The assignments in use, each with the clusters that use it.
+    users: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Grows when an assignment gets its first user or loses its last.
+    revision: u64,
     warming: BTreeMap<Arc<str>, Instant>,
     /// Assignments that lost their last user since somebody asked.
     unused: Vec<Arc<str>>,
@@ -46,7 +48,8 @@ impl Clusters {
             shared,
             workers,
             entries: BTreeMap::new(),
-            users: HashMap::new(),
+            users: BTreeSet::new(),
+            revision: 0,
             warming: BTreeMap::new(),
             unused: Vec::new(),
         }
@@ -81,7 +84,7 @@ impl Clusters {
             _ => assignment,
         };
         let endpoints = assignment
-            .map(|assignment| entry.compile_endpoints(assignment))
+            .map(|assignment| entry.compile_endpoints(assignment, context))
             .transpose()?;
         self.install(entry, service, endpoints);
         Ok(())
@@ -89,9 +92,10 @@ impl Clusters {
 
     fn install(&mut self, entry: Entry, service: Option<Arc<str>>, endpoints: Option<Endpoints>) {
         let name = entry.cluster.name.clone();
-        self.forget_user(&name);
-        if let Some(service) = &service {
-            self.users.entry(service.clone()).or_default().insert(name.clone());
+        let old = self.entries.get(&name).and_then(Entry::service_name);
+        if old != service {
+            old.into_iter().for_each(|old| self.forget_user(old, &name));
+            service.iter().for_each(|service| self.add_user(service, &name));
         }
         let is_complete = endpoints.is_some() || service.is_none();
         match endpoints {
@@ -112,30 +116,36 @@ impl Clusters {
     }
 
     /// New endpoints for every cluster that uses this assignment.
-    pub fn apply_endpoints(&mut self, service: &str, assignment: &ClusterLoadAssignment) -> Result<(), CompileError> {
-        let users: Vec<_> = self.users.get(service).into_iter().flatten().cloned().collect();
-        for name in users {
-            let Some(entry) = self.entries.get(&name) else { continue };
-            let endpoints = entry.compile_endpoints(assignment.clone())?;
+    pub fn apply_endpoints(
+        &mut self,
+        service: &Arc<str>,
+        assignment: ClusterLoadAssignment,
+        context: &Context,
+    ) -> Result<(), CompileError> {
+        let users = self.users_of(service);
+        let copies = std::iter::repeat_n(assignment, users.len());
+        for (name, assignment) in users.iter().zip(copies) {
+            let Some(entry) = self.entries.get(name) else { continue };
+            let endpoints = entry.compile_endpoints(assignment, context)?;
             entry.publish(endpoints, &mut self.resolver, self.shared.now_ms());
-            self.shared.stats.clusters.get(&name).update_success.inc();
-            self.warmed(&name);
+            entry.slot.updates.update_success.inc();
+            self.warmed(name);
         }
         self.publish_gauges();
         Ok(())
     }
 
     /// The control plane has no endpoints under this name.
-    pub fn no_endpoints(&mut self, service: &str) {
-        let users: Vec<_> = self.users.get(service).into_iter().flatten().cloned().collect();
-        for name in users {
+    pub fn no_endpoints(&mut self, service: &Arc<str>) {
+        for name in self.users_of(service) {
             if let Some(entry) = self.entries.get(&name) {
-                let current = entry.slot.endpoints.load();
-                entry.slot.endpoints.store(Arc::new(EndpointSet {
-                    generation: current.generation + 1,
+                let set = EndpointSet {
+                    generation: entry.slot.endpoints.load().generation + 1,
                     ..EndpointSet::default()
-                }));
-                entry.cluster.stats.update_empty.inc();
+                };
+                publish_membership(&entry.cluster, &set, self.shared.now_ms());
+                entry.slot.endpoints.store(Arc::new(set));
+                entry.slot.updates.update_empty.inc();
             }
             self.warmed(&name);
         }
@@ -143,9 +153,8 @@ impl Clusters {
     }
 
     /// The endpoints that have come cannot be used: clusters that never had any go into force without.
-    pub fn give_up(&mut self, service: &str) {
-        let users: Vec<_> = self.users.get(service).into_iter().flatten().cloned().collect();
-        users.iter().for_each(|name| self.warmed(name));
+    pub fn give_up(&mut self, service: &Arc<str>) {
+        self.users_of(service).iter().for_each(|name| self.warmed(name));
         self.publish_gauges();
     }
 
@@ -153,20 +162,24 @@ impl Clusters {
         if self.entries.get(name).is_none_or(|entry| entry.from_bootstrap) {
             return;
         }
-        self.forget_user(name);
+        let Some(entry) = self.entries.remove(name) else { return };
+        if let Some(service) = entry.service_name() {
+            self.forget_user(service, &entry.cluster.name);
+        }
         self.resolver.forget(name);
         self.warming.remove(name);
-        let Some(entry) = self.entries.remove(name) else { return };
         entry.slot.cluster.store(None);
         entry.slot.endpoints.store(Arc::default());
         self.tell(&entry);
-        self.shared.stats.clusters.remove(name);
         self.shared.stats.server.cluster_removed.inc();
         self.publish_gauges();
     }
 
     /// Puts clusters into force whose names have been resolved, or that have waited long enough.
     pub fn settle(&mut self, now: Instant) {
+        if self.warming.is_empty() {
+            return;
+        }
         let is_resolved = |name: &Arc<str>| {
             self.entries
                 .get(name)
@@ -199,13 +212,18 @@ impl Clusters {
 
     /// The assignments to ask for.
     pub fn service_names(&self) -> BTreeSet<Arc<str>> {
-        self.users.keys().cloned().collect()
+        self.users.iter().map(|(service, _)| service.clone()).collect()
+    }
+
+    /// Changes whenever [`Clusters::service_names`] does.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The assignments that are no longer asked for, each once.
     pub fn take_unused(&mut self) -> Vec<Arc<str>> {
         let mut unused = std::mem::take(&mut self.unused);
-        unused.retain(|service| !self.users.contains_key(service));
+        unused.retain(|service| !self.is_used(service));
         unused
     }
 
@@ -226,6 +244,8 @@ impl Clusters {
     }
 
     fn put_into_force(&self, entry: &Entry) {
+        // What is published while nothing is in force (names that are resolved) is told to nobody.
+        publish_membership(&entry.cluster, &entry.slot.endpoints.load(), self.shared.now_ms());
         let old = entry.slot.cluster.swap(Some(entry.cluster.clone()));
         let stats = &self.shared.stats.server;
         if old.is_some() {
@@ -236,17 +256,32 @@ impl Clusters {
         }
     }
 
+    fn users_of(&self, service: &Arc<str>) -> Vec<Arc<str>> {
+        self.users
+            .range((service.clone(), Arc::default())..)
+            .take_while(|(used, _)| used == service)
+            .map(|(_, user)| user.clone())
+            .collect()
+    }
+
+    fn is_used(&self, service: &Arc<str>) -> bool {
+        let from = (service.clone(), Arc::default());
+        self.users.range(from..).next().is_some_and(|(used, _)| used == service)
+    }
+
+    fn add_user(&mut self, service: &Arc<str>, cluster: &Arc<str>) {
+        if !self.is_used(service) {
+            self.revision += 1;
+        }
+        self.users.insert((service.clone(), cluster.clone()));
+    }
+
     /// The cluster no longer uses the assignment that it has used until now.
-    fn forget_user(&mut self, cluster: &str) {
-        let Some(service) = self.entries.get(cluster).and_then(Entry::service_name) else {
-            return;
-        };
-        if let Some(users) = self.users.get_mut(&service) {
-            users.remove(cluster);
-            if users.is_empty() {
-                self.users.remove(&service);
-                self.unused.push(service);
-            }
+    fn forget_user(&mut self, service: Arc<str>, cluster: &Arc<str>) {
+        let user = (service, cluster.clone());
+        if self.users.remove(&user) && !self.is_used(&user.0) {
+            self.revision += 1;
+            self.unused.push(user.0);
         }
     }
 
@@ -299,13 +334,18 @@ impl Entry {
             return;
         }
         resolver.forget(&self.cluster.name);
-        publish_membership(&self.cluster.stats, &endpoints.set, now_ms);
-        self.cluster.stats.membership_change.inc();
+        publish_membership(&self.cluster, &endpoints.set, now_ms);
+        self.slot.updates.membership_change.inc();
         self.slot.endpoints.store(Arc::new(endpoints.set));
     }
 
-    fn compile_endpoints(&self, assignment: ClusterLoadAssignment) -> Result<Endpoints, CompileError> {
+    fn compile_endpoints(
+        &self,
+        assignment: ClusterLoadAssignment,
+        context: &Context,
+    ) -> Result<Endpoints, CompileError> {
         let shape = Shape {
+            texts: &context.texts,
             transports: &self.cluster.transports,
             locality_weighted: self.locality_weighted,
             dns: self.is_dns(),

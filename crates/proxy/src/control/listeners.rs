@@ -1,10 +1,14 @@
 //! Listeners, and which of them wait for what.
+//!
+//! One that has waited is acknowledged by then. If its address cannot be had, it is tried again until it can, or until the control
+//! plane says something else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::envoy::envoy::config::listener::v3::Listener as Message;
+use runtime::backoff::Backoff;
 use tokio::time::Instant;
 
 use super::WARMING;
@@ -18,9 +22,30 @@ use crate::listener::Listeners;
 pub struct ListenerBook {
     active: Listeners,
     waiting: BTreeMap<Arc<str>, Waiting>,
+    unbound: BTreeMap<Arc<str>, Unbound>,
     /// The route tables that each listener asks for, in force or waiting.
     routes: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    routes_changed: bool,
 }
+
+/// Acknowledged, but its address could not be had.
+struct Unbound {
+    listener: Arc<Listener>,
+    reason: String,
+    retry: Backoff,
+    next: Instant,
+}
+
+/// What became of a listener that waited, or was tried again.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Settled {
+    InForce(Arc<str>),
+    /// With the reason, told once.
+    Failed(Arc<str>, String),
+}
+
+/// First and longest wait before an address is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 struct Waiting {
     listener: Arc<Listener>,
@@ -36,7 +61,9 @@ impl ListenerBook {
         ListenerBook {
             active,
             waiting: BTreeMap::new(),
+            unbound: BTreeMap::new(),
             routes: BTreeMap::new(),
+            routes_changed: false,
         }
     }
 
@@ -67,6 +94,7 @@ impl ListenerBook {
         if empty.is_empty() && cold.is_empty() {
             self.active.apply(listener).map_err(|error| error.to_string())?;
             self.waiting.remove(&name);
+            self.unbound.remove(&name);
         } else {
             let deadline = Instant::now() + WARMING;
             self.waiting.insert(
@@ -80,38 +108,83 @@ impl ListenerBook {
             );
         }
         self.routes.insert(name, asked);
+        self.routes_changed = true;
         Ok(())
     }
 
     pub fn remove(&mut self, name: &str) {
         self.waiting.remove(name);
+        self.unbound.remove(name);
         self.routes.remove(name);
+        self.routes_changed = true;
         self.active.remove(name);
     }
 
-    /// Puts into force what has what it waited for, or has waited long enough. The answer names what could not be bound.
-    pub fn settle(&mut self, now: Instant, clusters: &Clusters, routes: &Routes) -> Vec<(Arc<str>, String)> {
+    /// Puts into force what has what it waited for, or has waited long enough, and tries again what could not be bound.
+    pub fn settle(&mut self, now: Instant, clusters: &Clusters, routes: &Routes) -> Vec<Settled> {
+        if self.waiting.is_empty() && self.unbound.is_empty() {
+            return Vec::new();
+        }
         let is_ready = |waiting: &Waiting| {
             waiting.deadline <= now
                 || waiting.routes.iter().all(|slot| routes.is_settled(slot))
                     && waiting.clusters.iter().all(|name| clusters.is_warm(name))
         };
-        let ready: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| is_ready(waiting))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut failed = Vec::new();
+        let names = |ready: &mut dyn Iterator<Item = &Arc<str>>| ready.cloned().collect::<Vec<_>>();
+        let ready = self.waiting.iter().filter(|(_, waiting)| is_ready(waiting));
+        let ready = names(&mut ready.map(|(name, _)| name));
+        let due = self.unbound.iter().filter(|(_, unbound)| unbound.next <= now);
+        let due = names(&mut due.map(|(name, _)| name));
+        let mut settled = Vec::new();
         for name in ready {
-            let Some(waiting) = self.waiting.remove(&name) else {
-                continue;
-            };
-            if let Err(error) = self.active.apply(waiting.listener) {
-                failed.push((name, error.to_string()));
+            if let Some(waiting) = self.waiting.remove(&name) {
+                let retry = Backoff::new(RETRY.0, RETRY.1);
+                self.unbound.remove(&name);
+                settled.extend(self.put_into_force(waiting.listener, "", retry, now));
             }
         }
-        failed
+        for name in due {
+            if let Some(Unbound {
+                listener,
+                reason,
+                retry,
+                ..
+            }) = self.unbound.remove(&name)
+            {
+                settled.extend(self.put_into_force(listener, &reason, retry, now));
+            }
+        }
+        settled
+    }
+
+    /// `told`: the reason of the last failure.
+    fn put_into_force(
+        &mut self,
+        listener: Arc<Listener>,
+        told: &str,
+        mut retry: Backoff,
+        now: Instant,
+    ) -> Option<Settled> {
+        let name = listener.name.clone();
+        let reason = match self.active.apply(listener.clone()) {
+            Ok(_) => return Some(Settled::InForce(name)),
+            Err(error) => error.to_string(),
+        };
+        let news = (reason != told).then(|| Settled::Failed(name.clone(), reason.clone()));
+        let next = now + retry.next();
+        let unbound = Unbound {
+            listener,
+            reason,
+            retry,
+            next,
+        };
+        self.unbound.insert(name, unbound);
+        news
+    }
+
+    /// Some listener is to be tried again.
+    pub fn is_retrying(&self) -> bool {
+        !self.unbound.is_empty()
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -122,9 +195,9 @@ impl ListenerBook {
         self.waiting.contains_key(name)
     }
 
-    /// Every route table that some listener asks for.
-    pub fn route_names(&self) -> BTreeSet<Arc<str>> {
-        self.routes.values().flatten().cloned().collect()
+    /// Every route table that some listener asks for, if that may have changed since the last call.
+    pub fn take_route_names(&mut self) -> Option<BTreeSet<Arc<str>>> {
+        std::mem::take(&mut self.routes_changed).then(|| self.routes.values().flatten().cloned().collect())
     }
 
     pub fn active(&self) -> impl Iterator<Item = &Arc<Listener>> {

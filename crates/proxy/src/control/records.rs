@@ -1,6 +1,6 @@
 //! Every resource as it was received: for `/config_dump`, and to compile endpoints anew when their cluster changes.
 //!
-//! Kept as bytes, the smallest form there is.
+//! Kept as the bytes that came, which are a fraction of what they decode to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ pub enum Kind {
 
 /// A resource in force, or waiting for what it refers to.
 pub struct Accepted {
-    pub version: String,
-    pub body: Any,
+    pub version: Arc<str>,
+    /// What the `Any` holds; its type is the kind's.
+    pub body: Box<[u8]>,
     pub updated: SystemTime,
 }
 
@@ -66,6 +67,17 @@ impl Kind {
         })
     }
 
+    /// As `Any` names the message.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Kind::Cluster => type_url::CLUSTER,
+            Kind::Endpoint => type_url::ENDPOINT,
+            Kind::Listener => type_url::LISTENER,
+            Kind::Route => type_url::ROUTE,
+            Kind::Secret => type_url::SECRET,
+        }
+    }
+
     /// As people call it.
     pub fn noun(self) -> &'static str {
         match self {
@@ -81,17 +93,32 @@ impl Kind {
 // === impl Records ===
 
 impl Records {
-    pub fn accept(&mut self, kind: Kind, name: &Arc<str>, version: &str, body: Any) {
+    pub fn accept(&mut self, kind: Kind, name: &Arc<str>, version: &Arc<str>, body: &[u8]) {
         let book = self.book_mut(kind);
         book.refused.remove(name);
-        book.accepted.insert(
-            name.clone(),
-            Accepted {
-                version: version.to_owned(),
-                body,
-                updated: SystemTime::now(),
-            },
-        );
+        let accepted = Accepted {
+            version: version.clone(),
+            body: body.into(),
+            updated: SystemTime::now(),
+        };
+        match book.accepted.get_mut(name) {
+            Some(known) => *known = accepted,
+            None => drop(book.accepted.insert(name.clone(), accepted)),
+        }
+    }
+
+    /// What is in force has come again: a version of it that was refused meanwhile is no longer what the control plane wants.
+    pub fn confirm(&mut self, kind: Kind, name: &Arc<str>, version: &Arc<str>) {
+        let book = self.book_mut(kind);
+        book.refused.remove(name);
+        if let Some(known) = book.accepted.get_mut(name) {
+            known.version = version.clone();
+        }
+    }
+
+    /// What was in the way of a resource that has been accepted is gone.
+    pub fn settled(&mut self, kind: Kind, name: &str) {
+        self.book_mut(kind).refused.remove(name);
     }
 
     pub fn refuse(&mut self, kind: Kind, name: &Arc<str>, version: &str, body: Option<&Any>, reason: String) {

@@ -17,6 +17,8 @@ use crate::config::{RouteSlot, RouteTable, Slots};
 pub struct Routes {
     wanted: BTreeSet<Arc<str>>,
     waiting: BTreeMap<Arc<str>, Waiting>,
+    /// Grows when other tables are wanted.
+    revision: u64,
     /// The control plane said that it does not know them.
     missing: BTreeSet<Arc<str>>,
 }
@@ -88,11 +90,11 @@ impl Routes {
     }
 
     /// From now on these tables are wanted. One that comes back starts empty: what it held may be long out of date.
-    pub fn keep(&mut self, names: &[Arc<str>], slots: &Slots, records: &mut Records) {
-        if names.len() == self.wanted.len() && names.iter().all(|name| self.wanted.contains(name)) {
+    pub fn keep(&mut self, wanted: BTreeSet<Arc<str>>, slots: &Slots, records: &mut Records) {
+        if wanted == self.wanted {
             return;
         }
-        let wanted: BTreeSet<_> = names.iter().cloned().collect();
+        self.revision += 1;
         for gone in self.wanted.difference(&wanted) {
             self.waiting.remove(gone);
             self.missing.remove(gone);
@@ -111,6 +113,11 @@ impl Routes {
 
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Changes whenever [`Routes::names`] does.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The tables to ask for.

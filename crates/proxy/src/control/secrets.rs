@@ -22,7 +22,7 @@ use crate::config::compile::{self, SecretContent, SecretSource};
 /// A secret that has arrived and can be used.
 pub struct Secret {
     pub name: Arc<str>,
-    pub version: String,
+    pub version: Arc<str>,
     pub content: SecretContent,
     /// The message without its private key, for `/config_dump`.
     pub shown: Any,
@@ -37,6 +37,8 @@ pub enum Arrival {
 /// The streams.
 pub struct Secrets {
     tasks: HashMap<Arc<str>, AbortHandle>,
+    /// So many secrets have been looked at.
+    followed: usize,
     sender: mpsc::UnboundedSender<Arrival>,
     receiver: mpsc::UnboundedReceiver<Arrival>,
 }
@@ -51,6 +53,7 @@ impl Secrets {
         let (sender, receiver) = mpsc::unbounded_channel();
         Secrets {
             tasks: HashMap::new(),
+            followed: 0,
             sender,
             receiver,
         }
@@ -58,6 +61,11 @@ impl Secrets {
 
     /// Opens a stream for each secret that has none.
     pub fn follow(&mut self, state: &State) {
+        let wanted = state.tls().wanted_count();
+        if wanted == self.followed {
+            return;
+        }
+        let mut complete = true;
         for (name, source) in state.tls().wanted() {
             let SecretSource::Cluster(cluster) = source else {
                 continue;
@@ -76,8 +84,14 @@ impl Secrets {
                     let task = tokio::task::spawn_local(stream(name.clone(), session, self.sender.clone()));
                     self.tasks.insert(name, task.abort_handle());
                 }
-                Err(error) => tracing::debug!(secret = &*name, %error, "secret cannot be asked for yet"),
+                Err(error) => {
+                    complete = false;
+                    tracing::debug!(secret = &*name, %error, "secret cannot be asked for yet");
+                }
             }
+        }
+        if complete {
+            self.followed = wanted;
         }
     }
 

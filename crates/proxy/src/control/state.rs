@@ -12,7 +12,7 @@ use xds::client::{Rejection, Resource, Update, decode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::clusters::Clusters;
-use super::listeners::ListenerBook;
+use super::listeners::{ListenerBook, Settled};
 use super::records::{Kind, Records};
 use super::routes::Routes;
 use super::secrets::{Arrival, Secret};
@@ -33,11 +33,23 @@ pub struct State {
     pub complaint: Option<String>,
     /// Where configuration objects were written, for people who ask why.
     pub origins: Origins,
+    /// What the aggregated stream has been asked for; `None`: a stream that has been asked for nothing yet.
+    pub(super) asked: Option<Wants>,
     context: Context,
     heard: Heard,
+    /// Something went that may have been the last to speak of a slot.
+    may_have_idle_slots: bool,
     /// Static resources, as `/config_dump` shows them.
     pub statics: Vec<(Kind, Any)>,
     pub started: SystemTime,
+}
+
+/// The revisions of everything that subscriptions depend on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    services: u64,
+    routes: u64,
+    secrets: usize,
 }
 
 /// First responses.
@@ -58,6 +70,8 @@ impl State {
             routes: Routes::default(),
             listeners: ListenerBook::new(Listeners::new(shared.clone(), workers, drain_time)),
             complaint: None,
+            asked: None,
+            may_have_idle_slots: false,
             origins: Origins::default(),
             heard: Heard::default(),
             statics: Vec::new(),
@@ -88,6 +102,15 @@ impl State {
         Ok(())
     }
 
+    /// Equal values mean that nothing else is to be asked for.
+    pub fn wants(&self) -> Wants {
+        Wants {
+            services: self.clusters.revision(),
+            routes: self.routes.revision(),
+            secrets: self.context.tls.wanted_count(),
+        }
+    }
+
     /// There is no control plane to wait for.
     pub fn expect_nothing(&mut self) {
         self.heard = Heard {
@@ -115,7 +138,7 @@ impl State {
                 Ok(()) if kind == Kind::Secret => {}
                 Ok(()) => self
                     .records
-                    .accept(kind, &resource.name, &resource.version, resource.body.clone()),
+                    .accept(kind, &resource.name, &resource.version, &resource.body.value),
                 Err(reason) => {
                     self.records.refuse(
                         kind,
@@ -132,9 +155,13 @@ impl State {
                 }
             }
         }
+        for (name, version) in &update.unchanged {
+            self.records.confirm(kind, name, version);
+        }
         for name in &update.removed {
             self.remove(kind, name);
         }
+        self.may_have_idle_slots |= !update.removed.is_empty() || matches!(kind, Kind::Listener | Kind::Route);
         self.records.set_version(kind, &update.version);
         self.heard.clusters |= kind == Kind::Cluster;
         self.heard.listeners |= kind == Kind::Listener;
@@ -165,15 +192,16 @@ impl State {
                 let assignment = |service: &str| {
                     self.records
                         .get(Kind::Endpoint, service)
-                        .and_then(|r| Message::decode(&*r.body.value).ok())
+                        .and_then(|r| Message::decode(&*r.body).ok())
                 };
+                self.shared.slots.cluster_named(&resource.name);
                 self.clusters
                     .apply(decode(&resource.body)?, false, Some(&assignment), &self.context)
                     .map_err(text)
             }
             Kind::Endpoint => self
                 .clusters
-                .apply_endpoints(&resource.name, &decode(&resource.body)?)
+                .apply_endpoints(&resource.name, decode(&resource.body)?, &self.context)
                 .map_err(text),
             Kind::Listener => self
                 .listeners
@@ -204,7 +232,7 @@ impl State {
         }
     }
 
-    fn remove(&mut self, kind: Kind, name: &str) {
+    fn remove(&mut self, kind: Kind, name: &Arc<str>) {
         match kind {
             Kind::Cluster => self.clusters.remove(name),
             Kind::Endpoint => self.clusters.no_endpoints(name),
@@ -246,33 +274,45 @@ impl State {
     }
 
     fn set_secret(&mut self, secret: Secret) {
-        tracing::debug!(secret = &*secret.name, version = secret.version, "secret arrived");
+        tracing::debug!(secret = &*secret.name, version = &*secret.version, "secret arrived");
         if let Err(error) = self.context.tls.set_secret(&secret.name, secret.content) {
             tracing::error!(secret = &*secret.name, %error, "a TLS context cannot be made with this secret; it stays as it was");
         }
         self.records
-            .accept(Kind::Secret, &secret.name, &secret.version, secret.shown);
+            .accept(Kind::Secret, &secret.name, &secret.version, &secret.shown.value);
     }
 
     /// Puts into force what has waited long enough, or has what it waited for.
     pub fn settle(&mut self) {
         let now = Instant::now();
-        let names: Vec<_> = self.listeners.route_names().into_iter().collect();
-        self.routes.keep(&names, &self.shared.slots, &mut self.records);
+        if let Some(names) = self.listeners.take_route_names() {
+            self.routes.keep(names, &self.shared.slots, &mut self.records);
+        }
         // A cluster that returns waits for fresh endpoints: what was known then may be long out of date.
         for service in self.clusters.take_unused() {
             self.records.remove(Kind::Endpoint, &service);
         }
         self.clusters.settle(now);
         self.routes.settle(now, &self.clusters);
-        for (name, reason) in self.listeners.settle(now, &self.clusters, &self.routes) {
-            self.records.refuse(Kind::Listener, &name, "", None, reason);
+        for settled in self.listeners.settle(now, &self.clusters, &self.routes) {
+            match settled {
+                Settled::InForce(name) => self.records.settled(Kind::Listener, &name),
+                Settled::Failed(name, reason) => self.records.refuse(Kind::Listener, &name, "", None, reason),
+            }
+        }
+        if std::mem::take(&mut self.may_have_idle_slots) {
+            self.shared.slots.prune();
         }
     }
 
     /// Something waits for something else, or for the end of its patience.
     pub fn is_waiting(&self) -> bool {
         self.clusters.is_warming() || self.routes.is_waiting() || self.listeners.is_waiting()
+    }
+
+    /// Something is to be looked at again soon, although nothing may come.
+    pub fn is_restless(&self) -> bool {
+        self.is_waiting() || self.listeners.is_retrying()
     }
 
     /// The first clusters and listeners are in force, with all they refer to.

@@ -22,6 +22,8 @@ use super::*;
 use crate::bootstrap;
 
 mod agent;
+mod mesh;
+mod scale;
 
 /// A control plane's words, and the state that hears them.
 pub(crate) struct Talk {
@@ -41,7 +43,7 @@ impl Talk {
         let mut state = State::new(shared, &bootstrap, Vec::new(), Duration::from_secs(1));
         state.load_static(&bootstrap).unwrap();
         let mut client = Client::new(Dialect::Delta, core::Node::default());
-        ads::subscribe(&mut client, &state);
+        ads::subscribe(&mut client, &mut state);
         client.stream_opened();
         Talk {
             state,
@@ -72,7 +74,7 @@ impl Talk {
         let url = update.type_url;
         let rejections = self.state.apply(&update);
         self.state.settle();
-        ads::subscribe(&mut self.client, &self.state);
+        ads::subscribe(&mut self.client, &mut self.state);
         let refused = self.client.settle(update, rejections);
         self.state.note_refusals(url, &version, &refused);
         refused
@@ -346,6 +348,38 @@ fn the_last_good_one_stays_and_the_reason_is_kept() {
             ["10.0.0.1:80"],
             "endpoints outlive a change of their cluster"
         );
+    });
+}
+
+#[test]
+fn a_refusal_ends_when_the_good_version_comes_back() {
+    on_control_thread(async {
+        let mut talk = Talk::new();
+        talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]);
+        assert_eq!(talk.say(CLUSTER, vec![("a", bad_cluster("a"))], &[]).len(), 1);
+        assert!(talk.say(CLUSTER, vec![("a", eds_cluster("a"))], &[]).is_empty());
+        assert!(talk.state.records.refused(Kind::Cluster).is_empty());
+        assert_eq!(&*talk.state.records.get(Kind::Cluster, "a").unwrap().version, "3");
+    });
+}
+
+#[test]
+fn a_listener_whose_address_is_taken_is_tried_again() {
+    on_control_thread(async {
+        let mut talk = Talk::new();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut message: listener::Listener = prost::Message::decode(&*http_listener("l", "80").value).unwrap();
+        message.address = socket("127.0.0.1", u32::from(taken.local_addr().unwrap().port()));
+        assert!(talk.say(LISTENER, vec![("l", pack(&message))], &[]).is_empty());
+        talk.say(ROUTE, vec![("80", routes_to("80", "nowhere"))], &[]);
+        assert!(talk.listening().is_empty());
+        assert_eq!(talk.state.records.refused(Kind::Listener).len(), 1, "people see why");
+        assert!(talk.state.is_initialized() && talk.state.is_restless());
+        drop(taken);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        talk.state.settle();
+        assert_eq!(talk.listening(), ["l"]);
+        assert!(talk.state.records.refused(Kind::Listener).is_empty() && !talk.state.is_restless());
     });
 }
 

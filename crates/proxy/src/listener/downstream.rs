@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+
+use crate::tls::ServerStream;
 
 /// What filters read and write. Inspectors only peek, so nothing has been taken out of a plain stream.
 pub enum Downstream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    #[allow(private_interfaces)] // made by the listener alone
+    Tls(Box<ServerStream<TcpStream>>),
 }
 
 /// Options of every accepted socket.

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use pki::tls::Refusal;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+use super::client_hello::{self, Peeked};
 use crate::config::{DownstreamTls, FilterChain, Listener};
 use crate::connection::DownstreamTlsInfo;
 use crate::stats::ListenerStats;
+use crate::tls::ServerStream;
 use crate::upstream::{cipher_text, expired, peer_certificate, tls_reason, version_text};
 use crate::worker::quiet;
 
 /// A finished handshake.
 pub(super) struct Secured {
-    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) stream: Box<ServerStream<TcpStream>>,
     pub(super) info: DownstreamTlsInfo,
     pub(super) server_name: Option<String>,
 }
@@ -38,20 +38,28 @@ pub(super) async fn accept(
         stats.ssl_connection_error.inc();
         let secrets: Vec<&str> = tls.secrets.iter().map(|name| &**name).collect();
         let reason = format!("waiting for secret {} (not received over SDS yet)", secrets.join(", "));
-        refuse(listener, chain, remote, reason.into());
+        refuse(listener, chain, remote, &reason, "no secret");
         return None;
     };
-    let handshake = TlsAcceptor::from(config).accept(stream);
+    let mut server_name = None;
+    let handshake = ServerStream::accept(config, stream, |bytes| match client_hello::peek(bytes) {
+        Peeked::Partial => false,
+        Peeked::NotTls => true,
+        Peeked::Tls(hello) => {
+            server_name = hello.server_name;
+            true
+        }
+    });
     let finished = within(chain.handshake_timeout, handshake).await;
     let stream = match finished {
-        Ok(stream) => Box::new(stream),
+        Ok(stream) => stream,
         Err(error) => {
             failed(listener, chain, remote, &error);
             return None;
         }
     };
     stats.ssl_handshake.inc();
-    let (_, connection) = stream.get_ref();
+    let connection = stream.state();
     let info = DownstreamTlsInfo {
         peer: peer_certificate(connection),
         local_uri: local_uri.map(|uri| Arc::clone(uri.as_ref())),
@@ -59,11 +67,10 @@ pub(super) async fn accept(
         version: version_text(connection),
         cipher: cipher_text(connection),
     };
-    let server_name = connection.server_name().map(str::to_owned);
     if let Some(reason) = expired(info.peer.as_deref()) {
         stats.ssl_connection_error.inc();
         stats.ssl_fail_verify_error.inc();
-        refuse(listener, chain, remote, reason.into());
+        refuse(listener, chain, remote, &reason, "expired");
         return None;
     }
     Some(Secured {
@@ -90,8 +97,10 @@ async fn within<T>(limit: Duration, handshake: impl Future<Output = io::Result<T
 fn failed(listener: &Listener, chain: &FilterChain, remote: SocketAddr, error: &io::Error) {
     count(&listener.stats, error);
     match tls_reason(error) {
-        Some(reason) => refuse(listener, chain, remote, reason.into()),
-        None if error.kind() == io::ErrorKind::TimedOut => refuse(listener, chain, remote, error.to_string().into()),
+        Some(reason) => refuse(listener, chain, remote, &reason, kind(error)),
+        None if error.kind() == io::ErrorKind::TimedOut => {
+            refuse(listener, chain, remote, &error.to_string(), "handshake timeout");
+        }
         // A client that leaves in the middle: port scans and TCP health checks do that all day.
         None => {
             tracing::debug!(listener = %listener.name, chain = %chain.name, %remote, %error, "client left during the TLS handshake");
@@ -99,9 +108,19 @@ fn failed(listener: &Listener, chain: &FilterChain, remote: SocketAddr, error: &
     }
 }
 
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What is alike is told once: a client that shows another certificate each time does not get a line for each.
+fn kind(error: &io::Error) -> &'static str {
+    let refusal = tls_error(error).and_then(pki::tls::refusal);
+    refusal.map_or("handshake failure", Refusal::kind)
+}
+
 fn count(stats: &ListenerStats, error: &io::Error) {
     stats.ssl_connection_error.inc();
-    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+    let Some(error) = tls_error(error) else {
         return;
     };
     match (error, pki::tls::refusal(error)) {
@@ -112,10 +131,10 @@ fn count(stats: &ListenerStats, error: &io::Error) {
     }
 }
 
-/// Once per client address and reason in a while: one client with a bad certificate may try a hundred times a second.
-fn refuse(listener: &Listener, chain: &FilterChain, remote: SocketAddr, reason: Arc<str>) {
+/// Once per client address and kind in a while: one client with a bad certificate may try a hundred times a second.
+fn refuse(listener: &Listener, chain: &FilterChain, remote: SocketAddr, reason: &str, kind: &str) {
     let client: Arc<str> = remote.ip().to_string().into();
-    if let Some(suppressed) = quiet::first(&client, &reason) {
+    if let Some(suppressed) = quiet::first(&client, &kind.into()) {
         tracing::warn!(listener = %listener.name, chain = %chain.name, %remote, suppressed, "TLS handshake refused: {reason}");
     }
 }

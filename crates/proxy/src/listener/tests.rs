@@ -387,9 +387,9 @@ impl Mesh {
     fn upstream(&self, expected: &str) -> UpstreamTls {
         UpstreamTls {
             sni: Some("outbound_.9080_._.reviews.default.svc.cluster.local".into()),
-            alpn: Vec::new(),
-            config: ArcSwapOption::from(Some(self.client(Some(&self.identity(NAME)), expected, &[b"istio"]))),
-            secrets: vec!["default".into()],
+            alpn: Arc::default(),
+            config: self.client(Some(&self.identity(NAME)), expected, &[b"istio"]).into(),
+            secrets: ["default".into()].into(),
         }
     }
 }
@@ -500,7 +500,7 @@ async fn two_proxies_speak_mutual_tls_and_check_the_servers_name() {
         secure(mesh.upstream("spiffe://cluster.local/ns/default/sa/ratings")),
     );
     let waiting = UpstreamTls {
-        config: ArcSwapOption::empty(),
+        config: Default::default(),
         ..mesh.upstream(NAME)
     };
     client.cluster("waiting", &[inner], secure(waiting));

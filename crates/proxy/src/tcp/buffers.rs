@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use super::splice::Pipes;
+
 /// A round trip's worth. Most connections never need more.
 pub(super) const SMALL: usize = 16 * 1024;
 /// For bulk. Measured: sizes between are no better than the small one, because the kernel's own buffers then empty in fits.
@@ -15,6 +17,7 @@ const KEEP_LARGE: usize = 4;
 pub(crate) struct Buffers {
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    pub(super) pipes: Pipes,
 }
 
 impl Buffers {

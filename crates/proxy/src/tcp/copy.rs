@@ -3,6 +3,8 @@
 //! A buffer is borrowed for a read and given back at once if the read has nothing or everything could be written; only bytes that the receiver
 //! does not take yet keep theirs. That is also the backpressure: while a direction holds bytes it reads no more. An end of input on one
 //! side is passed on as an end of output on the other, and the opposite direction goes on.
+//!
+//! Bulk between bare sockets is spliced ([`super::splice`]): the pipe then has the part of the buffer.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,10 +13,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::REPORT;
 use super::buffers::{Buffers, LARGE};
+use super::splice::{LentPipe, Streak, is_unsupported};
+use crate::listener::Downstream;
+use crate::upstream::Stream;
 
 /// Reads in a row that filled the buffer, after which the next is a large one.
 const FULL_READS: u32 = 3;
@@ -43,6 +49,40 @@ pub(super) enum Ended {
     Failed(Side, io::Error),
 }
 
+/// What is copied from and to.
+pub(super) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// The bare socket, if there is nothing between it and the bytes.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// Bytes that were taken from the bare socket.
+    fn took(&mut self, _bytes: usize) {}
+
+    /// Bytes that were given to the bare socket.
+    fn gave(&mut self, _bytes: usize) {}
+}
+
+impl Carrier for Downstream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Downstream::tcp(self)
+    }
+}
+
+impl Carrier for Stream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Stream::tcp(self)
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.count_received(bytes);
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        self.count_sent(bytes);
+    }
+}
+
 /// One direction.
 struct Half {
     buffer: Option<Box<[u8]>>,
@@ -50,6 +90,9 @@ struct Half {
     start: usize,
     end: usize,
     full_reads: u32,
+    /// Present while there is something in it.
+    pipe: Option<LentPipe>,
+    streak: Streak,
     moved: u64,
     state: State,
     unflushed: bool,
@@ -77,8 +120,8 @@ pub(super) async fn both<D, U, R>(
     mut report: R,
 ) -> Ended
 where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    D: Carrier,
+    U: Carrier,
     R: FnMut(Moved),
 {
     let (mut up, mut down) = (Half::new(), Half::new());
@@ -124,6 +167,8 @@ impl Half {
             start: 0,
             end: 0,
             full_reads: 0,
+            pipe: None,
+            streak: Streak::default(),
             moved: 0,
             state: State::Open,
             unflushed: false,
@@ -139,12 +184,13 @@ impl Half {
         to: &mut W,
     ) -> Poll<Result<(), Fault>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Carrier,
+        W: Carrier,
     {
         let turn_ends = self.moved + TURN;
         loop {
             ready!(self.write(cx, buffers, to)).map_err(Fault::Writing)?;
+            ready!(self.empty_pipe(cx, buffers, to)).map_err(Fault::Writing)?;
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Ending => {
@@ -163,7 +209,12 @@ impl Half {
                 }
                 State::Open => {}
             }
-            match self.read(cx, buffers, from) {
+            let read = if self.streak.is_bulk() && to.tcp().is_some() {
+                self.fill_pipe(cx, buffers, from)
+            } else {
+                self.read(cx, buffers, from)
+            };
+            match read {
                 Poll::Ready(result) => result.map_err(Fault::Reading)?,
                 Poll::Pending => {
                     if self.unflushed {
@@ -219,6 +270,7 @@ impl Half {
                 let full = length == capacity || (capacity == LARGE && length >= LARGE / 2);
                 self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
                 (self.buffer, self.start, self.end) = (Some(lent), 0, length);
+                self.streak.came(length);
                 return Poll::Ready(Ok(()));
             }
             Poll::Ready(Ok(())) => self.state = State::Ending,
@@ -232,6 +284,49 @@ impl Half {
         }
         buffers.give_back(lent);
         polled
+    }
+
+    /// As [`read`](Self::read), into a pipe; where that cannot be done, into a buffer after all.
+    fn fill_pipe<R: Carrier>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R) -> Poll<io::Result<()>> {
+        let (Some(socket), Some(mut pipe)) = (from.tcp(), buffers.pipes.lend()) else {
+            return self.read(cx, buffers, from);
+        };
+        let polled = pipe.poll_fill(cx, socket);
+        match polled {
+            Poll::Ready(Ok(length)) if length > 0 => {
+                from.took(length);
+                self.streak.came(length);
+                self.pipe = Some(pipe);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(_)) => self.state = State::Ending,
+            Poll::Ready(Err(ref error)) if is_unsupported(error) => {
+                self.streak.give_up();
+                return self.read(cx, buffers, from);
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        buffers.pipes.give_back(pipe);
+        polled.map_ok(|_| ())
+    }
+
+    /// As [`write`](Self::write), from the pipe.
+    fn empty_pipe<W: Carrier>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, to: &mut W) -> Poll<io::Result<()>> {
+        while let (Some(pipe), Some(socket)) = (&mut self.pipe, to.tcp()) {
+            let written = ready!(pipe.poll_empty(cx, socket))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.moved += written as u64;
+            if pipe.is_empty() {
+                self.pipe
+                    .take()
+                    .into_iter()
+                    .for_each(|pipe| buffers.pipes.give_back(pipe));
+            }
+            to.gave(written);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -81,7 +81,7 @@ async fn establish(
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let transport = cluster.transports.get(endpoint.transport);
     if let Transport::Tls(context) = transport
-        && context.config.load().is_none()
+        && context.config.load_full().is_none()
     {
         return Err(tls::waiting(context)); // before the peer sees a connection that comes to nothing
     }
@@ -97,7 +97,7 @@ async fn establish(
         Transport::Plain => Ok((Stream::plain(raw, counted), info)),
         Transport::Tls(context) => {
             let stream = tls::handshake(cluster, context, &endpoint.address, alpn, raw).await?;
-            let (_, connection) = stream.get_ref();
+            let connection = stream.state();
             info.alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
             info.peer = tls::peer_certificate(connection);
             if let Some(reason) = tls::expired(info.peer.as_deref()) {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::publish_membership;
-use crate::config::{ClusterSlot, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, PeerLabels};
+use crate::config::{
+    AddressFamily, ClusterSlot, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, PeerLabels,
+};
 use crate::shared::Shared;
 
 /// Envoy's default, used where a cluster asks for none.
@@ -65,9 +67,9 @@ impl Resolver {
             return;
         }
         self.forget(&slot.name);
-        let (refresh, one) = match discovery {
-            Discovery::StrictDns { refresh } => (*refresh, false),
-            Discovery::LogicalDns { refresh } => (*refresh, true),
+        let (refresh, family, one) = match discovery {
+            Discovery::StrictDns { refresh, family } => (*refresh, *family, false),
+            Discovery::LogicalDns { refresh, family } => (*refresh, *family, true),
             Discovery::Static | Discovery::Eds { .. } | Discovery::OriginalDst => return,
         };
         let refresh = if refresh.is_zero() { DEFAULT_REFRESH } else { refresh };
@@ -76,6 +78,7 @@ impl Resolver {
             slot: slot.clone(),
             names: names.clone(),
             refresh,
+            family,
             one,
         };
         let abort = tokio::task::spawn_local(resolution.run()).abort_handle();
@@ -108,6 +111,7 @@ struct Resolution {
     slot: Arc<ClusterSlot>,
     names: Vec<DnsName>,
     refresh: Duration,
+    family: AddressFamily,
     /// One address at a time (`LOGICAL_DNS`).
     one: bool,
 }
@@ -115,7 +119,7 @@ struct Resolution {
 impl Resolution {
     async fn run(self) {
         let mut backoff = runtime::backoff::Backoff::new(RETRY.0, RETRY.1);
-        let mut answers: Vec<Vec<SocketAddr>> = vec![Vec::new(); self.names.len()];
+        let mut answers = last_answers(&self.slot.endpoints.load(), &self.names);
         let mut said_failure = false;
         loop {
             let failed = self.round(&mut answers, said_failure).await;
@@ -153,7 +157,7 @@ impl Resolution {
 
     async fn resolve(&self, name: &DnsName) -> std::io::Result<Vec<SocketAddr>> {
         let found = tokio::net::lookup_host((&*name.host, name.port)).await?;
-        let mut addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
+        let mut addresses = of_family(self.family, found.take(MAX_ADDRESSES).collect());
         if self.one {
             addresses.truncate(1);
         } else {
@@ -168,28 +172,55 @@ impl Resolution {
         let old = self.slot.endpoints.load_full();
         if let Some(set) = endpoint_set(&old, &self.names, answers) {
             if let Some(cluster) = self.slot.cluster.load_full() {
-                publish_membership(&cluster.stats, &set, self.shared.now_ms());
-                cluster.stats.membership_change.inc();
+                publish_membership(&cluster, &set, self.shared.now_ms());
             }
+            self.slot.updates.membership_change.inc();
             self.slot.endpoints.store(Arc::new(set));
         }
     }
 }
 
-/// The new set, or `None` if it has the same addresses as the old one.
+/// What is known of names that the set was made of. A cluster that changes keeps it until the resolver has answered.
+fn last_answers(set: &EndpointSet, names: &[DnsName]) -> Vec<Vec<SocketAddr>> {
+    let known = |name: &DnsName| {
+        let of_name = set.priorities.iter().flatten().filter(|e| e.hostname == name.host);
+        let addresses = of_name.filter_map(|endpoint| match endpoint.address {
+            EndpointAddress::Socket(address) if address.port() == name.port => Some(address),
+            _ => None,
+        });
+        addresses.collect()
+    };
+    names.iter().map(known).collect()
+}
+
+fn of_family(family: AddressFamily, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let (v4, v6) = (SocketAddr::is_ipv4, SocketAddr::is_ipv6);
+    let wanted = match family {
+        AddressFamily::All => return addresses,
+        AddressFamily::V4Only => v4,
+        AddressFamily::V6Only => v6,
+        AddressFamily::V4Preferred if addresses.iter().any(v4) => v4,
+        AddressFamily::V4Preferred => v6,
+        AddressFamily::V6Preferred if addresses.iter().any(v6) => v6,
+        AddressFamily::V6Preferred => v4,
+    };
+    addresses.retain(wanted);
+    addresses
+}
+
+/// The new set, or `None` if it is the same as the old one.
 fn endpoint_set(old: &EndpointSet, names: &[DnsName], answers: &[Vec<SocketAddr>]) -> Option<EndpointSet> {
     let depth = names.iter().map(|name| name.priority + 1).max().unwrap_or(0);
     let mut priorities: Vec<Vec<Arc<Endpoint>>> = vec![Vec::new(); depth];
     for (name, addresses) in names.iter().zip(answers) {
         priorities[name.priority].extend(addresses.iter().map(|address| endpoint(old, name, *address)));
     }
-    let addresses = |priorities: &[Vec<Arc<Endpoint>>]| -> Vec<Vec<EndpointAddress>> {
-        priorities
-            .iter()
-            .map(|level| level.iter().map(|endpoint| endpoint.address.clone()).collect())
-            .collect()
+    let same_level = |a: &Vec<Arc<Endpoint>>, b: &Vec<Arc<Endpoint>>| {
+        a.len() == b.len() && a.iter().zip(b).all(|(one, other)| is_same(one, other))
     };
-    if addresses(&old.priorities) == addresses(&priorities) && old.generation > 0 {
+    let same = old.priorities.len() == priorities.len()
+        && old.priorities.iter().zip(&priorities).all(|(a, b)| same_level(a, b));
+    if same && old.generation > 0 {
         return None;
     }
     Some(EndpointSet {
@@ -197,6 +228,16 @@ fn endpoint_set(old: &EndpointSet, names: &[DnsName], answers: &[Vec<SocketAddr>
         priorities,
         locality_weighted: old.locality_weighted,
     })
+}
+
+/// In everything that a name says of its addresses.
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    let place = |e: &Endpoint| (e.weight, e.locality_weight, e.transport);
+    one.address == other.address
+        && place(one) == place(other)
+        && one.hostname == other.hostname
+        && one.locality == other.locality
+        && one.peer == other.peer
 }
 
 fn endpoint(old: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpoint> {
@@ -254,6 +295,39 @@ mod tests {
         assert_eq!(two.generation, 2);
     }
 
+    #[test]
+    fn other_weights_are_another_set_and_what_is_known_stays_until_an_answer() {
+        let at: SocketAddr = "1.1.1.1:80".parse().expect("address");
+        let light = [name("a", 0)];
+        let one = endpoint_set(&EndpointSet::default(), &light, &[vec![at]]).expect("new");
+        let heavy = [DnsName {
+            weight: 5,
+            ..name("a", 0)
+        }];
+        assert_eq!(last_answers(&one, &heavy), [vec![at]]);
+        let two = endpoint_set(&one, &heavy, &[vec![at]]).expect("changed");
+        assert_eq!(two.priorities[0][0].weight, 5);
+    }
+
+    #[test]
+    fn families_are_chosen_as_envoy_does() {
+        let at = |text: &str| -> SocketAddr { text.parse().expect("address") };
+        let (v4, v6) = (at("1.1.1.1:80"), at("[::1]:80"));
+        let cases: &[(AddressFamily, &[SocketAddr], &[SocketAddr])] = &[
+            (AddressFamily::All, &[v4, v6], &[v4, v6]),
+            (AddressFamily::V4Only, &[v4, v6], &[v4]),
+            (AddressFamily::V4Only, &[v6], &[]),
+            (AddressFamily::V6Only, &[v4, v6], &[v6]),
+            (AddressFamily::V4Preferred, &[v4, v6], &[v4]),
+            (AddressFamily::V4Preferred, &[v6], &[v6]),
+            (AddressFamily::V6Preferred, &[v4, v6], &[v6]),
+            (AddressFamily::V6Preferred, &[v4], &[v4]),
+        ];
+        for (family, found, used) in cases {
+            assert_eq!(of_family(*family, found.to_vec()), *used, "{family:?}");
+        }
+    }
+
     #[tokio::test]
     async fn resolves_into_the_slot() {
         let shared = Arc::new(Shared::new(Arc::default()));
@@ -263,6 +337,7 @@ mod tests {
                 let mut resolver = Resolver::new(shared.clone());
                 let discovery = Discovery::StrictDns {
                     refresh: Duration::from_millis(5),
+                    family: AddressFamily::All,
                 };
                 resolver.set(&slot, &discovery, vec![name("127.0.0.1", 0)]);
                 while slot.endpoints.load().priorities.is_empty() {

@@ -151,17 +151,33 @@ pub(super) fn settle(cluster: &ClusterStats, endpoint: &Endpoint, now: i64) {
     }
 }
 
-/// Sets the membership gauges (which ejection reads as well) from a set about to be published. Called by whoever publishes it.
-pub fn publish_membership(cluster: &ClusterStats, set: &EndpointSet, now: i64) {
+/// Tells ejection of a set about to be published. Called by whoever publishes it. Of clusters without detection nothing is
+/// noted: pages count members when they are asked.
+pub fn publish_membership(cluster: &Cluster, set: &EndpointSet, now: i64) {
+    if cluster.outlier.is_none() {
+        return;
+    }
+    let (total, healthy) = membership(set, now);
+    cluster.stats.membership_total.set(total);
+    cluster.stats.membership_healthy.set(healthy);
+    // Ended ejections are still to be settled, so they count as active here.
+    let ejected = set
+        .priorities
+        .iter()
+        .flatten()
+        .filter(|e| e.stats.ejected_until.get() != 0);
+    cluster
+        .stats
+        .outlier_detection_ejections_active
+        .set(i64::try_from(ejected.count()).unwrap_or(i64::MAX));
+}
+
+/// All endpoints, and those of them that get requests.
+pub fn membership(set: &EndpointSet, now: i64) -> (i64, i64) {
     let all = || set.priorities.iter().flatten();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let healthy = |e: &&std::sync::Arc<Endpoint>| e.health == Health::Healthy && !is_ejected(e, now);
-    cluster.membership_total.set(count(all().count()));
-    cluster.membership_healthy.set(count(all().filter(healthy).count()));
-    // Ended ejections are still to be settled, so they count as active here.
-    cluster
-        .outlier_detection_ejections_active
-        .set(count(all().filter(|e| e.stats.ejected_until.get() != 0).count()));
+    (count(all().count()), count(all().filter(healthy).count()))
 }
 
 #[cfg(test)]
@@ -223,7 +239,11 @@ mod tests {
             ..outlier()
         };
         let all: Vec<_> = (1..=3).map(|n| endpoint(&format!("10.0.0.{n}:80"), 1)).collect();
-        publish_membership(&cluster.stats, &set_of(all.clone()), 0);
+        let cluster = Cluster {
+            outlier: Some(outlier.clone()),
+            ..cluster
+        };
+        publish_membership(&cluster, &set_of(all.clone()), 0);
         for one in &all {
             (0..3).for_each(|_| report_at(&cluster, &outlier, one, Outcome::Status(500), 0));
         }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 use crate::stats::{ClusterStats, EndpointStats};
+use crate::tls::ClientStream;
 
 /// An established connection. While it lives it counts in the gauges of its cluster and endpoint.
 pub struct Stream {
@@ -19,7 +19,7 @@ pub struct Stream {
 
 enum Transport {
     Plain(Raw),
-    Tls(Box<TlsStream<Raw>>),
+    Tls(Box<ClientStream<Raw>>),
 }
 
 /// What lies below TLS.
@@ -95,8 +95,8 @@ impl Stream {
         Self::new(Transport::Plain(raw), counted)
     }
 
-    pub(super) fn tls(stream: TlsStream<Raw>, counted: Counted) -> Self {
-        Self::new(Transport::Tls(Box::new(stream)), counted)
+    pub(super) fn tls(stream: Box<ClientStream<Raw>>, counted: Counted) -> Self {
+        Self::new(Transport::Tls(stream), counted)
     }
 
     fn new(transport: Transport, mut counted: Counted) -> Self {
@@ -106,6 +106,16 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// Counts bytes that were read from the bare socket past this stream.
+    pub(crate) fn count_received(&mut self, bytes: usize) {
+        self.counted.received(bytes);
+    }
+
+    /// Counts bytes that were written to the bare socket past this stream.
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
+        self.counted.sent(bytes);
     }
 
     /// The bare TCP socket, if there is nothing between it and the bytes.

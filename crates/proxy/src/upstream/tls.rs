@@ -6,12 +6,11 @@ use std::sync::Arc;
 use pki::PeerCertificate;
 use rustls::CommonState;
 use rustls_pki_types::ServerName;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::failure::{ConnectError, ConnectFailure};
 use super::stream::Raw;
 use crate::config::{Cluster, EndpointAddress, UpstreamTls};
+use crate::tls::ClientStream;
 
 pub(super) async fn handshake(
     cluster: &Cluster,
@@ -19,17 +18,12 @@ pub(super) async fn handshake(
     address: &EndpointAddress,
     alpn: Option<&[Vec<u8>]>,
     raw: Raw,
-) -> Result<TlsStream<Raw>, ConnectError> {
+) -> Result<Box<ClientStream<Raw>>, ConnectError> {
     let Some(config) = tls.config.load_full() else {
         return Err(waiting(tls));
     };
     let name = server_name(tls, address)?;
-    let connector = TlsConnector::from(config);
-    let connect = match alpn {
-        Some(protocols) => connector.with_alpn(protocols.to_vec()).connect(name, raw),
-        None => connector.connect(name, raw),
-    };
-    match connect.await {
+    match ClientStream::connect(config, name, alpn, raw).await {
         Ok(stream) => {
             cluster.stats.ssl_handshake.inc();
             Ok(stream)

@@ -22,7 +22,7 @@ pub enum Interest {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
     pub name: Arc<str>,
-    pub version: String,
+    pub version: Arc<str>,
     pub body: Any,
     pub(super) hash: u64,
 }
@@ -35,9 +35,9 @@ pub struct Update {
     pub changed: Vec<Resource>,
     /// Names that do not exist (any more), whether or not they were held.
     pub removed: Vec<Arc<str>>,
+    /// Sent again with the bytes that are held: name, and the version they have from now on.
+    pub unchanged: Vec<(Arc<str>, Arc<str>)>,
     pub(super) nonce: String,
-    /// Sent again with the bytes that are held.
-    pub(super) unchanged: Vec<(Arc<str>, String)>,
     /// Refused here already: nameless, doubled, of another type.
     pub(super) refused: Vec<Rejection>,
 }

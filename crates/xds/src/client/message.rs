@@ -43,7 +43,7 @@ pub(super) struct Parts {
 pub(super) struct RawResource {
     /// Empty if the response does not say it: it is then read out of the resource.
     pub(super) name: String,
-    pub(super) version: String,
+    pub(super) version: Arc<str>,
     /// `None` only prolongs the life of what is held.
     pub(super) body: Option<Any>,
 }
@@ -93,9 +93,10 @@ impl Response {
 
 fn sotw_parts(response: discovery::DiscoveryResponse) -> Parts {
     let version = response.version_info;
+    let shared: Arc<str> = version.as_str().into();
     let resource = |body: Any| RawResource {
         name: String::new(),
-        version: version.clone(),
+        version: shared.clone(),
         body: Some(body),
     };
     Parts {
@@ -110,7 +111,7 @@ fn sotw_parts(response: discovery::DiscoveryResponse) -> Parts {
 fn delta_parts(response: discovery::DeltaDiscoveryResponse) -> Parts {
     let resource = |r: discovery::Resource| RawResource {
         name: r.name,
-        version: r.version,
+        version: r.version.into(),
         body: r.resource,
     };
     Parts {

@@ -23,7 +23,7 @@ pub(super) struct ResourceType {
 
 #[derive(Debug)]
 struct Held {
-    version: String,
+    version: Arc<str>,
     hash: u64,
 }
 
@@ -34,6 +34,9 @@ struct Stream {
     begun: bool,
     /// The names that the control plane knows we want.
     told: BTreeSet<Arc<str>>,
+    /// Names may be wanted that the control plane does not know of, or the other way round. To compare the sets each time something
+    /// is said would make one endpoint cost as much as there are services.
+    untold: bool,
     /// Told, then given up: must be said before they may be asked for again, or the control plane would think that we still
     /// hold them.
     given_up: BTreeSet<Arc<str>>,
@@ -63,11 +66,18 @@ impl ResourceType {
             interest,
             held: HashMap::new(),
             version: String::new(),
-            stream: Stream::default(),
+            stream: Stream {
+                untold: true,
+                ..Stream::default()
+            },
         }
     }
 
     pub(super) fn set_interest(&mut self, interest: Interest) {
+        if interest == self.interest {
+            return;
+        }
+        self.stream.untold = true;
         if let Interest::Names(names) = &interest {
             self.held.retain(|name, _| names.contains(name));
             self.stream.given_up.extend(self.stream.told.difference(names).cloned());
@@ -76,11 +86,14 @@ impl ResourceType {
     }
 
     pub(super) fn begin_stream(&mut self) {
-        self.stream = Stream::default();
+        self.stream = Stream {
+            untold: true,
+            ..Stream::default()
+        };
     }
 
     pub(super) fn held(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
-        self.held.iter().map(|(name, held)| (name, held.version.as_str()))
+        self.held.iter().map(|(name, held)| (name, &*held.version))
     }
 
     pub(super) fn receive(&mut self, dialect: Dialect, parts: Parts) -> Update {
@@ -142,13 +155,22 @@ impl ResourceType {
         });
     }
 
+    /// A name that is wanted or held already is not stored once more.
     fn name(&self, given: &str, body: &[u8]) -> Result<Arc<str>, String> {
+        let inside;
         let name = if given.is_empty() {
-            name_of(self.url, body)?
+            inside = name_of(self.url, body)?;
+            &inside
         } else {
-            given.to_owned()
+            given
         };
-        check_name(&name).map(|()| name.into())
+        check_name(name)?;
+        let wanted = match &self.interest {
+            Interest::Everything => None,
+            Interest::Names(names) => names.get(name),
+        };
+        let held = || self.held.get_key_value(name).map(|(name, _)| name);
+        Ok(wanted.or_else(held).cloned().unwrap_or_else(|| name.into()))
     }
 
     pub(super) fn settle(&mut self, update: Update, rejections: Vec<Rejection>) -> Vec<Rejection> {
@@ -218,11 +240,15 @@ impl ResourceType {
 
     /// One request says it all: names, and the answer to the latest response.
     fn next_sotw(&mut self) -> Option<DiscoveryRequest> {
+        if self.stream.answers.is_empty() && !self.stream.untold {
+            return None;
+        }
         let names = self.names_to_tell();
         let answer = (!self.stream.answers.is_empty()).then(|| self.stream.answers.remove(0));
         let changed = names != self.stream.told;
         let begin = !self.stream.begun && (!names.is_empty() || self.interest == Interest::Everything);
         if !(begin || answer.is_some() || changed && self.stream.begun) {
+            self.stream.untold = false;
             return None;
         }
         self.tell(names);
@@ -252,9 +278,13 @@ impl ResourceType {
             request.error_detail = answer.error;
             return Some(request);
         }
+        if !self.stream.untold {
+            return None;
+        }
         let names = self.names_to_tell();
         let begin = !self.stream.begun && (!names.is_empty() || self.interest == Interest::Everything);
         if !begin && (!self.stream.begun || names == self.stream.told) {
+            self.stream.untold = false;
             return None;
         }
         let text = |name: &Arc<str>| name.to_string();
@@ -264,7 +294,7 @@ impl ResourceType {
             request.initial_resource_versions = self
                 .held
                 .iter()
-                .map(|(name, held)| (name.to_string(), held.version.clone()))
+                .map(|(name, held)| (name.to_string(), held.version.to_string()))
                 .collect();
         }
         self.tell(names);
@@ -300,6 +330,8 @@ impl ResourceType {
 
     fn tell(&mut self, names: BTreeSet<Arc<str>>) {
         self.stream.begun = true;
+        // Names given up and wanted again come with the next request.
+        self.stream.untold = !self.stream.given_up.is_empty();
         self.stream.given_up.clear();
         self.stream.told = names;
     }

@@ -55,5 +55,5 @@ pub(super) const MESSAGES: &[Message] = &[
         )],
         ..Message::EMPTY
     },
-    Message { name: "TlsConfig", works: &["minProtocolVersion"], envoy_only: &["ecdhCurves", "cipherSuites"], ..Message::EMPTY },
+    Message { name: "TlsConfig", works: &["minProtocolVersion", "ecdhCurves"], envoy_only: &["cipherSuites"], ..Message::EMPTY },
 ];

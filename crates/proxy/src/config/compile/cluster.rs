@@ -2,6 +2,7 @@
 
 use std::mem::take;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::envoy::envoy::config::cluster::v3::{
@@ -11,10 +12,12 @@ use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::envoy::envoy::extensions::upstreams::http::v3::{self as http, http_protocol_options as options};
 
-use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
+use super::error::{CompileError, Compiled, Within, each, exhausted, harmless, left};
 use super::value::{duration, ip, number, unpack};
 use super::{Context, lb_policy, mesh_metadata, outlier, transport};
-use crate::config::{CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Transports, UpstreamProtocol};
+use crate::config::{
+    AddressFamily, CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Transports, UpstreamProtocol,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -40,17 +43,17 @@ pub struct CompiledCluster {
 /// Names the field that cannot be used.
 pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<CompiledCluster> {
     harmless!(message: alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes, cleanup_interval, wait_for_warm_on_init);
-    harmless!(message: dns_jitter, dns_failure_refresh_rate, respect_dns_ttl, dns_lookup_family, typed_dns_resolver_config);
+    harmless!(message: dns_jitter, dns_failure_refresh_rate, respect_dns_ttl, typed_dns_resolver_config);
     harmless!(message: track_timeout_budgets, track_cluster_stats, preconnect_policy, http_protocol_options);
     harmless!(message: close_connections_on_host_health_failure, ignore_health_on_host_removal);
-    let name = take(&mut message.name);
+    let slot = context.shared.slots.cluster(&take(&mut message.name));
     let common_lb = take(&mut message.common_lb_config);
     let (panic_threshold, locality_weighted) = common_lb
         .map_or(Ok((PANIC_THRESHOLD, false)), common)
         .within("common_lb_config")?;
-    let discovery = discovery(&mut message, &name)?;
+    let discovery = discovery(&mut message, &slot.name)?;
     let cluster = Cluster {
-        stats: context.shared.stats.clusters.get(&name),
+        stats: slot.stats.clone(),
         lb: match discovery {
             Discovery::OriginalDst => {
                 harmless!(message: lb_policy);
@@ -62,7 +65,7 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
         connect_timeout: duration(take(&mut message.connect_timeout))
             .within("connect_timeout")?
             .unwrap_or(CONNECT_TIMEOUT),
-        http: http_options(&mut message)?,
+        http: http_options(&mut message, context)?,
         transports: transports(&mut message, context)?,
         breakers: breakers(take(&mut message.circuit_breakers)).within("circuit_breakers")?,
         outlier: take(&mut message.outlier_detection)
@@ -74,8 +77,8 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
             .map_or(Ok(context.source), source)
             .within("upstream_bind_config")?,
         keepalive: keepalive(take(&mut message.upstream_connection_options)).within("upstream_connection_options")?,
-        identity: mesh_metadata::identity(take(&mut message.metadata).as_ref()),
-        name: name.into(),
+        identity: mesh_metadata::identity(take(&mut message.metadata).as_ref(), &context.texts),
+        name: slot.name.clone(),
     };
     let assignment = take(&mut message.load_assignment);
     exhausted(&message)?;
@@ -86,7 +89,8 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
     })
 }
 
-fn discovery(message: &mut pb::Cluster, name: &str) -> Compiled<Discovery> {
+fn discovery(message: &mut pb::Cluster, name: &Arc<str>) -> Compiled<Discovery> {
+    let family = address_family(take(&mut message.dns_lookup_family));
     let refresh = duration(take(&mut message.dns_refresh_rate))
         .within("dns_refresh_rate")?
         .unwrap_or(DNS_REFRESH);
@@ -100,24 +104,30 @@ fn discovery(message: &mut pb::Cluster, name: &str) -> Compiled<Discovery> {
     };
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static,
-        DiscoveryType::StrictDns => Discovery::StrictDns { refresh },
-        DiscoveryType::LogicalDns => Discovery::LogicalDns { refresh },
+        DiscoveryType::StrictDns => Discovery::StrictDns { refresh, family },
+        DiscoveryType::LogicalDns => Discovery::LogicalDns { refresh, family },
         DiscoveryType::OriginalDst => Discovery::OriginalDst,
         DiscoveryType::Eds => {
             let eds = eds.unwrap_or_default();
             if let Some(source) = eds.eds_config {
                 aggregated(source).within("eds_cluster_config.eds_config")?;
             }
-            let service = if eds.service_name.is_empty() {
-                name
-            } else {
-                &eds.service_name
-            };
+            let is_own = eds.service_name.is_empty() || *eds.service_name == **name;
             Discovery::Eds {
-                service_name: service.into(),
+                service_name: if is_own { name.clone() } else { eds.service_name.into() },
             }
         }
     })
+}
+
+fn address_family(family: i32) -> AddressFamily {
+    match cl::DnsLookupFamily::try_from(family) {
+        Ok(cl::DnsLookupFamily::V4Only) => AddressFamily::V4Only,
+        Ok(cl::DnsLookupFamily::V6Only) => AddressFamily::V6Only,
+        Ok(cl::DnsLookupFamily::V4Preferred) => AddressFamily::V4Preferred,
+        Ok(cl::DnsLookupFamily::All) => AddressFamily::All,
+        Ok(cl::DnsLookupFamily::Auto) | Err(_) => AddressFamily::V6Preferred,
+    }
 }
 
 /// Everything comes on one stream.
@@ -147,7 +157,7 @@ fn common(mut message: cl::CommonLbConfig) -> Compiled<(f64, bool)> {
     Ok((threshold, weighted))
 }
 
-fn http_options(message: &mut pb::Cluster) -> Compiled<HttpOptions> {
+fn http_options(message: &mut pb::Cluster, context: &Context) -> Compiled<HttpOptions> {
     let legacy_http2 = take(&mut message.http2_protocol_options);
     let mut common = take(&mut message.common_http_protocol_options);
     let use_downstream =
@@ -177,13 +187,16 @@ fn http_options(message: &mut pb::Cluster) -> Compiled<HttpOptions> {
     let idle = duration(take(&mut common.idle_timeout)).within("common_http_protocol_options.idle_timeout")?;
     harmless!(common: max_headers_count, max_response_headers_kb, headers_with_underscores_action);
     exhausted(&common).within("common_http_protocol_options")?;
+    let mut http2 = http2.unwrap_or_default();
+    let streams = number(take(&mut http2.max_concurrent_streams));
+    if let Some(fields) = left(&http2) {
+        context.without_effect("http2_protocol_options of clusters", &fields);
+    }
     Ok(HttpOptions {
         protocol,
         idle_timeout: idle.map_or(IDLE_TIMEOUT, |idle| if idle.is_zero() { NEVER } else { idle }),
         max_requests_per_connection: requests.unwrap_or(0),
-        max_concurrent_streams: http2
-            .and_then(|http2| number(http2.max_concurrent_streams))
-            .unwrap_or(i32::MAX.unsigned_abs()),
+        max_concurrent_streams: streams.unwrap_or(i32::MAX.unsigned_abs()),
     })
 }
 

@@ -9,8 +9,8 @@ use proto::envoy::envoy::config::core::v3::{self as core, address::Address};
 use proto::envoy::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
-use super::mesh_metadata;
 use super::value::{field_text, number, port};
+use super::{Texts, mesh_metadata};
 use crate::config::{Endpoint, EndpointAddress, EndpointSet, Health, Transports};
 use crate::stats::EndpointStats;
 use crate::upstream::DnsName;
@@ -28,6 +28,7 @@ pub struct Shape<'a> {
     pub locality_weighted: bool,
     /// Hosts are names, to be resolved.
     pub dns: bool,
+    pub texts: &'a Texts,
 }
 
 /// Endpoints and priorities beyond these are refused.
@@ -83,6 +84,8 @@ pub fn endpoints(
         builder.locality(locality).at("endpoints", index)?;
     }
     exhausted(&message)?;
+    builder.priorities.iter_mut().for_each(Vec::shrink_to_fit);
+    builder.priorities.shrink_to_fit();
     let set = EndpointSet {
         generation: current.generation + 1,
         priorities: builder.priorities,
@@ -108,7 +111,7 @@ impl Builder<'_> {
         }
         let place = Place {
             priority: priority as usize,
-            locality: locality_text(take(&mut message.locality)).into(),
+            locality: self.shape.texts.get(&locality_text(take(&mut message.locality))),
             weight: number(take(&mut message.load_balancing_weight)).unwrap_or(0),
         };
         let mut endpoints = take(&mut message.lb_endpoints);
@@ -133,7 +136,7 @@ impl Builder<'_> {
         let metadata = take(&mut message.metadata);
         let labels = transport_labels(metadata.as_ref());
         let transport = self.shape.transports.select(&labels);
-        let peer = mesh_metadata::peer(metadata.as_ref());
+        let peer = mesh_metadata::peer(metadata.as_ref(), self.shape.texts);
         let mut endpoint = match take(&mut message.host_identifier) {
             Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
             Some(HostIdentifier::EndpointName(_)) => return Err(CompileError::unsupported("endpoint_name")),
@@ -141,7 +144,7 @@ impl Builder<'_> {
         };
         harmless!(endpoint: health_check_config, observability_name);
         let address = take(&mut endpoint.address).and_then(|address| address.address);
-        let hostname: Arc<str> = take(&mut endpoint.hostname).into();
+        let hostname = self.shape.texts.get(&take(&mut endpoint.hostname));
         exhausted(&endpoint).within("endpoint")?;
         if let (true, Some(Address::SocketAddress(socket))) = (self.shape.dns, &address) {
             self.names.push(DnsName {
@@ -159,7 +162,7 @@ impl Builder<'_> {
         let address = endpoint_address(address).within("endpoint.address")?;
         let stats = self.kept.get(&address).cloned().unwrap_or_default();
         let endpoint = Endpoint {
-            address_text: address_text(&address).into(),
+            address_text: self.shape.texts.get(&address_text(&address)),
             address,
             hostname,
             weight,

@@ -72,18 +72,27 @@ impl<T> Within<T> for Compiled<T> {
 
 /// Compiles the items of a repeated field.
 pub(super) fn each<A, B>(list: &str, items: Vec<A>, mut compile: impl FnMut(A) -> Compiled<B>) -> Compiled<Vec<B>> {
-    items
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| compile(item).at(list, index))
-        .collect()
+    // Not collected: that would keep the allocation of the messages, which are larger by far.
+    let mut compiled = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        compiled.push(compile(item).at(list, index)?);
+    }
+    Ok(compiled)
 }
 
 /// Refuses a message in which a field is left that nobody has taken.
 pub(super) fn exhausted<M: Default + PartialEq + Debug>(rest: &M) -> Compiled<()> {
+    match left(rest) {
+        None => Ok(()),
+        Some(fields) => Err(CompileError::unsupported(fields)),
+    }
+}
+
+/// The names of the fields that nobody has taken.
+pub(super) fn left<M: Default + PartialEq + Debug>(rest: &M) -> Option<String> {
     let untouched = M::default();
     if *rest == untouched {
-        return Ok(());
+        return None;
     }
     let fields = fields_of(rest);
     let default = fields_of(&untouched);
@@ -92,10 +101,10 @@ pub(super) fn exhausted<M: Default + PartialEq + Debug>(rest: &M) -> Compiled<()
         .filter(|field| !default.contains(field))
         .map(|(name, _)| name.as_str())
         .collect();
-    Err(CompileError::unsupported(left.join(", ")))
+    Some(left.join(", "))
 }
 
-/// Name and text of each field, from the pretty form of `Debug`: only ever made for a resource that is about to be refused.
+/// Name and text of each field, from the pretty form of `Debug`: only ever made for what is refused or complained of.
 fn fields_of(message: &impl Debug) -> Vec<(String, String)> {
     const INDENT: &str = "    ";
     let mut fields: Vec<(String, String)> = Vec::new();

@@ -3,12 +3,13 @@
 use proto::envoy::envoy::config::core::v3::Metadata;
 use proto::envoy::google::protobuf::{Struct, Value, value::Kind};
 
+use super::Texts;
 use crate::config::{ClusterIdentity, PeerLabels};
 
 const NAMESPACE: &str = "istio";
 
 /// `services[0]` of a cluster.
-pub(super) fn identity(metadata: Option<&Metadata>) -> ClusterIdentity {
+pub(super) fn identity(metadata: Option<&Metadata>, texts: &Texts) -> ClusterIdentity {
     let services = fields(metadata).and_then(|fields| fields.fields.get("services"));
     let first = match services.and_then(|services| services.kind.as_ref()) {
         Some(Kind::ListValue(list)) => list.values.first(),
@@ -18,26 +19,26 @@ pub(super) fn identity(metadata: Option<&Metadata>) -> ClusterIdentity {
         return ClusterIdentity::default();
     };
     ClusterIdentity {
-        service_host: string(service, "host").into(),
-        service_name: string(service, "name").into(),
-        service_namespace: string(service, "namespace").into(),
+        service_host: texts.get(string(service, "host")),
+        service_name: texts.get(string(service, "name")),
+        service_namespace: texts.get(string(service, "namespace")),
     }
 }
 
 /// `workload` of an endpoint: `name;namespace;canonical-name;canonical-revision;cluster`.
-pub(super) fn peer(metadata: Option<&Metadata>) -> PeerLabels {
+pub(super) fn peer(metadata: Option<&Metadata>, texts: &Texts) -> PeerLabels {
     let text = fields(metadata).map_or("", |fields| string(fields, "workload"));
     let mut parts = text.split(';');
-    let mut part = || parts.next().unwrap_or("");
+    let mut part = || texts.get(parts.next().unwrap_or(""));
     let (workload, namespace, service, revision, cluster) = (part(), part(), part(), part(), part());
     PeerLabels {
-        workload: workload.into(),
-        namespace: namespace.into(),
-        app: service.into(),
-        version: revision.into(),
-        canonical_service: service.into(),
-        canonical_revision: revision.into(),
-        cluster: cluster.into(),
+        workload,
+        namespace,
+        app: service.clone(),
+        version: revision.clone(),
+        canonical_service: service,
+        canonical_revision: revision,
+        cluster,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Retry policies.
 
 use std::mem::take;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::envoy::envoy::config::route::v3::RetryPolicy as Message;
 
+use super::Context;
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
 use super::value::{duration, number};
 use crate::config::{RetryOn, RetryPolicy};
@@ -15,7 +17,7 @@ const MAX_INTERVALS: u32 = 10;
 const PREVIOUS_HOSTS: &str = "envoy.retry_host_predicates.previous_hosts";
 
 /// `None` if the policy says not to retry.
-pub(super) fn compile(mut message: Message) -> Compiled<Option<RetryPolicy>> {
+pub(super) fn compile(mut message: Message, context: &Context) -> Compiled<Option<Arc<RetryPolicy>>> {
     let on = conditions(&take(&mut message.retry_on));
     let mut avoid_previous_hosts = false;
     for predicate in take(&mut message.retry_host_predicate) {
@@ -58,7 +60,8 @@ pub(super) fn compile(mut message: Message) -> Compiled<Option<RetryPolicy>> {
         harmless!(message: rate_limited_retry_back_off);
     }
     exhausted(&message)?;
-    Ok((policy.attempts > 0 && policy.on != RetryOn::default()).then_some(policy))
+    let retries = policy.attempts > 0 && policy.on != RetryOn::default();
+    Ok(retries.then(|| context.retries.borrow_mut().get(policy)))
 }
 
 /// As Envoy does, words that mean nothing are passed over.

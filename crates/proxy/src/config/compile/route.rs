@@ -46,7 +46,7 @@ pub(super) fn route(mut message: Message, defaults: &Defaults, context: &Context
     let metadata = take(&mut message.metadata);
     let (origin, rule) = mesh_metadata::origin(metadata.as_ref());
     let compiled = Route {
-        name: take(&mut message.name).into(),
+        name: context.texts.get(&take(&mut message.name)),
         matches: route_match(matches).within("match")?,
         action,
         request_headers: operations(
@@ -59,8 +59,8 @@ pub(super) fn route(mut message: Message, defaults: &Defaults, context: &Context
             take(&mut message.response_headers_to_add),
             take(&mut message.response_headers_to_remove),
         )?,
-        origin: origin.into(),
-        rule: rule.into(),
+        origin: context.texts.get(origin),
+        rule: context.texts.get(rule),
         cors: filters.cors,
         fault: filters.fault,
     };

@@ -33,7 +33,7 @@ pub(super) fn route_action(
         .within("timeout")?
         .unwrap_or(TIMEOUT);
     let retry = match take(&mut message.retry_policy) {
-        Some(policy) => retry::compile(policy).within("retry_policy")?.map(Arc::new),
+        Some(policy) => retry::compile(policy, context).within("retry_policy")?,
         None => defaults.retry.clone(),
     };
     let cors = take(&mut message.cors)

@@ -70,11 +70,10 @@ fn virtual_host(
     let defaults = Defaults {
         filters: filters.or(outer),
         retry: take(&mut message.retry_policy)
-            .map(retry::compile)
+            .map(|policy| retry::compile(policy, context))
             .transpose()
             .within("retry_policy")?
-            .flatten()
-            .map(Arc::new),
+            .flatten(),
     };
     let require_tls = match TlsRequirementType::try_from(take(&mut message.require_tls)) {
         Ok(TlsRequirementType::None) => false,

@@ -3,7 +3,7 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use pki::tls::{Identity, Version};
+use pki::tls::{Groups, Identity, Version};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol,
@@ -28,13 +28,16 @@ pub(super) struct Common {
     pub(super) validation_secret: Option<Arc<str>>,
     /// Whether peers are judged at all.
     pub(super) validates: bool,
-    pub(super) alpn: Vec<Vec<u8>>,
+    pub(super) alpn: Arc<[Vec<u8>]>,
     pub(super) min_version: Version,
+    pub(super) groups: Groups,
     /// Every secret, and where it comes from.
-    pub(super) secrets: Vec<(Arc<str>, SecretSource)>,
+    pub(super) secrets: Arc<[(Arc<str>, SecretSource)]>,
 }
 
 pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
+    let mut named = Vec::new();
+    let (min_version, groups) = parameters(take(&mut message.tls_params)).within("tls_params")?;
     let mut common = Common {
         identity: None,
         validation: Validation::default(),
@@ -44,8 +47,9 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
             .into_iter()
             .map(String::into_bytes)
             .collect(),
-        min_version: versions(take(&mut message.tls_params)).within("tls_params")?,
-        secrets: Vec::new(),
+        min_version,
+        groups,
+        secrets: Arc::default(),
     };
     let mut here = take(&mut message.tls_certificates).into_iter();
     let mut secrets = take(&mut message.tls_certificate_sds_secret_configs).into_iter();
@@ -53,7 +57,7 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
         (None, None) => None,
         (Some(certificate), None) => Some(Source::Here(identity(certificate).within("tls_certificates[0]")?)),
         (None, Some(config)) => Some(Source::Secret(
-            common.secret(config).within("tls_certificate_sds_secret_configs[0]")?,
+            secret(config, &mut named).within("tls_certificate_sds_secret_configs[0]")?,
         )),
         (Some(_), Some(_)) => {
             return Err(CompileError::unsupported(
@@ -66,27 +70,28 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
     }
     if let Some(context) = take(&mut message.validation_context_type) {
         common.validates = true;
-        common.validate_by(context)?;
+        common.validate_by(context, &mut named)?;
     }
     exhausted(&message)?;
+    common.secrets = named.into();
     Ok(common)
 }
 
 impl Common {
-    fn validate_by(&mut self, context: ValidationContextType) -> Compiled<()> {
+    fn validate_by(&mut self, context: ValidationContextType, named: &mut Named) -> Compiled<()> {
         match context {
             ValidationContextType::ValidationContext(context) => {
                 self.validation = validation(context).within("validation_context")?;
             }
             ValidationContextType::ValidationContextSdsSecretConfig(config) => {
-                self.validation_secret = Some(self.secret(config).within("validation_context_sds_secret_config")?);
+                self.validation_secret = Some(secret(config, named).within("validation_context_sds_secret_config")?);
             }
             ValidationContextType::CombinedValidationContext(mut combined) => {
                 let default = take(&mut combined.default_validation_context).unwrap_or_default();
                 self.validation =
                     validation(default).within("combined_validation_context.default_validation_context")?;
                 if let Some(config) = take(&mut combined.validation_context_sds_secret_config) {
-                    self.validation_secret = Some(self.secret(config).within("combined_validation_context")?);
+                    self.validation_secret = Some(secret(config, named).within("combined_validation_context")?);
                 }
                 exhausted(&combined).within("combined_validation_context")?;
             }
@@ -97,14 +102,19 @@ impl Common {
         }
         Ok(())
     }
+}
 
-    /// Notes where a secret comes from.
-    fn secret(&mut self, config: pb::SdsSecretConfig) -> Compiled<Arc<str>> {
-        let name: Arc<str> = config.name.into();
-        let source = secret_source(config.sds_config).within(&format!("sds_config({name})"))?;
-        self.secrets.push((name.clone(), source));
-        Ok(name)
-    }
+/// Secrets, and where they come from.
+type Named = Vec<(Arc<str>, SecretSource)>;
+
+fn secret(config: pb::SdsSecretConfig, named: &mut Named) -> Compiled<Arc<str>> {
+    let source = match secret_source(config.sds_config) {
+        Ok(source) => source,
+        Err(error) => return Err(error.within(&format!("sds_config({})", config.name))),
+    };
+    let name: Arc<str> = config.name.into();
+    named.push((name.clone(), source));
+    Ok(name)
 }
 
 fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
@@ -134,19 +144,21 @@ fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
     }
 }
 
-/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers and curves are the library's own, all of them
-/// safe.
-fn versions(parameters: Option<pb::TlsParameters>) -> Compiled<Version> {
+/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers are the library's own, all of them safe.
+fn parameters(parameters: Option<pb::TlsParameters>) -> Compiled<(Version, Groups)> {
     let mut parameters = parameters.unwrap_or_default();
-    harmless!(parameters: cipher_suites, ecdh_curves, signature_algorithms);
+    harmless!(parameters: cipher_suites, signature_algorithms);
+    let curves = take(&mut parameters.ecdh_curves);
+    let groups = Groups::named(&curves).map_err(|error| CompileError::new("ecdh_curves", error.to_string()))?;
     let min = TlsProtocol::try_from(take(&mut parameters.tls_minimum_protocol_version));
     if [TlsProtocol::TlsAuto as i32, TlsProtocol::TlSv13 as i32].contains(&parameters.tls_maximum_protocol_version) {
         harmless!(parameters: tls_maximum_protocol_version);
     }
     exhausted(&parameters)?;
-    Ok(if min == Ok(TlsProtocol::TlSv13) {
+    let min = if min == Ok(TlsProtocol::TlSv13) {
         Version::Tls13
     } else {
         Version::Tls12
-    })
+    };
+    Ok((min, groups))
 }

@@ -1,29 +1,30 @@
 //! TLS contexts by their settings, and the secrets that complete them.
 //!
-//! A thousand clusters ask for the same mutual TLS: equal settings are one context, found by the hash of its message. When a secret
-//! arrives or changes, every context that uses it is made anew and swapped; connections keep what they were made with. A secret that cannot be used
-//! is refused before it gets here, so the last good one stays.
+//! Equal settings are one context, found by the digest of its message. Contexts that differ (each service has a name of its own) share
+//! what they agree in, and for as long as nobody calls the service nothing but the settings is kept. When a secret arrives or changes,
+//! every context that was made with it is made anew and swapped; connections keep what they were made with. A secret that cannot be
+//! used is refused before it gets here, so the last good one stays.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use pki::tls::{ClientAuth, Identity, Roots, ServerVerify, TlsOptions, client_config_with, server_config};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as pb;
 use proto::envoy::google::protobuf::Any;
 use tokio::sync::watch;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
+use super::intern::Interner;
 use super::secret::{SecretContent, Validation};
 use super::tls::{Common, Source, common};
 use super::value::{flag, unpack};
-use crate::config::{DownstreamTls, UpstreamTls};
+use crate::config::{ClientRecipe, ClientTls, DownstreamTls, UpstreamTls};
 
 /// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretSource {
     /// The service behind this cluster.
     Cluster(Arc<str>),
@@ -40,16 +41,45 @@ pub struct TlsStore {
 
 #[derive(Default)]
 struct Inner {
-    secrets: BTreeMap<Arc<str>, SecretContent>,
+    shelf: Arc<Shelf>,
     wanted: BTreeMap<Arc<str>, SecretSource>,
-    upstream: HashMap<u64, Entry<UpstreamTls>>,
-    downstream: HashMap<u64, Entry<DownstreamTls>>,
+    upstream: Known<UpstreamEntry>,
+    downstream: Known<DownstreamEntry>,
+    protocols: Interner<[Vec<u8>]>,
+    sources: Interner<[(Arc<str>, SecretSource)]>,
+    names: Interner<[Arc<str>]>,
 }
 
-struct Entry<T> {
-    context: Weak<T>,
+/// The secrets in force. Workers look here when they make a context; whoever holds the lock knows that no context is being made.
+#[derive(Default)]
+struct Shelf(Mutex<SecretMap>);
+
+type SecretMap = BTreeMap<Arc<str>, SecretContent>;
+
+struct UpstreamEntry {
+    context: Weak<UpstreamTls>,
+    recipe: Arc<Recipe>,
+}
+
+struct DownstreamEntry {
+    context: Weak<DownstreamTls>,
     common: Common,
 }
+
+/// How to make a client context.
+struct Recipe {
+    common: Common,
+    shelf: Arc<Shelf>,
+}
+
+/// Contexts by the digest of their message: as good as the message itself, since nobody can make two that share one.
+struct Known<E> {
+    entries: HashMap<[u8; 32], E>,
+    prune_at: usize,
+}
+
+/// Contexts that are gone are looked for from this number on.
+const MIN_PRUNE: usize = 64;
 
 // === impl TlsStore ===
 
@@ -65,46 +95,55 @@ impl Default for TlsStore {
 impl TlsStore {
     /// The context of an `UpstreamTlsContext`.
     pub(super) fn upstream(&self, any: &Any) -> Compiled<Arc<UpstreamTls>> {
-        let key = xxh3_64(&any.value);
+        let key = digest(&any.value);
         let inner = &mut *self.inner.borrow_mut();
-        if let Some(known) = inner.upstream.get(&key).and_then(|entry| entry.context.upgrade()) {
+        if let Some(known) = inner.upstream.entries.get(&key).and_then(|e| e.context.upgrade()) {
             return Ok(known);
         }
         let mut message: pb::UpstreamTlsContext = unpack(any)?;
         harmless!(message: max_session_keys, enforce_rsa_key_usage);
-        let common = common(take(&mut message.common_tls_context).unwrap_or_default()).within("common_tls_context")?;
+        let mut common =
+            common(take(&mut message.common_tls_context).unwrap_or_default()).within("common_tls_context")?;
         let sni = take(&mut message.sni);
         exhausted(&message)?;
+        if let Some(material) = material(&common, &inner.shelf.lock()) {
+            server_verification(material.validation)?;
+        }
+        let secrets = inner.adopt(&mut common);
+        let alpn = common.alpn.clone();
+        let recipe = Arc::new(Recipe {
+            common,
+            shelf: inner.shelf.clone(),
+        });
         let context = Arc::new(UpstreamTls {
             sni: (!sni.is_empty()).then(|| sni.into()),
-            alpn: common.alpn.clone(),
-            config: ArcSwapOption::empty(),
-            secrets: common.secrets.iter().map(|(name, _)| name.clone()).collect(),
-        });
-        inner.want(&common);
-        build_upstream(&context, &common, &inner.secrets)?;
-        inner.upstream.retain(|_, entry| entry.context.strong_count() > 0);
-        inner.upstream.insert(
-            key,
-            Entry {
-                context: Arc::downgrade(&context),
-                common,
+            alpn,
+            config: ClientTls {
+                recipe: Some(recipe.clone()),
+                ..ClientTls::default()
             },
-        );
+            secrets,
+        });
+        let entry = UpstreamEntry {
+            context: Arc::downgrade(&context),
+            recipe,
+        };
+        inner.upstream.add(key, entry, |entry| entry.context.strong_count() > 0);
         Ok(context)
     }
 
     /// The context of a `DownstreamTlsContext`.
     pub(super) fn downstream(&self, any: &Any) -> Compiled<Arc<DownstreamTls>> {
-        let key = xxh3_64(&any.value);
+        let key = digest(&any.value);
         let inner = &mut *self.inner.borrow_mut();
-        if let Some(known) = inner.downstream.get(&key).and_then(|entry| entry.context.upgrade()) {
+        if let Some(known) = inner.downstream.entries.get(&key).and_then(|e| e.context.upgrade()) {
             return Ok(known);
         }
         let mut message: pb::DownstreamTlsContext = unpack(any)?;
         harmless!(message: session_timeout, ocsp_staple_policy, full_scan_certs_on_sni_mismatch, prefer_client_ciphers);
         harmless!(message: disable_stateful_session_resumption, session_ticket_keys_type);
-        let common = common(take(&mut message.common_tls_context).unwrap_or_default()).within("common_tls_context")?;
+        let mut common =
+            common(take(&mut message.common_tls_context).unwrap_or_default()).within("common_tls_context")?;
         let require = flag(take(&mut message.require_client_certificate), false);
         if !flag(message.require_sni, false) {
             harmless!(message: require_sni);
@@ -113,44 +152,46 @@ impl TlsStore {
         if common.identity.is_none() {
             return Err(CompileError::missing("common_tls_context.tls_certificates"));
         }
+        let secrets = inner.adopt(&mut common);
         let context = Arc::new(DownstreamTls {
-            alpn: common.alpn.clone(),
+            alpn: common.alpn.to_vec(),
             require_client_certificate: require,
             config: ArcSwapOption::empty(),
             local_uri: ArcSwapOption::empty(),
-            secrets: common.secrets.iter().map(|(name, _)| name.clone()).collect(),
+            secrets: secrets.to_vec(),
         });
-        inner.want(&common);
-        build_downstream(&context, &common, &inner.secrets)?;
-        inner.downstream.retain(|_, entry| entry.context.strong_count() > 0);
-        inner.downstream.insert(
-            key,
-            Entry {
-                context: Arc::downgrade(&context),
-                common,
-            },
-        );
+        build_downstream(&context, &common, &inner.shelf.lock())?;
+        let entry = DownstreamEntry {
+            context: Arc::downgrade(&context),
+            common,
+        };
+        inner
+            .downstream
+            .add(key, entry, |entry| entry.context.strong_count() > 0);
         Ok(context)
     }
 
     /// Puts a secret into force. The answer names what could not be made with it: those contexts stay as they are.
     pub fn set_secret(&self, name: &str, content: SecretContent) -> Result<(), CompileError> {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.secrets.insert(name.into(), content);
+        let inner = &*self.inner.borrow();
+        let mut secrets = inner.shelf.lock();
+        secrets.insert(name.into(), content);
         let uses = |common: &Common| common.secrets.iter().any(|(used, _)| **used == *name);
         let mut result = Ok(());
-        for entry in inner.upstream.values().filter(|entry| uses(&entry.common)) {
+        for entry in inner.upstream.entries.values().filter(|e| uses(&e.recipe.common)) {
+            // One that nobody has asked for is made of this secret when somebody does.
+            let Some(context) = entry.context.upgrade().filter(|c| c.config.made.load().is_some()) else {
+                continue;
+            };
+            result = result.and(build_upstream(&context.config.made, &entry.recipe.common, &secrets));
+        }
+        for entry in inner.downstream.entries.values().filter(|e| uses(&e.common)) {
             let Some(context) = entry.context.upgrade() else {
                 continue;
             };
-            result = result.and(build_upstream(&context, &entry.common, &inner.secrets));
+            result = result.and(build_downstream(&context, &entry.common, &secrets));
         }
-        for entry in inner.downstream.values().filter(|entry| uses(&entry.common)) {
-            let Some(context) = entry.context.upgrade() else {
-                continue;
-            };
-            result = result.and(build_downstream(&context, &entry.common, &inner.secrets));
-        }
+        drop(secrets);
         self.arrivals.send_modify(|count| *count += 1);
         result
     }
@@ -160,11 +201,16 @@ impl TlsStore {
         self.inner.borrow().wanted.clone()
     }
 
+    /// How many secrets are in use; it never shrinks.
+    pub fn wanted_count(&self) -> usize {
+        self.inner.borrow().wanted.len()
+    }
+
     /// The secrets in force.
     pub fn secrets(&self) -> Vec<(Arc<str>, SecretContent)> {
-        self.inner
-            .borrow()
-            .secrets
+        let inner = self.inner.borrow();
+        let secrets = inner.shelf.lock();
+        secrets
             .iter()
             .map(|(name, content)| (name.clone(), content.clone()))
             .collect()
@@ -177,11 +223,62 @@ impl TlsStore {
 }
 
 impl Inner {
-    fn want(&mut self, common: &Common) {
-        for (name, source) in &common.secrets {
-            self.wanted.entry(name.clone()).or_insert_with(|| source.clone());
+    /// Asks for the secrets of a context, and shares what it has in common with others. The answer is the secrets' names.
+    fn adopt(&mut self, common: &mut Common) -> Arc<[Arc<str>]> {
+        for (name, source) in common.secrets.iter() {
+            if !self.wanted.contains_key(name) {
+                self.wanted.insert(name.clone(), source.clone());
+            }
+        }
+        let names: Vec<_> = common.secrets.iter().map(|(name, _)| name.clone()).collect();
+        common.alpn = self.protocols.get(common.alpn.clone());
+        common.secrets = self.sources.get(common.secrets.clone());
+        self.names.get(names)
+    }
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, SecretMap> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientRecipe for Recipe {
+    fn make(&self, made: &ArcSwapOption<rustls::ClientConfig>) -> Option<Arc<rustls::ClientConfig>> {
+        let secrets = self.shelf.lock();
+        if made.load().is_none()
+            && let Err(error) = build_upstream(made, &self.common, &secrets)
+        {
+            tracing::error!(%error, "a TLS context cannot be made with the secrets that are there");
+        }
+        made.load_full()
+    }
+}
+
+impl<E> Default for Known<E> {
+    fn default() -> Self {
+        Known {
+            entries: HashMap::new(),
+            prune_at: MIN_PRUNE,
         }
     }
+}
+
+impl<E> Known<E> {
+    /// Now and then those that are no longer used are forgotten: looking at all of them each time would cost their number squared.
+    fn add(&mut self, key: [u8; 32], entry: E, is_used: impl Fn(&E) -> bool) {
+        if self.entries.len() >= self.prune_at {
+            self.entries.retain(|_, entry| is_used(entry));
+            self.prune_at = (self.entries.len() * 2).max(MIN_PRUNE);
+        }
+        self.entries.insert(key, entry);
+    }
+}
+
+fn digest(message: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref());
+    digest
 }
 
 /// What a context is made of, once its secrets are there.
@@ -191,7 +288,7 @@ struct Material<'a> {
 }
 
 /// `None`: a secret has not arrived yet.
-fn material<'a>(common: &'a Common, secrets: &'a BTreeMap<Arc<str>, SecretContent>) -> Option<Material<'a>> {
+fn material<'a>(common: &'a Common, secrets: &'a SecretMap) -> Option<Material<'a>> {
     let identity = match &common.identity {
         None => None,
         Some(Source::Here(identity)) => Some(identity),
@@ -213,11 +310,18 @@ fn material<'a>(common: &'a Common, secrets: &'a BTreeMap<Arc<str>, SecretConten
     })
 }
 
-fn build_upstream(context: &UpstreamTls, common: &Common, secrets: &BTreeMap<Arc<str>, SecretContent>) -> Compiled<()> {
+fn build_upstream(made: &ArcSwapOption<rustls::ClientConfig>, common: &Common, secrets: &SecretMap) -> Compiled<()> {
     let Some(material) = material(common, secrets) else {
         return Ok(());
     };
-    let verify = match material.validation {
+    let verify = server_verification(material.validation)?;
+    let config = client_config_with(material.identity, verify, &alpn(common), options(common)).map_err(fault)?;
+    made.store(Some(config));
+    Ok(())
+}
+
+fn server_verification(validation: Option<Validation>) -> Compiled<ServerVerify> {
+    Ok(match validation {
         Some(Validation {
             roots: Some(roots),
             sans,
@@ -227,17 +331,10 @@ fn build_upstream(context: &UpstreamTls, common: &Common, secrets: &BTreeMap<Arc
             return Err(CompileError::missing("validation_context.trusted_ca"));
         }
         _ => ServerVerify::Insecure,
-    };
-    let config = client_config_with(material.identity, verify, &alpn(common), options(common)).map_err(fault)?;
-    context.config.store(Some(config));
-    Ok(())
+    })
 }
 
-fn build_downstream(
-    context: &DownstreamTls,
-    common: &Common,
-    secrets: &BTreeMap<Arc<str>, SecretContent>,
-) -> Compiled<()> {
+fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMap) -> Compiled<()> {
     let Some(material) = material(common, secrets) else {
         return Ok(());
     };
@@ -273,6 +370,7 @@ fn alpn(common: &Common) -> Vec<&[u8]> {
 fn options(common: &Common) -> TlsOptions {
     TlsOptions {
         min_version: common.min_version,
+        groups: common.groups.clone(),
         ..TlsOptions::default()
     }
 }

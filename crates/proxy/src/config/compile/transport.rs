@@ -37,8 +37,8 @@ pub(super) fn socket_match(message: TransportSocketMatch, context: &Context) -> 
     let labels: BTreeMap<_, _> = fields.into_iter().filter_map(label).collect();
     let transport = upstream(message.transport_socket, context).within("transport_socket")?;
     Ok(TransportMatch {
-        name: message.name.into(),
-        labels,
+        name: context.texts.get(&message.name),
+        labels: context.labels.borrow_mut().get(labels),
         transport,
     })
 }

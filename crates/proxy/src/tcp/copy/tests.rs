@@ -1,6 +1,15 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
 
 use super::*;
+
+impl Carrier for DuplexStream {}
+
+impl Carrier for TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
 
 /// Client and server at the outer ends of a copy.
 fn ends(capacity: usize) -> ((DuplexStream, DuplexStream), (DuplexStream, DuplexStream)) {
@@ -104,4 +113,114 @@ fn nothing_is_held_while_waiting() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     assert!(half.poll(&mut cx, &buffers, &mut from, &mut to).is_pending());
     assert!(half.buffer.is_none());
+}
+
+/// A bare socket and its peer.
+async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (near.expect("connected"), far.expect("accepted").0)
+}
+
+const BULK: usize = 5_000_000;
+
+fn bulk(seed: usize) -> Vec<u8> {
+    (0..BULK).map(|n| (n * seed % 251) as u8).collect()
+}
+
+async fn send_all(socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    socket.write_all(bytes).await.expect("written");
+    socket.shutdown().await.expect("half-closed");
+}
+
+#[tokio::test]
+async fn bulk_between_sockets_is_spliced_both_ways_at_once_and_counted() {
+    let ((client, mut downstream), (mut upstream, server)) = (sockets().await, sockets().await);
+    let (buffers, mut last) = (Buffers::default(), Moved::default());
+    let (there, back) = (bulk(7), bulk(11));
+    let (mut from_proxy, mut to_proxy) = client.into_split();
+    let (mut at_server, mut from_server) = server.into_split();
+    let (mut arrived_there, mut arrived_back) = (Vec::new(), Vec::new());
+    let copy = both(&buffers, &mut downstream, &mut upstream, None, |moved| last = moved);
+    let (ended, (), (), ..) = tokio::join!(
+        copy,
+        send_all(&mut to_proxy, &there),
+        send_all(&mut from_server, &back),
+        at_server.read_to_end(&mut arrived_there),
+        from_proxy.read_to_end(&mut arrived_back),
+    );
+    assert!(matches!(ended, Ended::Both));
+    assert!(arrived_there == there && arrived_back == back);
+    let all = BULK as u64;
+    assert_eq!((last.received, last.sent), (all, all));
+    let (idle, lent) = buffers.pipes.counts();
+    assert!(idle > 0 && lent == 0, "pipes were used, and came back: {idle}, {lent}");
+}
+
+#[tokio::test]
+async fn spliced_bulk_waits_for_a_slow_receiver_and_half_an_end_stays_half() {
+    let ((mut client, mut downstream), (mut upstream, mut server)) = (sockets().await, sockets().await);
+    let buffers = Buffers::default();
+    let sent = bulk(13);
+    let copy = both(&buffers, &mut downstream, &mut upstream, None, |_| {});
+    let script = async {
+        send_all(&mut client, &sent).await;
+        let mut received = Vec::new();
+        let mut part = vec![0; 100_000];
+        loop {
+            let length = server.read(&mut part).await.expect("read");
+            if length == 0 {
+                break;
+            }
+            received.extend_from_slice(&part[..length]);
+            let (_, lent) = buffers.pipes.counts();
+            assert!(lent <= 1, "one direction has one pipe: {lent}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        server.write_all(b"thanks").await.expect("the way back is open");
+        server.shutdown().await.expect("ended");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("read");
+        (received, answer)
+    };
+    let (ended, (received, answer)) = tokio::join!(copy, script);
+    assert!(matches!(ended, Ended::Both));
+    assert!(received == sent && answer == b"thanks");
+}
+
+#[tokio::test]
+async fn a_reset_ends_spliced_bulk() {
+    let ((mut client, mut downstream), (mut upstream, mut server)) = (sockets().await, sockets().await);
+    let buffers = Buffers::default();
+    let copy = both(&buffers, &mut downstream, &mut upstream, None, |_| {});
+    let receive = async {
+        let mut some = vec![0; 2_000_000];
+        server.read_exact(&mut some).await.expect("read");
+        socket2::SockRef::from(&server)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a reset is asked for");
+        drop(server);
+    };
+    let sent = bulk(17);
+    let send = async { while client.write_all(&sent).await.is_ok() {} };
+    tokio::pin!(send);
+    let ended = tokio::select! {
+        (ended, ()) = async { tokio::join!(copy, receive) } => ended,
+        () = &mut send => unreachable!("the copy ends first, and drops nothing before"),
+    };
+    assert!(matches!(ended, Ended::Failed(Side::Upstream, _)), "{ended:?}");
+    assert_eq!(buffers.pipes.counts().1, 0);
+}
+
+#[tokio::test]
+async fn messages_after_bulk_are_copied_again() {
+    let mut streak = Streak::default();
+    (0..200).for_each(|_| streak.came(4096));
+    assert!(streak.is_bulk());
+    streak.came(100);
+    assert!(!streak.is_bulk());
+    (0..200).for_each(|_| streak.came(4096));
+    streak.give_up();
+    assert!(!streak.is_bulk());
 }

@@ -99,7 +99,7 @@ struct Rig {
 impl Rig {
     fn new(cluster: Cluster, set: EndpointSet) -> Self {
         let slot = crate::config::Slots::default().cluster("test");
-        publish_membership(&cluster.stats, &set, 0);
+        publish_membership(&cluster, &set, 0);
         slot.endpoints.store(Arc::new(set));
         Rig {
             cluster: Arc::new(cluster),

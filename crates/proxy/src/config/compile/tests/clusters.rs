@@ -159,6 +159,7 @@ fn shape(transports: &Transports, dns: bool) -> Shape<'_> {
         transports,
         locality_weighted: false,
         dns,
+        texts: Box::leak(Box::default()),
     }
 }
 
@@ -226,7 +227,7 @@ fn auto_mutual_tls_is_chosen_by_metadata() {
     let mut transports = plain();
     transports.matches.push(crate::config::TransportMatch {
         name: "tlsMode-istio".into(),
-        labels: [("tlsMode".to_owned(), "istio".to_owned())].into(),
+        labels: Arc::new([("tlsMode".to_owned(), "istio".to_owned())].into()),
         transport: Transport::Plain,
     });
     let mut with = lb_endpoint("10.0.0.1", 80);

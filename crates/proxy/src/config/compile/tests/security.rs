@@ -154,7 +154,7 @@ fn equal_settings_share_a_context_that_secrets_complete_and_rotate() {
         context.tls.wanted().into_keys().collect::<Vec<_>>(),
         ["ROOTCA".into(), "default".into()]
     );
-    assert!(one.config.load().is_none(), "no secret has arrived");
+    assert!(one.config.load_full().is_none(), "no secret has arrived");
 
     let material = material("spiffe://td/ns/x/sa/me");
     let mut arrivals = context.tls.arrivals();
@@ -162,7 +162,7 @@ fn equal_settings_share_a_context_that_secrets_complete_and_rotate() {
         .tls
         .set_secret("default", secret(identity_secret(&material)).unwrap())
         .unwrap();
-    assert!(one.config.load().is_none(), "roots are missing");
+    assert!(one.config.load_full().is_none(), "roots are missing");
     context
         .tls
         .set_secret("ROOTCA", secret(roots_secret(&material)).unwrap())
@@ -184,13 +184,13 @@ fn equal_settings_share_a_context_that_secrets_complete_and_rotate() {
         !Arc::ptr_eq(&first, &one.config.load_full().unwrap()),
         "a rotated secret makes a new configuration"
     );
-    assert!(other.config.load().is_some());
+    assert!(other.config.load_full().is_some());
     // A context that comes later is complete at once.
     assert!(
         tls_cluster("d", mutual("spiffe://td/ns/x/sa/w"), &context)
             .unwrap()
             .config
-            .load()
+            .load_full()
             .is_some()
     );
 }
@@ -215,7 +215,7 @@ fn a_server_presents_its_identity_by_its_name() {
     let DownstreamTransport::Tls(tls) = &compiled.chains[0].transport else {
         panic!("TLS")
     };
-    assert!(tls.require_client_certificate && tls.config.load().is_none());
+    assert!(tls.require_client_certificate && tls.config.load_full().is_none());
     let material = material("spiffe://td/ns/x/sa/me");
     context
         .tls
@@ -225,7 +225,7 @@ fn a_server_presents_its_identity_by_its_name() {
         .tls
         .set_secret("ROOTCA", secret(roots_secret(&material)).unwrap())
         .unwrap();
-    assert!(tls.config.load().is_some());
+    assert!(tls.config.load_full().is_some());
     assert_eq!(&**tls.local_uri.load_full().unwrap(), "spiffe://td/ns/x/sa/me");
 }
 

@@ -101,7 +101,9 @@ impl FrameHead {
             _ => self.stream != 0,
         };
         if !stream_is_good {
-            return Err(ConnectionError::protocol("frame on a stream that its kind does not go on"));
+            return Err(ConnectionError::protocol(
+                "frame on a stream that its kind does not go on",
+            ));
         }
         Ok(())
     }
@@ -256,7 +258,10 @@ mod tests {
         };
         assert_eq!(of(0, b"abc"), Ok(b"abc".to_vec()));
         assert_eq!(of(flags::PADDED, b"\x02abcxx"), Ok(b"abc".to_vec()));
-        assert_eq!(of(flags::PADDED | flags::PRIORITY, b"\x01\0\0\0\x03\x10ax"), Ok(b"a".to_vec()));
+        assert_eq!(
+            of(flags::PADDED | flags::PRIORITY, b"\x01\0\0\0\x03\x10ax"),
+            Ok(b"a".to_vec())
+        );
         assert_eq!(of(flags::PADDED, b"\x04abc"), Err(ErrorCode::PROTOCOL_ERROR));
         assert_eq!(of(flags::PADDED, b""), Err(ErrorCode::FRAME_SIZE_ERROR));
         assert_eq!(of(flags::PRIORITY, b"\0\0\0\x03"), Err(ErrorCode::FRAME_SIZE_ERROR));

@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(super) use decoder::{Decoder, FieldSink, Field};
+pub(super) use decoder::{Decoder, Field, FieldSink, listed_size};
 pub(super) use encoder::Encoder;
 pub(super) use names::Kind;
 

@@ -167,7 +167,11 @@ impl<'a> Bits<'a> {
 pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut window, mut count) = (0u64, 0);
     for byte in text {
-        let place = CODE.symbols.iter().position(|symbol| *symbol == u16::from(*byte)).expect("every byte has a code");
+        let place = CODE
+            .symbols
+            .iter()
+            .position(|symbol| *symbol == u16::from(*byte))
+            .expect("every byte has a code");
         let length = usize::from(LENGTHS[usize::from(*byte)]);
         let code = (place as i32 - CODE.offset[length]) as u64;
         window = window << length | code;
@@ -207,7 +211,10 @@ mod tests {
             ("25a8 49e9 5ba9 7d7f", "custom-key"),
             ("25a8 49e9 5bb8 e8b4 bf", "custom-value"),
             ("6402", "302"),
-            ("d07a be94 1054 d444 a820 0595 040b 8166 e082 a62d 1bff", "Mon, 21 Oct 2013 20:13:21 GMT"),
+            (
+                "d07a be94 1054 d444 a820 0595 040b 8166 e082 a62d 1bff",
+                "Mon, 21 Oct 2013 20:13:21 GMT",
+            ),
             ("9d29 ad17 1863 c78f 0b97 c8e9 ae82 ae43 d3", "https://www.example.com"),
             ("", ""),
         ] {
@@ -234,12 +241,12 @@ mod tests {
     #[test]
     fn no_code_and_no_padding() {
         for coded in [
-            "ff",              // eight bits of padding
-            "1fff",            // a symbol, and more padding than one may
-            "ffff ffff",       // the end of string
-            "ffff fffc ffff",  // the end of string between others
-            "00",              // padding of zeros: '0' and three bits
-            "a8eb 1064 9cbe",  // one wrong bit of padding
+            "ff",             // eight bits of padding
+            "1fff",           // a symbol, and more padding than one may
+            "ffff ffff",      // the end of string
+            "ffff fffc ffff", // the end of string between others
+            "00",             // padding of zeros: '0' and three bits
+            "a8eb 1064 9cbe", // one wrong bit of padding
         ] {
             assert_eq!(decoded(&hex(coded)), None, "{coded}");
         }

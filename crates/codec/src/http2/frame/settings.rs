@@ -50,16 +50,12 @@ impl Setting {
 pub(in crate::http2) struct Settings;
 
 impl Settings {
-    pub(in crate::http2) fn parse(
-        payload: &[u8],
-    ) -> impl Iterator<Item = Result<Setting, ConnectionError>> + use<'_> {
+    pub(in crate::http2) fn parse(payload: &[u8]) -> impl Iterator<Item = Result<Setting, ConnectionError>> + use<'_> {
         let (settings, _) = payload.as_chunks::<6>();
-        settings
-            .iter()
-            .filter_map(|[i0, i1, v0, v1, v2, v3]| {
-                let value = u32::from_be_bytes([*v0, *v1, *v2, *v3]);
-                Setting::decode(u16::from_be_bytes([*i0, *i1]), value).transpose()
-            })
+        settings.iter().filter_map(|[i0, i1, v0, v1, v2, v3]| {
+            let value = u32::from_be_bytes([*v0, *v1, *v2, *v3]);
+            Setting::decode(u16::from_be_bytes([*i0, *i1]), value).transpose()
+        })
     }
 
     pub(in crate::http2) fn put(settings: &[Setting], out: &mut Vec<u8>) {

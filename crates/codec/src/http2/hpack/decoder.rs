@@ -2,7 +2,7 @@
 
 use super::names::{self, Kind};
 use super::table::{Entry, STATIC, Table};
-use super::{integer, OVERHEAD};
+use super::{OVERHEAD, integer};
 use crate::http2::error::ConnectionError;
 use crate::http2::huffman;
 
@@ -50,11 +50,7 @@ impl Decoder {
 
     /// # Errors
     /// If the block is not what RFC 7541 allows: then the tables of both sides are no longer the same, and the connection must end.
-    pub(in crate::http2) fn decode(
-        &mut self,
-        block: &[u8],
-        sink: &mut impl FieldSink,
-    ) -> Result<(), ConnectionError> {
+    pub(in crate::http2) fn decode(&mut self, block: &[u8], sink: &mut impl FieldSink) -> Result<(), ConnectionError> {
         let mut input = block;
         let mut at_start = true;
         while let Some(first) = input.first() {
@@ -199,9 +195,9 @@ fn string(input: &mut &[u8], text: &mut Vec<u8>) -> Result<(), ConnectionError> 
     }
 }
 
-/// What a field counts in a header list.
-pub(in crate::http2) const fn listed_size(name: usize, value: usize) -> usize {
-    name + value + OVERHEAD
+/// What a field of that much text counts in a header list.
+pub(in crate::http2) const fn listed_size(text: usize) -> usize {
+    text + OVERHEAD
 }
 
 #[cfg(test)]

@@ -124,7 +124,11 @@ impl Encoder {
         if let Some(found) = self.field_at(field_hash, name, value) {
             return integer::encode(found, 7, INDEXED, out);
         }
-        let named = if index > 0 { Some(index) } else { self.name_at(name_hash, name) };
+        let named = if index > 0 {
+            Some(index)
+        } else {
+            self.name_at(name_hash, name)
+        };
         let again = self.came_again(field_hash);
         if !again && (named.is_some() || !self.came_again(name_hash)) || !self.is_worth_it(name, value) {
             return self.literal(name, named.unwrap_or(0), value, LITERAL, out);

@@ -189,7 +189,9 @@ impl Kind {
         if let Some(known) = find(name) {
             return known.kind;
         }
-        let is_token = name.iter().all(|byte| NAME_BYTES[usize::from(*byte)] == *byte && *byte != 0);
+        let is_token = name
+            .iter()
+            .all(|byte| NAME_BYTES[usize::from(*byte)] == *byte && *byte != 0);
         if is_token && !name.is_empty() && name.len() <= usize::from(u16::MAX) {
             Kind::Plain
         } else {
@@ -201,9 +203,9 @@ impl Kind {
 /// Whether a value may stand in a field: no control characters, and no white space around it (RFC 9113 §8.2.1).
 pub(super) fn is_value(value: &[u8]) -> bool {
     let edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let good = value
-        .iter()
-        .fold(true, |good, byte| good & ((*byte >= b' ') | (*byte == b'\t')) & (*byte != 0x7f));
+    let good = value.iter().fold(true, |good, byte| {
+        good & ((*byte >= b' ') | (*byte == b'\t')) & (*byte != 0x7f)
+    });
     good && !edge(value.first()) && !edge(value.last())
 }
 

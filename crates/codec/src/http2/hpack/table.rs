@@ -74,6 +74,7 @@ impl Table {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }

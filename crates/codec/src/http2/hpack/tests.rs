@@ -124,7 +124,10 @@ fn requests_without_and_with_huffman_code() {
         &[
             ("8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff", FIRST_REQUEST),
             ("8286 84be 5886 a8eb 1064 9cbf", SECOND_REQUEST),
-            ("8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf", THIRD_REQUEST),
+            (
+                "8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf",
+                THIRD_REQUEST,
+            ),
         ],
     );
 }
@@ -211,12 +214,24 @@ fn what_repeats_is_indexed_and_what_is_secret_is_not() {
         let names: Vec<_> = fields.fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
-            [":method", ":path", "user-agent", "x-tenant", "traceparent", "authorization", "x-key", "te"]
+            [
+                ":method",
+                ":path",
+                "user-agent",
+                "x-tenant",
+                "traceparent",
+                "authorization",
+                "x-key",
+                "te"
+            ]
         );
         assert!(fields.fields[4].1 == trace && fields.fields[5].1 == "Bearer 1");
     }
     // Everything but the trace (57) and the secrets takes a byte in the end.
-    assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[3] < 90 && sizes[0] > 150, "{sizes:?}");
+    assert!(
+        sizes.is_sorted_by(|a, b| a >= b) && sizes[3] < 90 && sizes[0] > 150,
+        "{sizes:?}"
+    );
 }
 
 #[test]

@@ -11,7 +11,9 @@ mod hpack;
 mod huffman;
 mod message;
 
-pub use connection::{CannotOpen, Config, Connection, Event, MAX_STREAMS, Piece, ReceivedResponse, Role, StreamKey};
+pub use connection::{
+    CannotOpen, Config, Connection, Event, MAX_STREAMS, Piece, ReceivedResponse, Role, StreamKey, Taken,
+};
 pub use error::{ConnectionError, ErrorCode, Reset};
 pub use frame::PREFACE;
 pub use message::ReceivedRequest;

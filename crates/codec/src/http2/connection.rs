@@ -25,7 +25,7 @@ use budget::Budget;
 pub use outbound::CannotOpen;
 use output::Output;
 use reader::Reader;
-pub use receiving::Piece;
+pub use receiving::{Piece, Taken};
 use streams::Streams;
 pub use streams::{ReceivedResponse, StreamKey};
 use window::{ReceiveWindow, SendWindow};
@@ -34,6 +34,7 @@ use super::error::{ConnectionError, ErrorCode, Reset};
 use super::frame::{self, Setting, Settings};
 use super::hpack::{Decoder, Encoder};
 use super::message::{FieldLimits, Repeated};
+use crate::fields::Headers;
 
 /// What one stream may have on its way to us before we read it, and what all may together.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -61,6 +62,8 @@ pub struct Config {
     pub max_header_bytes: u32,
     /// Number of their fields.
     pub max_headers: u32,
+    /// Where the fields of a head are put: empty, with room for what is usual.
+    pub lend_headers: fn() -> Headers,
 }
 
 impl Default for Config {
@@ -70,6 +73,7 @@ impl Default for Config {
             max_streams: 100,
             max_header_bytes: 60 * 1024,
             max_headers: 100,
+            lend_headers: || Headers::with_capacity(24, 1024),
         }
     }
 }

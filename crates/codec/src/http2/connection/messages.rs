@@ -4,13 +4,11 @@ use super::streams::{Progress, Received, ReceivedResponse, Stream};
 use super::{Connection, Drain, Event, Role, STREAM_WINDOW, StreamKey};
 use crate::fields::Headers;
 use crate::head::ResponseHead;
+use crate::http1::Framing;
 use crate::http2::error::{ConnectionError, ErrorCode};
 use crate::http2::frame::{self, FrameHead, flags};
 use crate::http2::message::{Fault, FieldLimits, FieldList, ReceivedRequest, check_length};
 
-/// Room for a head, so that neither its text nor its fields are moved while it grows here and by what is added to it.
-const HEAD_FIELDS: usize = 24;
-const HEAD_BYTES: usize = 768;
 const TRAILER_FIELDS: usize = 4;
 const TRAILER_BYTES: usize = 96;
 
@@ -78,7 +76,7 @@ impl Connection {
     }
 
     fn take_request_block(&mut self, id: u32, block: &[u8], end: bool) -> Result<(), ConnectionError> {
-        let headers = Headers::with_capacity(HEAD_FIELDS, HEAD_BYTES);
+        let headers = (self.config.lend_headers)();
         let mut list = FieldList::new(self.limits(), &mut self.repeated, headers);
         self.decoder.decode(block, &mut list)?;
         match list.into_request(self.config.scheme, end) {
@@ -102,7 +100,7 @@ impl Connection {
         let code = match fault {
             Fault::Malformed(_) => ErrorCode::PROTOCOL_ERROR,
             Fault::TooLarge => {
-                self.write_response(id, &ResponseHead::new(431), true);
+                self.write_response(id, &ResponseHead::new(431), Framing::Empty);
                 ErrorCode::NO_ERROR
             }
         };
@@ -113,7 +111,7 @@ impl Connection {
     }
 
     fn take_response_block(&mut self, key: StreamKey, block: &[u8], end: bool) -> Result<(), ConnectionError> {
-        let headers = Headers::with_capacity(HEAD_FIELDS, HEAD_BYTES);
+        let headers = (self.config.lend_headers)();
         let mut list = FieldList::new(self.limits(), &mut self.repeated, headers);
         self.decoder.decode(block, &mut list)?;
         let response = list

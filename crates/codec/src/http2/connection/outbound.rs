@@ -5,7 +5,7 @@ use super::streams::{Progress, Stream};
 use super::{Connection, Event, Role, STREAM_WINDOW, StreamKey};
 use crate::fields::Headers;
 use crate::head::{Method, RequestHead, ResponseHead};
-use crate::http1::{Overrides, is_forbidden_trailer};
+use crate::http1::{Framing, Overrides, is_forbidden_trailer};
 use crate::http2::error::{ErrorCode, Reset};
 use crate::http2::frame::{self, Kind, flags};
 
@@ -26,7 +26,7 @@ pub enum CannotOpen {
 }
 
 impl Connection {
-    /// Opens a stream. `end`: no body follows.
+    /// Opens a stream. Without a body the head ends the message.
     ///
     /// # Errors
     /// If [`Connection::can_open`] says so, or the request cannot be one.
@@ -34,7 +34,7 @@ impl Connection {
         &mut self,
         head: &RequestHead,
         overrides: Overrides<'_>,
-        end: bool,
+        body: Framing,
     ) -> Result<StreamKey, CannotOpen> {
         let authority = overrides.authority.unwrap_or(&head.authority);
         let connect = head.method == Method::CONNECT;
@@ -47,6 +47,7 @@ impl Connection {
         if self.role != Role::Client || !self.can_open() {
             return Err(CannotOpen::Full);
         }
+        let end = is_empty(body);
         let id = if self.last_stream == 0 { 1 } else { self.last_stream + 2 };
         self.last_stream = id;
         let at = self.begin_headers(id, end);
@@ -60,10 +61,19 @@ impl Connection {
             self.encoder.authority(authority, out);
         }
         for (name, value, secret) in head.headers.marked() {
-            if overrides.attempt.is_some() && name == ATTEMPT_COUNT {
-                continue;
+            let is_replaced = match name.len() {
+                14 => name == CONTENT_LENGTH,
+                21 => overrides.attempt.is_some() && name == ATTEMPT_COUNT,
+                _ => false,
+            };
+            if !is_replaced {
+                self.encoder.field(name, value, secret, out);
             }
-            self.encoder.field(name, value, secret, out);
+        }
+        if let Framing::Length(length) = body {
+            let mut digits = itoa::Buffer::new();
+            self.encoder
+                .field(CONTENT_LENGTH, digits.format(length).as_bytes(), false, out);
         }
         if let Some(attempt) = overrides.attempt {
             let mut digits = itoa::Buffer::new();
@@ -77,18 +87,19 @@ impl Connection {
         Ok(self.streams.insert(id, stream))
     }
 
-    /// Answers a request. `end`: no body follows. A second head is not sent.
+    /// Answers a request. Without a body the head ends the message, and its `content-length` is what it says; of any other body the framing
+    /// says it. A second head is not sent.
     ///
     /// # Errors
     /// If the stream has ended early.
-    pub fn send_response(&mut self, key: StreamKey, head: &ResponseHead, end: bool) -> Result<(), Reset> {
+    pub fn send_response(&mut self, key: StreamKey, head: &ResponseHead, body: Framing) -> Result<(), Reset> {
         let stream = self.sendable(key)?;
         if stream.sending != Progress::Head {
             return Ok(());
         }
         stream.sending = Progress::Body;
-        self.write_response(key.id(), head, end);
-        if end {
+        self.write_response(key.id(), head, body);
+        if is_empty(body) {
             self.sent_all(key);
         }
         Ok(())
@@ -100,17 +111,24 @@ impl Connection {
     /// If the stream has ended early.
     pub fn send_interim(&mut self, key: StreamKey, status: u16) -> Result<(), Reset> {
         if self.sendable(key)?.sending == Progress::Head {
-            self.write_response(key.id(), &ResponseHead::new(status), false);
+            self.write_response(key.id(), &ResponseHead::new(status), Framing::UntilClose);
         }
         Ok(())
     }
 
-    pub(super) fn write_response(&mut self, id: u32, head: &ResponseHead, end: bool) {
-        let at = self.begin_headers(id, end);
+    pub(super) fn write_response(&mut self, id: u32, head: &ResponseHead, body: Framing) {
+        let at = self.begin_headers(id, is_empty(body));
         let out = self.output.buffer();
         self.encoder.status(head.status.as_u16(), out);
         for (name, value, secret) in head.headers.marked() {
-            self.encoder.field(name, value, secret, out);
+            if body == Framing::Empty || name != CONTENT_LENGTH {
+                self.encoder.field(name, value, secret, out);
+            }
+        }
+        if let Framing::Length(length) = body {
+            let mut digits = itoa::Buffer::new();
+            self.encoder
+                .field(CONTENT_LENGTH, digits.format(length).as_bytes(), false, out);
         }
         frame::finish_headers(at, id, self.peer.max_frame, out);
     }
@@ -154,9 +172,10 @@ impl Connection {
         if data.is_empty() && !end {
             return;
         }
-        let out = self.output.buffer();
-        out.reserve(data.len() + frame::HEAD);
         loop {
+            let position = self.output.position();
+            let out = self.output.buffer();
+            out.reserve(data.len() + frame::HEAD);
             let (piece, rest) = data.split_at(data.len().min(self.peer.max_frame.min(frame::DEFAULT_MAX_FRAME)));
             let flags = if rest.is_empty() && end { flags::END_STREAM } else { 0 };
             frame::put_head(piece.len(), Kind::Data, flags, key.id(), out);
@@ -165,10 +184,31 @@ impl Connection {
                 self.budget.earn();
             }
             if rest.is_empty() {
+                if let Some(stream) = self.streams.get(key) {
+                    stream.last_data = Some(position);
+                }
                 return;
             }
             data = rest;
         }
+    }
+
+    /// Ends the message: its last frame of data says so if it has not left yet, else an empty one follows.
+    ///
+    /// # Errors
+    /// If the stream has ended early.
+    pub fn send_end(&mut self, key: StreamKey) -> Result<(), Reset> {
+        let stream = self.sendable(key)?;
+        if stream.sending != Progress::Body {
+            return Ok(());
+        }
+        let last = stream.last_data;
+        match last.and_then(|position| self.output.unwritten(position)) {
+            Some([_, _, _, _, flags, ..]) => *flags |= flags::END_STREAM,
+            _ => self.write_data(key, &[], true),
+        }
+        self.sent_all(key);
+        Ok(())
     }
 
     /// Ends the message by trailers.
@@ -244,6 +284,15 @@ impl Connection {
             ErrorCode::CANCEL
         };
         self.reset(key, code);
+        self.forget(key);
+    }
+
+    /// Gives a buffer of [`Connection::take_piece`] back: for streams to come.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.streams.recycle(buffer);
+    }
+
+    fn forget(&mut self, key: StreamKey) {
         let unread = self.streams.remove(key);
         self.discard(None, unread);
         self.events.retain(|event| !event.concerns(key));
@@ -260,3 +309,9 @@ impl Event {
 }
 
 const ATTEMPT_COUNT: &[u8] = b"x-envoy-attempt-count";
+const CONTENT_LENGTH: &[u8] = b"content-length";
+
+/// No frame of data follows the head of such a message.
+fn is_empty(body: Framing) -> bool {
+    matches!(body, Framing::Empty | Framing::Length(0))
+}

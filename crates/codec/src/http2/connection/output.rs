@@ -11,6 +11,8 @@ const FIRST: usize = 2 * 1024;
 pub(super) struct Output {
     bytes: Vec<u8>,
     written: usize,
+    /// Bytes that were there before the first of `bytes`.
+    before: u64,
 }
 
 impl Output {
@@ -21,6 +23,20 @@ impl Output {
             self.bytes.reserve(FIRST);
         }
         &mut self.bytes
+    }
+
+    /// Where the next byte will stand among all that were ever put in.
+    pub(super) fn position(&self) -> u64 {
+        self.before + self.bytes.len() as u64
+    }
+
+    /// What was put in at that position and after it, if none of it has been written.
+    pub(super) fn unwritten(&mut self, position: u64) -> Option<&mut [u8]> {
+        let at = usize::try_from(position.checked_sub(self.before)?).ok()?;
+        if at < self.written {
+            return None;
+        }
+        self.bytes.get_mut(at..)
     }
 
     pub(super) fn pending(&self) -> &[u8] {
@@ -43,10 +59,12 @@ impl Output {
             // A peer that reads slowly does not make the buffer grow by what it has read.
             if self.written >= FULL {
                 self.bytes.drain(..self.written);
+                self.before += self.written as u64;
                 self.written = 0;
             }
             return;
         }
+        self.before += self.written as u64;
         self.written = 0;
         self.bytes.clear();
         if !is_busy || self.bytes.capacity() > 2 * FULL {

@@ -19,6 +19,15 @@ pub enum Piece<'a> {
     End,
 }
 
+/// What came next of a message's body, its bytes taken out ([`Connection::take_piece`]).
+#[derive(Debug)]
+pub enum Taken {
+    Pending,
+    Data,
+    Trailers(Headers),
+    End,
+}
+
 /// A stream that is not there any more.
 pub(super) const GONE: Reset = Reset::Ours(ErrorCode::CANCEL);
 
@@ -66,6 +75,30 @@ impl Connection {
             return Ok(stream.trailers.take().map_or(Piece::End, Piece::Trailers));
         }
         stream.reset.map_or(Ok(Piece::Pending), Err)
+    }
+
+    /// As [`Connection::piece`], but `buffer` is given all that is here in exchange for its own room; what it held is dropped. Bytes so
+    /// taken are consumed by [`Connection::consumed`].
+    ///
+    /// # Errors
+    /// If the rest of the message will not come.
+    pub fn take_piece(&mut self, key: StreamKey, buffer: &mut Vec<u8>) -> Result<Taken, Reset> {
+        let stream = self.streams.get(key).ok_or(GONE)?;
+        if !stream.unread().is_empty() {
+            stream.swap(buffer);
+            return Ok(Taken::Data);
+        }
+        match self.piece(key)? {
+            Piece::Trailers(trailers) => Ok(Taken::Trailers(trailers)),
+            Piece::End => Ok(Taken::End),
+            Piece::Pending | Piece::Data(_) => Ok(Taken::Pending),
+        }
+    }
+
+    /// So many bytes that were taken out will not be looked at any more: the peer may send as many. To be said before the stream is
+    /// released.
+    pub fn consumed(&mut self, key: StreamKey, n: usize) {
+        self.discard(Some(key), n);
     }
 
     /// What of a body is here and not consumed.

@@ -73,6 +73,8 @@ pub(super) struct Stream {
     pub(super) continued: bool,
     pub(super) receive_window: ReceiveWindow,
     pub(super) send_window: SendWindow,
+    /// Where its last DATA frame begins in the output.
+    pub(super) last_data: Option<u64>,
     /// Wants to send, and is told when its window grows.
     pub(super) wants_window: bool,
     /// Stands in the queue for the connection's capacity.
@@ -95,6 +97,7 @@ impl Stream {
             continued: false,
             receive_window: ReceiveWindow::new(receive_window),
             send_window: SendWindow::new(send_window),
+            last_data: None,
             wants_window: false,
             queued: false,
         }
@@ -116,6 +119,13 @@ impl Stream {
             self.taken = 0;
         }
         self.body.extend_from_slice(data);
+    }
+
+    /// Hands out all that waits to be read, and keeps `empty` for what comes next.
+    pub(super) fn swap(&mut self, empty: &mut Vec<u8>) {
+        self.body.drain(..std::mem::take(&mut self.taken));
+        std::mem::swap(&mut self.body, empty);
+        self.body.clear();
     }
 
     /// Returns how much was really there.
@@ -225,12 +235,16 @@ impl Streams {
             return unread;
         }
         self.free.push(key.slot);
-        let mut body = stream.body;
-        if self.spare.len() < SPARE_BODIES && (1..=KEPT_BODY).contains(&body.capacity()) {
+        self.recycle(stream.body);
+        unread
+    }
+
+    /// Takes a body's buffer for the streams to come, if there are others.
+    pub(super) fn recycle(&mut self, mut body: Vec<u8>) {
+        if self.used > 0 && self.spare.len() < SPARE_BODIES && (1..=KEPT_BODY).contains(&body.capacity()) {
             body.clear();
             self.spare.push(body);
         }
-        unread
     }
 }
 

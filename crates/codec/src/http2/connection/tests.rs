@@ -9,7 +9,7 @@ mod malformed;
 use super::*;
 use crate::fields::{Headers, Name, Value};
 use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, Text};
-use crate::http1::Overrides;
+use crate::http1::{Framing, Overrides};
 use crate::http2::frame::{Kind, PREFACE, flags, put_head};
 
 fn headers(fields: &[(&str, &str)]) -> Headers {
@@ -197,7 +197,9 @@ fn a_request_and_its_answer() {
         authority: Some("other:8080"),
         attempt: Some(2),
     };
-    let stream = client.send_request(&head, overrides, false).expect("a stream");
+    let stream = client
+        .send_request(&head, overrides, Framing::Chunked)
+        .expect("a stream");
     assert_eq!(client.send_data(stream, b"hello", true), Ok(5));
     settle(&mut client, &mut server);
 
@@ -227,7 +229,9 @@ fn a_request_and_its_answer() {
 
     server.send_interim(key, 100).expect("an open stream");
     let answer = response(200, &[("content-type", "application/grpc"), ("set-cookie", "a=b")]);
-    server.send_response(key, &answer, false).expect("an open stream");
+    server
+        .send_response(key, &answer, Framing::Chunked)
+        .expect("an open stream");
     assert_eq!(server.send_data(key, b"world", false), Ok(5));
     server
         .send_trailers(key, &headers(&[("grpc-status", "0"), ("content-length", "5")]))
@@ -249,13 +253,13 @@ fn a_request_and_its_answer() {
 fn no_body_at_all() {
     let (mut client, mut server) = (client(), server());
     let stream = client
-        .send_request(&request(Method::HEAD, "/", &[]), Overrides::default(), true)
+        .send_request(&request(Method::HEAD, "/", &[]), Overrides::default(), Framing::Empty)
         .expect("a stream");
     settle(&mut client, &mut server);
     let (key, got) = accept(&mut server);
     assert!(got.end && got.head.method == Method::HEAD);
     server
-        .send_response(key, &response(200, &[("content-length", "77")]), true)
+        .send_response(key, &response(200, &[("content-length", "77")]), Framing::Empty)
         .expect("an open stream");
     settle(&mut client, &mut server);
     let got = client.take_response(stream).expect("no reset").expect("an answer");
@@ -304,14 +308,18 @@ fn cookies_become_one_and_hosts_are_compared() {
 fn a_server_says_goodbye_in_two_steps() {
     let (mut client, mut server) = (client(), server());
     let first = client
-        .send_request(&request(Method::GET, "/", &[]), Overrides::default(), true)
+        .send_request(&request(Method::GET, "/", &[]), Overrides::default(), Framing::Empty)
         .expect("a stream");
     settle(&mut client, &mut server);
     let (key, _) = accept(&mut server);
     server.begin_drain();
     // What was on its way when the notice came is still served.
     client
-        .send_request(&request(Method::GET, "/late", &[]), Overrides::default(), true)
+        .send_request(
+            &request(Method::GET, "/late", &[]),
+            Overrides::default(),
+            Framing::Empty,
+        )
         .expect("a stream");
     let late = drain(&mut client);
     server.receive(&late).expect("a request");
@@ -320,7 +328,7 @@ fn a_server_says_goodbye_in_two_steps() {
     assert!(!client.can_open() && client.is_draining() && !server.is_finished());
     for key in [key, late] {
         server
-            .send_response(key, &response(200, &[]), true)
+            .send_response(key, &response(200, &[]), Framing::Empty)
             .expect("an open stream");
         server.release(key);
     }
@@ -338,7 +346,11 @@ fn streams_beyond_a_goaway_can_be_sent_again() {
     let mut client = client();
     let get = request(Method::GET, "/", &[]);
     let keys: Vec<_> = (0..3)
-        .map(|_| client.send_request(&get, Overrides::default(), true).expect("a stream"))
+        .map(|_| {
+            client
+                .send_request(&get, Overrides::default(), Framing::Empty)
+                .expect("a stream")
+        })
         .collect();
     client
         .receive(&frame(Kind::GoAway, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]))
@@ -347,7 +359,7 @@ fn streams_beyond_a_goaway_can_be_sent_again() {
     assert!(client.take_response(keys[1]).expect("still open").is_none());
     assert_eq!(client.take_response(keys[2]).err(), Some(Reset::Refused));
     assert_eq!(
-        client.send_request(&get, Overrides::default(), true).err(),
+        client.send_request(&get, Overrides::default(), Framing::Empty).err(),
         Some(CannotOpen::Full)
     );
     client
@@ -366,13 +378,17 @@ fn a_client_opens_one_stream_until_it_is_told_how_many() {
     let mut client = Connection::new(Role::Client, Config::default());
     let get = request(Method::GET, "/", &[]);
     assert!(client.can_open());
-    client.send_request(&get, Overrides::default(), true).expect("a stream");
+    client
+        .send_request(&get, Overrides::default(), Framing::Empty)
+        .expect("a stream");
     assert!(!client.can_open());
     client
         .receive(&frame(Kind::Settings, 0, 0, &[0, 3, 0, 0, 0, 2]))
         .expect("settings");
     assert!(client.can_open() && client.next_event() == Some(Event::Openable));
-    let second = client.send_request(&get, Overrides::default(), true).expect("a stream");
+    let second = client
+        .send_request(&get, Overrides::default(), Framing::Empty)
+        .expect("a stream");
     assert!(!client.can_open() && client.peer_max_streams() == 2);
     client.release(second);
     assert!(client.can_open());
@@ -387,13 +403,13 @@ fn an_idle_connection_holds_little() {
             .send_request(
                 &request(Method::GET, "/", &[("user-agent", "u")]),
                 Overrides::default(),
-                true,
+                Framing::Empty,
             )
             .expect("a stream");
         settle(&mut client, &mut server);
         let (key, _) = accept(&mut server);
         server
-            .send_response(key, &response(200, &[]), true)
+            .send_response(key, &response(200, &[]), Framing::Empty)
             .expect("an open stream");
         server.release(key);
         settle(&mut client, &mut server);

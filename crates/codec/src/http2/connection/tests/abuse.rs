@@ -79,7 +79,7 @@ fn who_cancels_now_and_then_is_served() {
             .expect("in good faith");
         for event in events(&mut server) {
             let Event::Request(key) = event else { continue };
-            let _ = server.send_response(key, &response(200, &[]), true);
+            let _ = server.send_response(key, &response(200, &[]), Framing::Empty);
             server.release(key);
         }
         drain(&mut server);
@@ -200,7 +200,7 @@ fn tiny_windows_end_the_connection() {
         .expect("a request");
     let (key, _) = accept(&mut server);
     server
-        .send_response(key, &response(200, &[]), false)
+        .send_response(key, &response(200, &[]), Framing::Chunked)
         .expect("an open stream");
     let grant = frame(Kind::WindowUpdate, 0, 1, &[0, 0, 0, 1]);
     let ended = (0..10_000).find(|_| {

@@ -124,7 +124,7 @@ impl World {
         );
         let key = self
             .client
-            .send_request(&head, Overrides::default(), false)
+            .send_request(&head, Overrides::default(), Framing::Chunked)
             .expect("a stream");
         self.up
             .push(Side::new(key, number, exchange.up, exchange.trailers, true));
@@ -153,7 +153,9 @@ impl World {
             if !side.answered {
                 side.answered = true;
                 let head = response(200, &[("x-number", &side.number.to_string())]);
-                self.server.send_response(side.key, &head, false).expect("no reset");
+                self.server
+                    .send_response(side.key, &head, Framing::Chunked)
+                    .expect("no reset");
             }
             let whole = self.exchanges[side.number].down;
             side.send(&mut self.server, whole, piece);

@@ -90,7 +90,7 @@ fn a_sender_waits_for_windows_and_is_told() {
         .expect("a request");
     let (key, _) = accept(&mut server);
     server
-        .send_response(key, &response(200, &[]), false)
+        .send_response(key, &response(200, &[]), Framing::Chunked)
         .expect("an open stream");
     assert_eq!(server.send_data(key, &[1; 20], true), Ok(10));
     assert_eq!(server.send_data(key, &[1; 10], true), Ok(0));
@@ -140,7 +140,7 @@ fn the_connection_s_window_and_a_full_output_are_shared_in_turn() {
         .collect();
     for key in &keys {
         server
-            .send_response(*key, &response(200, &[]), false)
+            .send_response(*key, &response(200, &[]), Framing::Chunked)
             .expect("an open stream");
     }
     let sent: Vec<_> = keys
@@ -166,4 +166,61 @@ fn the_connection_s_window_and_a_full_output_are_shared_in_turn() {
     assert_eq!(server.send_data(keys[2], &[1; 100_000], false), Ok(0));
     server.offer_room();
     assert!(events(&mut server).is_empty());
+}
+
+/// An end that follows the last data at once is said by the frame of that data, if that has not left.
+#[test]
+fn the_last_data_says_the_end() {
+    for (written, ends) in [(0, vec![1, 0]), (25, vec![0, 0, 1])] {
+        let mut server = server();
+        server.receive(&[get(1), get(3)].concat()).expect("requests");
+        let keys: Vec<_> = events(&mut server)
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Request(key) => Some(key),
+                _ => None,
+            })
+            .collect();
+        for key in &keys {
+            server
+                .send_response(*key, &response(200, &[]), Framing::Chunked)
+                .expect("an open stream");
+        }
+        drain(&mut server);
+        for key in &keys {
+            assert_eq!(server.send_data(*key, &[1; 20], false), Ok(20));
+        }
+        server.advance_output(written);
+        server.send_end(keys[0]).expect("an open stream");
+        assert_eq!(server.open_streams(), 1);
+        let out = server.output().to_vec();
+        let skipped = if written == 0 { 0 } else { 29 - written };
+        let mut flags = if written == 0 { Vec::new() } else { vec![0] };
+        let mut rest = &out[skipped..];
+        while let Some((head, after)) = rest.split_first_chunk::<9>() {
+            flags.push(head[4]);
+            rest = &after[usize::from(head[2])..];
+        }
+        assert_eq!(flags, ends);
+    }
+}
+
+#[test]
+fn data_is_taken_out_whole_and_credited_when_consumed() {
+    let mut server = server();
+    server
+        .receive(&[post(1), data(1, WINDOW)].concat())
+        .expect("within the windows");
+    let (key, _) = accept(&mut server);
+    let mut buffer = Vec::new();
+    assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::Data)));
+    assert_eq!(buffer.len(), WINDOW);
+    assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::Pending)) && drain(&mut server).is_empty());
+    server.consumed(key, WINDOW);
+    assert_eq!(frames(&drain(&mut server)).len(), 1);
+    server
+        .receive(&frame(Kind::Data, flags::END_STREAM, 1, b"end"))
+        .expect("within the windows");
+    assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::Data)) && buffer == b"end");
+    assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::End)));
 }

@@ -105,7 +105,11 @@ async fn as_a_server() {
                 assert_eq!(got.head.headers.text("x-long").map(str::len), Some(20_000));
                 let number = got.head.headers.text("x-number").expect("a number").to_owned();
                 server
-                    .send_response(key, &response(207, &[("x-number", &number), ("server", "ours")]), false)
+                    .send_response(
+                        key,
+                        &response(207, &[("x-number", &number), ("server", "ours")]),
+                        Framing::Chunked,
+                    )
                     .expect("an open stream");
                 streams.push((key, Vec::new(), false, 0));
             }
@@ -174,7 +178,7 @@ async fn as_a_client() {
                 let number = opened.to_string();
                 let head = request(Method::POST, "/a", &[("x-number", &number), ("te", "trailers")]);
                 let key = client
-                    .send_request(&head, Overrides::default(), false)
+                    .send_request(&head, Overrides::default(), Framing::Chunked)
                     .expect("a stream");
                 streams.push((key, opened, 0, Vec::new()));
                 opened += 1;

@@ -361,7 +361,7 @@ fn answers_that_are_none() {
     for (what, fields, end, good) in cases {
         let mut client = client();
         let key = client
-            .send_request(&request(Method::GET, "/", &[]), Overrides::default(), true)
+            .send_request(&request(Method::GET, "/", &[]), Overrides::default(), Framing::Empty)
             .expect("a stream");
         client
             .receive(&frame(Kind::Headers, flags::END_HEADERS | end, 1, &block(fields)))

@@ -22,6 +22,8 @@ pub(super) struct Connection {
     idle_since: Cell<Instant>,
     closing: Cell<bool>,
     client_address: OnceCell<Box<str>>,
+    /// Our entry of `x-forwarded-client-cert`.
+    pub(super) client_cert: OnceCell<String>,
 }
 
 impl Connection {
@@ -42,6 +44,7 @@ impl Connection {
             idle_since: Cell::new(now),
             closing: Cell::new(false),
             client_address: OnceCell::new(),
+            client_cert: OnceCell::new(),
         })
     }
 

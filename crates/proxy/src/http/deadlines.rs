@@ -51,7 +51,10 @@ impl Deadlines {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.request, self.response, self.attempt, self.still].into_iter().flatten().min()
+        [self.request, self.response, self.attempt, self.still]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn expired(&self, now: Instant) -> Option<Expired> {
@@ -82,7 +85,10 @@ mod tests {
         assert_eq!(deadlines.next(), Some(second(9)), "the response's time has not begun");
         assert_eq!(deadlines.expired(second(9)), Some(Expired::Request));
         deadlines.request_ended(second(2));
-        assert_eq!((deadlines.next(), deadlines.expired(second(6))), (Some(second(7)), None));
+        assert_eq!(
+            (deadlines.next(), deadlines.expired(second(6))),
+            (Some(second(7)), None)
+        );
         assert_eq!(deadlines.expired(second(7)), Some(Expired::Response));
         deadlines.set(start, Duration::ZERO, None, one);
         assert_eq!(deadlines.expired(second(1)), Some(Expired::Idle));

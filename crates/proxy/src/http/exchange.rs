@@ -26,7 +26,10 @@ use super::side::{Answered, Client, Received};
 use super::timer::Timer;
 use super::upgrade::Upgrade;
 use super::{identity, mirror, redirect};
-use crate::config::{Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable, VirtualHost};
+use crate::config::{
+    Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable,
+    VirtualHost,
+};
 use crate::filter::{FilterContext, FilterState};
 use crate::head::{HttpVersion, OwnedValue, RequestHead, ResponseHead, Text, names};
 use crate::telemetry::{self, Flags, Record};
@@ -109,13 +112,18 @@ pub(super) async fn serve_request(
     // 2. Make it the mesh's request: connection fields go, forwarding fields and identity come.
     exchange.sanitize(upgrade.as_ref());
     if exchange.normalize().is_err() {
-        return exchange.reply(LocalReply::new(400, "path_normalization_failed"), None).await;
+        return exchange
+            .reply(LocalReply::new(400, "path_normalization_failed"), None)
+            .await;
     }
 
     // 3. Find its route.
     let matched = exchange.find_route();
     let route = matched.as_ref().map(|matched| &*matched.route);
-    if upgrade.as_ref().is_some_and(|upgrade| !upgrade.is_allowed(&connection.manager, route)) {
+    if upgrade
+        .as_ref()
+        .is_some_and(|upgrade| !upgrade.is_allowed(&connection.manager, route))
+    {
         let reply = LocalReply::new(403, "upgrade_failed").close();
         return exchange.reply(reply, matched.as_ref()).await;
     }
@@ -185,12 +193,7 @@ pub(super) enum Unanswered {
 }
 
 impl<'a> Exchange<'a> {
-    fn begin(
-        connection: &'a Rc<Connection>,
-        client: Client<'a>,
-        timer: &'a mut Timer,
-        received: Received,
-    ) -> Self {
+    fn begin(connection: &'a Rc<Connection>, client: Client<'a>, timer: &'a mut Timer, received: Received) -> Self {
         let request = received.head;
         let stats = &connection.manager.stats;
         stats.downstream_rq_total.inc();
@@ -266,7 +269,7 @@ impl<'a> Exchange<'a> {
             request.authority = Text::from(&**host);
         }
         prepare(manager, self.connection.client_address(), info.local, request);
-        identity::forward_client_cert(manager, info, &mut request.headers);
+        identity::forward_client_cert(manager, info, &self.connection.client_cert, &mut request.headers);
         if info.direction == Direction::Inbound {
             self.record.downstream_peer = worker.telemetry.peers.take(&mut request.headers);
         }
@@ -468,7 +471,12 @@ impl<'a> Exchange<'a> {
             End::Timeout(flag) => {
                 record.flags.add(flag);
                 let idle = flag == Flags::STREAM_IDLE_TIMEOUT;
-                record.details = if idle { "stream_idle_timeout" } else { "response_timeout" }.into();
+                record.details = if idle {
+                    "stream_idle_timeout"
+                } else {
+                    "response_timeout"
+                }
+                .into();
                 match (&record.upstream.cluster, idle) {
                     (Some(cluster), false) => cluster.stats.upstream_rq_timeout.inc(),
                     _ => self.connection.manager.stats.downstream_rq_idle_timeout.inc(),
@@ -494,7 +502,7 @@ impl<'a> Exchange<'a> {
             self.response.as_ref(),
         );
         manager.pipeline.complete(record);
-        return_headers(std::mem::replace(&mut self.request.headers, Default::default()));
+        return_headers(std::mem::take(&mut self.request.headers));
         if let Some(response) = self.response.take() {
             return_headers(response.headers);
         }

@@ -1,13 +1,20 @@
 //! `x-forwarded-client-cert`: who called, as the certificates of each hop say.
 
+use std::cell::OnceCell;
+
 use crate::config::{ForwardClientCert, HttpConnectionManager};
 use crate::connection::{ConnectionInfo, DownstreamTlsInfo};
 use crate::head::{Headers, Name, Value};
 
 const XFCC: &str = "x-forwarded-client-cert";
 
-/// Keeps, extends, replaces or removes the header, as the connection manager says.
-pub(super) fn forward_client_cert(manager: &HttpConnectionManager, connection: &ConnectionInfo, headers: &mut Headers) {
+/// Keeps, extends, replaces or removes the header, as the connection manager says. `ours` holds what we say of this connection, once made.
+pub(super) fn forward_client_cert(
+    manager: &HttpConnectionManager,
+    connection: &ConnectionInfo,
+    ours: &OnceCell<String>,
+    headers: &mut Headers,
+) {
     let peer = connection.tls.as_ref().filter(|tls| tls.peer.is_some());
     match (manager.forward_client_cert, peer) {
         (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
@@ -19,12 +26,14 @@ pub(super) fn forward_client_cert(manager: &HttpConnectionManager, connection: &
             headers.remove(XFCC);
         }
         (ForwardClientCert::AppendForward, Some(tls)) => {
-            let _ = headers.append_to_list(Name::from_static(XFCC), &entry(manager, tls));
+            let entry = ours.get_or_init(|| entry(manager, tls));
+            // No entry holds a control character.
+            let _ = headers.append_to_list(Name::from_static(XFCC), entry);
         }
         (ForwardClientCert::SanitizeSet, Some(tls)) => {
             // What the client says never stays in the place of what we say.
             headers.remove(XFCC);
-            if let Ok(value) = Value::new(entry(manager, tls).as_bytes()) {
+            if let Ok(value) = Value::new(ours.get_or_init(|| entry(manager, tls)).as_bytes()) {
                 headers.set(Name::from_static(XFCC), value);
             }
         }
@@ -112,7 +121,7 @@ mod tests {
                 Arc::get_mut(peer.expect("a peer")).expect("ours alone").subject = subject.to_owned();
                 let mut headers = Headers::default();
                 headers.append(Name::from_static(XFCC), Value::from_static("By=other"));
-                forward_client_cert(&manager, &connection, &mut headers);
+                forward_client_cert(&manager, &connection, &OnceCell::new(), &mut headers);
                 let value = headers.get(XFCC).expect("our entry").as_bytes();
                 let text = std::str::from_utf8(value).expect("text");
                 assert!(text.contains(&format!("Subject=\"{shown}\"")), "{text}");
@@ -143,7 +152,7 @@ mod tests {
             manager.forward_client_cert = way;
             let mut headers = Headers::default();
             headers.append(Name::from_static(XFCC), Value::from_static("By=other"));
-            forward_client_cert(&manager, &connection(mutual), &mut headers);
+            forward_client_cert(&manager, &connection(mutual), &OnceCell::new(), &mut headers);
             assert_eq!(headers.text(XFCC), expected, "{way:?} {mutual}");
         }
     }

@@ -30,7 +30,9 @@ pub(super) fn send(exchange: &mut Exchange<'_>, action: &RouteAction) {
     if action.mirrors.is_empty() || exchange.mirrored {
         return;
     }
-    let Some(body) = exchange.body.complete_copy() else { return };
+    let Some(body) = exchange.body.complete_copy() else {
+        return;
+    };
     let body: Rc<[u8]> = body.into();
     exchange.mirrored = true;
     for mirror in &action.mirrors {
@@ -43,7 +45,10 @@ pub(super) fn send(exchange: &mut Exchange<'_>, action: &RouteAction) {
         let (slot, body) = (mirror.slot.clone(), body.clone());
         IN_FLIGHT.set(IN_FLIGHT.get() + 1);
         tokio::task::spawn_local(async move {
-            if tokio::time::timeout(TIMEOUT, copy(worker, slot, head, &body)).await.is_err() {
+            if tokio::time::timeout(TIMEOUT, copy(worker, slot, head, &body))
+                .await
+                .is_err()
+            {
                 tracing::debug!("a mirrored request was given up");
             }
             IN_FLIGHT.set(IN_FLIGHT.get() - 1);
@@ -63,7 +68,9 @@ fn shadow_head(request: &RequestHead, mirror: &MirrorPolicy) -> RequestHead {
 }
 
 async fn copy(worker: Rc<Worker>, slot: Arc<ClusterSlot>, head: RequestHead, body: &[u8]) {
-    let Some(cluster) = slot.cluster.load_full() else { return };
+    let Some(cluster) = slot.cluster.load_full() else {
+        return;
+    };
     let context = PickContext {
         hash: None,
         original_dst: None,
@@ -95,7 +102,10 @@ async fn play(mut lease: Lease, head: &RequestHead, body: &[u8]) -> Result<(), S
         Framing::Length(body.len() as u64)
     };
     let server = &mut lease.server;
-    if server.send_head(head, Overrides::default(), framing, Tail::KeepAlive).is_err() {
+    if server
+        .send_head(head, Overrides::default(), framing, Tail::KeepAlive)
+        .is_err()
+    {
         return Ok(());
     }
     let mut left = body;

@@ -164,7 +164,7 @@ mod tests {
             assert_eq!(body.complete_copy().is_some(), replays);
             body.replayed(body.replay().len());
             body.keep_no_more();
-            assert_eq!(body.can_replay(), false);
+            assert!(!body.can_replay());
         }
     }
 

@@ -102,10 +102,11 @@ fn is_peer_metadata(name: &str) -> bool {
 
 fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {
     let external = manager.use_remote_address && !manager.preserve_external_request_id;
-    if !manager.generate_request_id || !(external || !head.headers.contains(REQUEST_ID.as_str())) {
-        return;
-    }
-    if let Ok(id) = Value::new(&new_request_id()) {
+    let wanted = external || !head.headers.contains(REQUEST_ID.as_str());
+    if manager.generate_request_id
+        && wanted
+        && let Ok(id) = Value::new(&new_request_id())
+    {
         head.headers.set(REQUEST_ID, id);
     }
 }

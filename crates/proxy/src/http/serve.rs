@@ -82,7 +82,12 @@ async fn serve_http1(connection: &Rc<Connection>, client: &mut ClientConnection,
             fault: received.fault,
         };
         // In a box of its own: a connection that waits for its next request does without it.
-        let exchange = Box::pin(serve_request(connection, Client::Http1(&mut *client), &mut life.timer, received));
+        let exchange = Box::pin(serve_request(
+            connection,
+            Client::Http1(&mut *client),
+            &mut life.timer,
+            received,
+        ));
         match exchange.await {
             Ending::Answered if poll_fn(|cx| Poll::Ready(client.poll_reuse(cx))).await => {}
             Ending::Answered => return true,

@@ -27,7 +27,9 @@ impl Timer {
             self.set(deadline);
         }
         loop {
-            let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+            let Some(sleep) = &mut self.sleep else {
+                return Poll::Pending;
+            };
             if self.waiting && !sleep.is_elapsed() {
                 return Poll::Pending;
             }

@@ -116,7 +116,8 @@ impl Exchange<'_> {
                 Poll::Pending => {
                     self.begin_turn();
                     let moved = before != left.len();
-                    self.poll_expiry(cx, moved).map(|expired| Interrupted::Expired(expired).end())
+                    self.poll_expiry(cx, moved)
+                        .map(|expired| Interrupted::Expired(expired).end())
                 }
             }
         })

@@ -323,7 +323,7 @@ mod tests {
             tls: None,
         };
         let mut record = Record::new(Rc::new(connection), Some(HttpVersion::Http11));
-        record.started_at = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_020);
+        record.started_at = Some(std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_020));
         (record.status, record.bytes_received, record.bytes_sent) = (503, 3, 5);
         record.duration = Duration::from_millis(12);
         record.details = "no_healthy_upstream".into();

@@ -6,8 +6,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
 
 use super::peer::workload_labels;
 use super::record::{Flags, Record};
@@ -16,8 +18,9 @@ use crate::head::HttpVersion;
 use crate::stats::Counter;
 use crate::worker::Worker;
 
-/// Series that the process keeps: more are counted under no new label.
+/// Series that the process keeps; what would need another one is counted as [`OVERFLOW`].
 const MAX_SERIES: usize = 10_000;
+const OVERFLOW: &str = "reporter=\"overflow\"";
 /// Combinations (and principals) that a worker remembers; beyond, it starts afresh.
 const MAX_KNOWN: usize = 4096;
 
@@ -108,34 +111,46 @@ pub struct TcpCounters {
 pub struct MeshMetrics {
     requests: Mutex<BTreeMap<Arc<str>, Arc<RequestCounters>>>,
     tcp: Mutex<BTreeMap<Arc<str>, Arc<TcpCounters>>>,
+    told_of_overflow: AtomicBool,
 }
 
 impl MeshMetrics {
     fn requests(&self, labels: String, grpc: bool) -> Arc<RequestCounters> {
-        let mut all = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = all.get(labels.as_str()) {
-            return series.clone();
-        }
-        let series = Arc::new(RequestCounters {
+        let make = |grpc| RequestCounters {
             grpc,
             ..Default::default()
-        });
-        if all.len() < MAX_SERIES {
-            all.insert(labels.into(), series.clone());
-        }
-        series
+        };
+        self.series(&self.requests, labels, || make(grpc), || make(true))
     }
 
     fn tcp(&self, labels: String) -> Arc<TcpCounters> {
-        let mut all = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        self.series(&self.tcp, labels, TcpCounters::default, TcpCounters::default)
+    }
+
+    /// The series of those labels; where there are too many, the one that counts for all the others.
+    fn series<T>(
+        &self,
+        all: &Mutex<BTreeMap<Arc<str>, Arc<T>>>,
+        labels: String,
+        make: impl FnOnce() -> T,
+        make_overflow: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = all.get(labels.as_str()) {
             return series.clone();
         }
-        let series = Arc::new(TcpCounters::default());
         if all.len() < MAX_SERIES {
-            all.insert(labels.into(), series.clone());
+            return all.entry(labels.into()).or_insert_with(|| Arc::new(make())).clone();
         }
-        series
+        if !self.told_of_overflow.swap(true, Relaxed) {
+            tracing::warn!(
+                MAX_SERIES,
+                "more combinations of metric labels than are kept: further ones are counted as reporter=\"overflow\""
+            );
+        }
+        all.entry(OVERFLOW.into())
+            .or_insert_with(|| Arc::new(make_overflow()))
+            .clone()
     }
 
     /// Prometheus text.
@@ -250,7 +265,7 @@ struct Held {
 
 /// Numbers for the principals that one worker has met, from 1.
 #[derive(Default)]
-struct Principals(HashMap<Box<str>, u32>);
+struct Principals(HashMap<Box<str>, u32, RandomState>);
 
 impl Principals {
     fn number(&mut self, principal: Option<&str>) -> u32 {
@@ -267,8 +282,8 @@ impl Principals {
 /// The combinations that one worker has met.
 #[derive(Default)]
 pub struct WorkerMetrics {
-    requests: RefCell<HashMap<Key, (Arc<RequestCounters>, Held)>>,
-    tcp: RefCell<HashMap<Key, (Arc<TcpCounters>, Held)>>,
+    requests: RefCell<HashMap<Key, (Arc<RequestCounters>, Held), RandomState>>,
+    tcp: RefCell<HashMap<Key, (Arc<TcpCounters>, Held), RandomState>>,
     principals: RefCell<Principals>,
 }
 
@@ -484,6 +499,21 @@ mod tests {
         ] {
             assert!(out.contains(line), "{line} in\n{out}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_in_one_series() {
+        let metrics = MeshMetrics::default();
+        for n in 0..MAX_SERIES + 5 {
+            metrics.requests(format!("n=\"{n}\""), false).requests.inc();
+        }
+        metrics.requests("n=\"7\"".into(), false).requests.inc();
+        let all = metrics.requests.lock().expect("unharmed");
+        let count = |labels: &str| all.get(labels).map(|series| series.requests.get());
+        assert_eq!(
+            (all.len(), count(OVERFLOW), count("n=\"7\"")),
+            (MAX_SERIES + 1, Some(5), Some(2))
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use foldhash::fast::RandomState;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use proto::envoy::google::protobuf::{Struct, Value as ProtoValue, value::Kind};
@@ -33,7 +34,7 @@ const MAX_LABEL_BYTES: usize = 253;
 #[derive(Default)]
 pub struct PeerCache {
     /// By the peer's id: the value it came with, and what that says.
-    known: RefCell<HashMap<OwnedValue, (OwnedValue, Arc<PeerLabels>)>>,
+    known: RefCell<HashMap<OwnedValue, (OwnedValue, Arc<PeerLabels>), RandomState>>,
     ours: OnceCell<(OwnedValue, OwnedValue)>,
 }
 

@@ -99,7 +99,8 @@ pub struct UpstreamRecord {
 pub struct Record {
     pub connection: Rc<ConnectionInfo>,
     pub started: Instant,
-    pub started_at: SystemTime,
+    /// As the clock on the wall says; `None`: what follows from `started`.
+    pub started_at: Option<SystemTime>,
     /// From `started` to the last byte.
     pub duration: Duration,
     /// From `started` to the upstream's response head.
@@ -127,11 +128,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// By the clock on the wall, which is looked at only for those who ask.
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
+            .unwrap_or_else(|| SystemTime::now() - self.started.elapsed())
+    }
+
     pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<HttpVersion>) -> Self {
         Record {
             connection,
             started: Instant::now(),
-            started_at: SystemTime::now(),
+            started_at: None,
             duration: Duration::ZERO,
             upstream_service_time: None,
             protocol,

@@ -3,10 +3,9 @@
 //! Used by access log formats and by values of added headers. Times are UTC.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::record::Record;
 use crate::head::{RequestHead, ResponseHead};
@@ -375,29 +374,32 @@ fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
     // Writing into a vector cannot fail.
     let _ = match (socket, shape) {
         (None, _) => out.write_all(b"-"),
+        (Some(SocketAddr::V4(socket)), Shape::Whole) => {
+            dotted(*socket.ip(), out);
+            out.push(b':');
+            number(socket.port().into(), out);
+            Ok(())
+        }
         (Some(socket), Shape::Whole) => write!(out, "{socket}"),
         (Some(socket), Shape::WithoutPort) => write!(out, "{}", socket.ip()),
         (Some(socket), Shape::PortOnly) => write!(out, "{}", socket.port()),
     };
 }
 
+fn dotted(address: Ipv4Addr, out: &mut Vec<u8>) {
+    for (n, octet) in address.octets().into_iter().enumerate() {
+        if n > 0 {
+            out.push(b'.');
+        }
+        number(octet.into(), out);
+    }
+}
+
 /// RFC 3339 with milliseconds, or the common `strftime` letters.
 fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
-    let time = OffsetDateTime::from(record.started_at);
+    let time = OffsetDateTime::from(record.started_at());
     let Some(format) = format else {
-        let millis = time
-            .replace_nanosecond(u32::from(time.millisecond()) * 1_000_000)
-            .unwrap_or(time);
-        let mut line = millis.format(&Rfc3339).unwrap_or_default();
-        if !line.contains('.') {
-            line = line.replace('Z', ".000Z");
-        }
-        // The format drops trailing zeros; the column keeps its width.
-        while line.len() < "2026-01-01T00:00:00.000Z".len() {
-            line.insert(line.len() - 1, '0');
-        }
-        out.extend_from_slice(line.as_bytes());
-        return;
+        return rfc_3339(time, out);
     };
     let mut chars = format.chars();
     while let Some(c) = chars.next() {
@@ -417,6 +419,29 @@ fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
             Some('%') => write!(out, "%"),
             Some(other) => write!(out, "%{other}"),
         };
+    }
+}
+
+/// `2026-01-01T00:00:00.000Z`
+fn rfc_3339(time: OffsetDateTime, out: &mut Vec<u8>) {
+    let fields: [(u32, usize, u8); 7] = [
+        (u32::try_from(time.year()).unwrap_or(0), 4, b'-'),
+        (u8::from(time.month()).into(), 2, b'-'),
+        (time.day().into(), 2, b'T'),
+        (time.hour().into(), 2, b':'),
+        (time.minute().into(), 2, b':'),
+        (time.second().into(), 2, b'.'),
+        (time.millisecond().into(), 3, b'Z'),
+    ];
+    for (value, width, end) in fields {
+        let start = out.len();
+        out.resize(start + width, b'0');
+        let mut left = value;
+        for digit in out[start..].iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        out.push(end);
     }
 }
 

@@ -136,7 +136,11 @@ impl ClientConnection {
                     None => Piece::End,
                 }));
             }
-            let step = self.exchange.request.decode(self.input.unread()).map_err(BodyFault::Malformed)?;
+            let step = self
+                .exchange
+                .request
+                .decode(self.input.unread())
+                .map_err(BodyFault::Malformed)?;
             if step.consumed > 0 || step.end {
                 self.exchange.piece = Some(Given::new(step));
                 continue;
@@ -144,7 +148,9 @@ impl ClientConnection {
             match ready!(self.input.poll_fill(cx, &mut self.stream, self.limits.head_bytes)) {
                 Ok(n) if n > 0 => {}
                 // Cut off, or a piece of framing that is longer than all that is kept.
-                Ok(_) if !self.input.has_ended() => return Poll::Ready(Err(BodyFault::Malformed(Malformed::ChunkExtension))),
+                Ok(_) if !self.input.has_ended() => {
+                    return Poll::Ready(Err(BodyFault::Malformed(Malformed::ChunkExtension)));
+                }
                 _ => return Poll::Ready(Err(BodyFault::Gone)),
             }
         }
@@ -161,7 +167,10 @@ impl ClientConnection {
 
     /// The data of the last piece.
     pub(in crate::http) fn data(&self) -> &[u8] {
-        self.exchange.piece.as_ref().map_or(&[], |given| given.data(&self.input))
+        self.exchange
+            .piece
+            .as_ref()
+            .map_or(&[], |given| given.data(&self.input))
     }
 
     /// Drops the first `n` bytes of it.

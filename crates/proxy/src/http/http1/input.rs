@@ -53,7 +53,9 @@ pub(in crate::http) struct Input {
 
 impl Input {
     pub(in crate::http) fn unread(&self) -> &[u8] {
-        self.buffer.as_deref().map_or(&[], |buffer| &buffer[self.start..self.end])
+        self.buffer
+            .as_deref()
+            .map_or(&[], |buffer| &buffer[self.start..self.end])
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -195,10 +197,19 @@ mod tests {
         let mut source = sent.as_slice();
         let mut input = Input::default();
         let most = 3 * SMALL;
-        while poll_fn(|cx| input.poll_fill(cx, &mut source, most)).await.expect("no error") > 0 {}
+        while poll_fn(|cx| input.poll_fill(cx, &mut source, most))
+            .await
+            .expect("no error")
+            > 0
+        {}
         assert_eq!((input.unread().len(), input.has_ended()), (most, false));
         input.consume(10);
-        assert_eq!(poll_fn(|cx| input.poll_fill(cx, &mut source, most)).await.expect("no error"), 10);
+        assert_eq!(
+            poll_fn(|cx| input.poll_fill(cx, &mut source, most))
+                .await
+                .expect("no error"),
+            10
+        );
         assert_eq!(input.unread(), &sent[10..most + 10]);
     }
 

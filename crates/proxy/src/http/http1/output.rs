@@ -96,7 +96,11 @@ impl Output {
     ) -> Poll<io::Result<usize>> {
         loop {
             let waiting = self.waiting();
-            let slices = [IoSlice::new(&self.bytes[self.from..]), IoSlice::new(data), IoSlice::new(tail)];
+            let slices = [
+                IoSlice::new(&self.bytes[self.from..]),
+                IoSlice::new(data),
+                IoSlice::new(tail),
+            ];
             let n = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices))?;
             self.wrote(n)?;
             if n < waiting {
@@ -248,7 +252,9 @@ mod tests {
             for piece in pieces {
                 let mut left = piece.as_slice();
                 while !left.is_empty() {
-                    let n = poll_fn(|cx| body.poll_send(cx, &mut output, &mut near, left)).await.expect("sent");
+                    let n = poll_fn(|cx| body.poll_send(cx, &mut output, &mut near, left))
+                        .await
+                        .expect("sent");
                     left = &left[n..];
                 }
             }
@@ -276,7 +282,11 @@ mod tests {
             }
             chunked.extend_from_slice(b"0\r\n\r\n");
             let got = sent(Framing::Chunked, &pieces, room).await;
-            assert_eq!(String::from_utf8_lossy(&got).to_lowercase(), String::from_utf8_lossy(&chunked), "{room}");
+            assert_eq!(
+                String::from_utf8_lossy(&got).to_lowercase(),
+                String::from_utf8_lossy(&chunked),
+                "{room}"
+            );
         }
     }
 

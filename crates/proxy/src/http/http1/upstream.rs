@@ -4,8 +4,8 @@ use std::io;
 use std::task::{Context, Poll, Waker, ready};
 
 use codec::http1::{
-    BodyDecoder, Connection, Framing, Limits, Malformed, Overrides, Progress, ReceivedResponse, ResponseKind, Unwritable,
-    response_head, write_request_head,
+    BodyDecoder, Connection, Framing, Limits, Malformed, Overrides, Progress, ReceivedResponse, ResponseKind,
+    Unwritable, response_head, write_request_head,
 };
 
 use super::buffers::lend_headers;
@@ -88,16 +88,22 @@ impl UpstreamConnection {
             request,
             ..
         } = self;
-        request.poll_send(cx, output, stream, data).map_err(|error| fault(&error))
+        request
+            .poll_send(cx, output, stream, data)
+            .map_err(|error| fault(&error))
     }
 
     /// The request is complete.
     pub(in crate::http) fn send_end(&mut self, trailers: Option<&Headers>) -> Result<(), StreamFault> {
-        self.request.end(&mut self.output, trailers).map_err(|error| fault(&error))
+        self.request
+            .end(&mut self.output, trailers)
+            .map_err(|error| fault(&error))
     }
 
     pub(in crate::http) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFault>> {
-        self.output.poll_flush(cx, &mut self.stream).map_err(|error| fault(&error))
+        self.output
+            .poll_flush(cx, &mut self.stream)
+            .map_err(|error| fault(&error))
     }
 
     /// Something of the request may have reached the peer.
@@ -183,7 +189,8 @@ impl UpstreamConnection {
     /// Makes the connection ready for its next request, if it can have one.
     pub(in crate::http) fn reuse(&mut self) -> bool {
         self.input.settle(&mut self.piece);
-        let is_clean = self.piece.is_none() && self.input.is_empty() && !self.input.has_ended() && self.output.is_empty();
+        let is_clean =
+            self.piece.is_none() && self.input.is_empty() && !self.input.has_ended() && self.output.is_empty();
         self.input.rest();
         is_clean && self.keep_alive && self.response.has_ended() && self.request.has_ended()
     }

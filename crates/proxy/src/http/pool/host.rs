@@ -86,12 +86,7 @@ impl Drop for Reserved {
 }
 
 impl Host {
-    pub(super) fn new(
-        cluster: &Arc<Cluster>,
-        slot: &Arc<ClusterSlot>,
-        endpoint: &Arc<Endpoint>,
-        http2: bool,
-    ) -> Self {
+    pub(super) fn new(cluster: &Arc<Cluster>, slot: &Arc<ClusterSlot>, endpoint: &Arc<Endpoint>, http2: bool) -> Self {
         Host {
             slot: slot.clone(),
             cluster: RefCell::new(cluster.clone()),

@@ -89,7 +89,11 @@ impl Future for Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.host.stats.upstream_rq_pending_active.dec();
-        self.host.queue.0.borrow_mut().retain(|place| !Rc::ptr_eq(place, &self.place));
+        self.host
+            .queue
+            .0
+            .borrow_mut()
+            .retain(|place| !Rc::ptr_eq(place, &self.place));
         let unclaimed = self.place.outcome.borrow_mut().take();
         if let Some(Ok(free)) = unclaimed {
             self.host.offer(free);

@@ -232,10 +232,16 @@ fn a_request_whose_end_could_be_disputed_is_refused_and_ends_its_connection() {
             let mut client = proxy.connect().await;
             let next = "GET /next HTTP/1.1\r\nhost: mesh\r\n\r\n";
             client
-                .send(&format!("POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\n5\r\nhello\r\n0\r\n\r\n{next}"))
+                .send(&format!(
+                    "POST / HTTP/1.1\r\nhost: mesh\r\n{bad}\r\n\r\n5\r\nhello\r\n0\r\n\r\n{next}"
+                ))
                 .await;
             let reply = client.reply(false).await;
-            assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{bad}");
+            assert_eq!(
+                (reply.status, reply.header("connection")),
+                (status, Some("close")),
+                "{bad}"
+            );
             assert!(client.is_closed().await, "{bad}");
         }
         assert_eq!(upstream.requests().len(), 0);
@@ -282,7 +288,10 @@ fn a_client_of_http_1_0_gets_no_chunks() {
         tokio::io::AsyncReadExt::read_to_string(&mut client.stream, &mut all)
             .await
             .expect("an end");
-        assert!(all.starts_with("HTTP/1.0 200 OK\r\n") && all.ends_with("\r\n\r\nabcde"), "{all}");
+        assert!(
+            all.starts_with("HTTP/1.0 200 OK\r\n") && all.ends_with("\r\n\r\nabcde"),
+            "{all}"
+        );
     });
 }
 

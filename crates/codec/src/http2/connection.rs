@@ -277,6 +277,11 @@ impl Connection {
             && self.last_stream < frame::LAST_STREAM - 2
     }
 
+    /// The peer's settings have come.
+    pub fn is_greeted(&self) -> bool {
+        self.peer.heard
+    }
+
     /// Streams that the peer takes at once: one until it has said how many.
     pub fn peer_max_streams(&self) -> u32 {
         self.peer.max_streams

@@ -1,0 +1,167 @@
+//! A client's connection: requests are taken up as they come, until the client or one of our limits ends it.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use codec::http1::Framing;
+use codec::http2::{self, Config, Event, ReceivedRequest, Role, StreamKey};
+
+use super::client::ClientStream;
+use super::driver::Driver;
+use super::shared::{Shared, StreamTimer};
+use super::stream::Handle;
+use crate::http::connection::Connection;
+use crate::http::exchange::serve_request;
+use crate::http::http1::{Input, lend_headers};
+use crate::http::side::{Client, Received};
+use crate::http::timer::Timer;
+use crate::listener::Downstream;
+
+/// For a client to hear that its connection ends.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Serves the connection to its end. `input` holds what was read of it already.
+pub(in crate::http) async fn serve(connection: &Rc<Connection>, stream: Downstream, input: Input) {
+    let manager = &connection.manager;
+    let config = Config {
+        scheme: if stream.is_tls() { "https" } else { "http" },
+        max_streams: manager.max_concurrent_streams,
+        max_header_bytes: manager.max_request_headers_bytes,
+        max_headers: manager.max_headers_count,
+        lend_headers,
+    };
+    let shared = Shared::new(http2::Connection::new(Role::Server, config));
+    let mut driver = Driver::new(stream, shared.clone());
+    driver.receive(input.unread());
+    drop(input);
+    let mut life = Life::new(connection, shared.clone());
+    let requests = connection.clone();
+    poll_fn(|cx| {
+        let over = driver.poll(cx, &mut |shared, event| {
+            if let Event::Request(key) = event {
+                take_up(&requests, shared, key);
+            }
+        });
+        if over.is_ready() {
+            return Poll::Ready(());
+        }
+        life.poll(cx)
+    })
+    .await;
+    if let Some(error) = shared.codec.borrow().failure()
+        && error.code != http2::ErrorCode::NO_ERROR
+    {
+        manager.stats.downstream_cx_protocol_error.inc();
+    }
+}
+
+/// Gives a request a task of its own.
+fn take_up(connection: &Rc<Connection>, shared: &Rc<Shared>, key: StreamKey) {
+    let taken = shared.codec.borrow_mut().take_request(key);
+    let Some(request) = taken else { return };
+    let handle = Handle::new(shared.clone(), key);
+    let client = ClientStream::new(handle, request.expects_continue);
+    let timer = Timer::of_stream(StreamTimer::new(shared.clone(), key));
+    let connection = connection.clone();
+    tokio::task::spawn_local(async move {
+        let mut client = client;
+        let mut timer = timer;
+        let received = received(request);
+        serve_request(&connection, Client::Http2(&mut client), &mut timer, received).await;
+    });
+}
+
+fn received(request: ReceivedRequest) -> Received {
+    Received {
+        body: match (request.end, request.content_length) {
+            (true, _) => Framing::Empty,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::Chunked,
+        },
+        head: request.head,
+        upgrade: false,
+        fault: request.fault,
+    }
+}
+
+/// What ends a connection that its client does not.
+struct Life<'a> {
+    connection: &'a Connection,
+    shared: Rc<Shared>,
+    timer: Timer,
+    draining: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// The task is woken by a drain.
+    registered: bool,
+    /// The end was announced; when it is looked at again.
+    grace: Option<Instant>,
+}
+
+impl<'a> Life<'a> {
+    fn new(connection: &'a Connection, shared: Rc<Shared>) -> Self {
+        Life {
+            connection,
+            shared,
+            timer: Timer::default(),
+            draining: Box::pin(connection.drain.signaled()),
+            registered: false,
+            grace: None,
+        }
+    }
+
+    /// Completes when the connection is to be closed whatever its client does.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection;
+        if !self.registered {
+            // Once is enough: it wakes the task, which then sees the signal.
+            self.registered = true;
+            let _ = self.draining.as_mut().poll(cx);
+        }
+        if self.grace.is_none() && connection.is_asked_to_end() {
+            if connection.drain.is_signaled() {
+                connection.manager.stats.downstream_cx_drain_close.inc();
+            }
+            self.announce(cx);
+        }
+        loop {
+            let running = self.grace.is_none();
+            let idle = connection
+                .idle_since()
+                .filter(|_| running && !connection.manager.idle_timeout.is_zero());
+            let idle = idle.map(|since| since + connection.manager.idle_timeout);
+            let old = connection.end_of_life().filter(|_| running);
+            let alarm = self.shared.alarm();
+            let next = [idle, old, self.grace, alarm].into_iter().flatten().min();
+            let now = ready!(self.timer.poll(cx, next));
+            let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if is_over(alarm) {
+                self.shared.ring(now);
+            }
+            if is_over(idle) {
+                connection.manager.stats.downstream_cx_idle_timeout.inc();
+            }
+            if is_over(idle) || is_over(old) {
+                self.announce(cx);
+            } else if is_over(self.grace) {
+                // The client may never acknowledge the end: what is idle after the grace is closed.
+                if self.shared.codec.borrow().open_streams() == 0 {
+                    return Poll::Ready(());
+                }
+                self.shared.codec.borrow_mut().finish_drain();
+                self.grace = Some(now + self.grace());
+            }
+        }
+    }
+
+    fn announce(&mut self, cx: &Context<'_>) {
+        self.shared.codec.borrow_mut().begin_drain();
+        self.grace = Some(Instant::now() + self.grace());
+        cx.waker().wake_by_ref();
+    }
+
+    fn grace(&self) -> Duration {
+        self.connection.manager.drain_timeout.max(LEAST_GRACE)
+    }
+}

@@ -12,6 +12,7 @@ mod forward;
 mod hashing;
 mod header_operations;
 mod http1;
+mod http2;
 mod identity;
 mod local_reply;
 mod messages;

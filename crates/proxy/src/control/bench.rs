@@ -40,7 +40,7 @@ impl Sidecar {
         let mut state = State::new(shared, &bootstrap, vec![handle], Duration::from_secs(1));
         state.load_static(&bootstrap).expect("static resources");
         let mut client = Client::new(Dialect::Delta, core::Node::default());
-        ads::subscribe(&mut client, &state);
+        ads::subscribe(&mut client, &mut state);
         client.stream_opened();
         Sidecar {
             worker,

@@ -139,7 +139,9 @@ impl Attempts<'_, '_> {
             match self.exchange.until_head(&mut lease.server).await {
                 Ok(answered) => return self.responded(answered, lease, &endpoint),
                 // A kept connection that the peer closed meanwhile: nothing was sent, so a fresh one is no retry.
-                Err(Interrupted::Upstream(_)) if lease.is_reused() && !lease.server.has_written() => {
+                Err(Interrupted::Upstream(_))
+                    if lease.is_reused() && !lease.server.has_written() && lease.is_at_its_end() =>
+                {
                     self.exchange.body.restart();
                 }
                 Err(Interrupted::Upstream(fault)) => {

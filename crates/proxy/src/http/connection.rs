@@ -61,10 +61,12 @@ impl Connection {
 
     /// Each answer from now on is the last one.
     pub(super) fn is_ending(&self, now: Instant) -> bool {
-        self.closing.get()
-            || self.drain.is_signaled()
-            || self.worker.shared.is_draining()
-            || self.end_of_life().is_some_and(|end| end <= now)
+        self.is_asked_to_end() || self.worker.shared.is_draining() || self.end_of_life().is_some_and(|end| end <= now)
+    }
+
+    /// Whether it is to end, for another reason than its age.
+    pub(super) fn is_asked_to_end(&self) -> bool {
+        self.closing.get() || self.drain.is_signaled()
     }
 
     /// Ends the connection after the requests under way.

@@ -445,7 +445,10 @@ impl<'a> Exchange<'a> {
         self.conclude(outcome);
         match outcome {
             End::Complete => Ending::Answered,
-            End::UpstreamReset(_) | End::Timeout(_) | End::ClientGone => Ending::Broken,
+            End::UpstreamReset(_) | End::Timeout(_) | End::ClientGone => {
+                self.client.break_off();
+                Ending::Broken
+            }
         }
     }
 

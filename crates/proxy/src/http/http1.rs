@@ -10,7 +10,7 @@ mod input;
 mod output;
 mod upstream;
 
-pub(super) use buffers::return_headers;
+pub(super) use buffers::{lend_headers, return_headers};
 pub(super) use client::{ClientConnection, Incoming};
 pub(super) use input::Input;
 pub(super) use upstream::UpstreamConnection;

@@ -10,6 +10,7 @@
 
 mod host;
 mod lease;
+mod multiplexed;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -21,6 +22,7 @@ use std::time::Duration;
 use host::Host;
 pub(super) use host::Kept;
 pub(super) use lease::Lease;
+pub(super) use multiplexed::Stream2;
 pub(super) use waiting::Waiting;
 
 use crate::config::{Cluster, ClusterSlot, Endpoint, UpstreamProtocol};

@@ -42,12 +42,13 @@ pub async fn serve(
     let connection = Connection::new(worker, manager, info, drain, Instant::now());
     let mut life = Life::new(&connection);
     let mut input = Input::default();
-    let Some(http2) = life.protocol(&mut stream, &mut input).await else {
+    let Some(is_http2) = life.protocol(&mut stream, &mut input).await else {
         return;
     };
-    if http2 {
+    if is_http2 {
         stats.downstream_cx_http2_total.inc();
-        return;
+        drop(life);
+        return super::http2::serve(&connection, stream, input).await;
     }
     stats.downstream_cx_http1_total.inc();
     let limits = Limits {
@@ -56,7 +57,11 @@ pub async fn serve(
         ..Limits::default()
     };
     let mut client = ClientConnection::new(stream, input, limits);
-    if serve_http1(&connection, &mut client, &mut life).await {
+    let is_orderly = serve_http1(&connection, &mut client, &mut life).await;
+    if connection.drain.is_signaled() {
+        stats.downstream_cx_drain_close.inc();
+    }
+    if is_orderly {
         life.close(&mut client).await;
     }
 }
@@ -176,7 +181,6 @@ impl<'a> Life<'a> {
             self.head_since = Some(Instant::now());
         }
         if self.notice.is_none() && drain.is_signaled() {
-            manager.stats.downstream_cx_drain_close.inc();
             self.notice = Some(Instant::now() + NOTICE);
         }
         let limit = |since: Option<Instant>, limit: Duration| since.filter(|_| !limit.is_zero()).map(|at| at + limit);

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use codec::http1::{BadHead, Connection, Framing, Malformed, Overrides, Unwritable};
 
 use super::http1::ClientConnection;
-use super::pool::Kept;
+use super::http2::ClientStream;
+use super::pool::{Kept, Stream2};
 use super::retry::Failure;
 use crate::head::{Headers, RequestHead, ResponseHead};
 
@@ -67,11 +68,13 @@ pub(super) struct Answered {
 /// The side of the client.
 pub(super) enum Client<'a> {
     Http1(&'a mut ClientConnection),
+    Http2(&'a mut ClientStream),
 }
 
 /// The side of the upstream.
 pub(super) enum Server {
     Http1(Box<Kept>),
+    Http2(Box<Stream2>),
 }
 
 /// Calls the same method on whichever protocol there is.
@@ -79,6 +82,7 @@ macro_rules! on_client {
     ($client:expr, $side:ident => $call:expr) => {
         match $client {
             Client::Http1($side) => $call,
+            Client::Http2($side) => $call,
         }
     };
 }
@@ -87,6 +91,10 @@ macro_rules! on_server {
     ($server:expr, $side:ident => $call:expr) => {
         match $server {
             Server::Http1(kept) => {
+                let $side = &mut kept.http;
+                $call
+            }
+            Server::Http2(kept) => {
                 let $side = &mut kept.http;
                 $call
             }
@@ -120,7 +128,11 @@ impl Client<'_> {
 
     /// Begins the answer.
     pub(super) fn send_head(&mut self, head: &ResponseHead, framing: Framing, connection: Connection) {
-        on_client!(self, side => side.send_head(head, framing, connection));
+        match self {
+            Client::Http1(side) => side.send_head(head, framing, connection),
+            // Streams end by themselves.
+            Client::Http2(side) => side.send_head(head, framing),
+        }
     }
 
     /// All that the client may be sent was taken.
@@ -136,6 +148,13 @@ impl Client<'_> {
     /// If the head promised more.
     pub(super) fn send_end(&mut self, trailers: Option<&Headers>) -> io::Result<()> {
         on_client!(self, side => side.send_end(trailers))
+    }
+
+    /// The answer broke off, and the client must see it. On HTTP/1 it does by the end of the connection.
+    pub(super) fn break_off(&mut self) {
+        if let Client::Http2(side) = self {
+            side.break_off();
+        }
     }
 
     /// Completes when all was handed to the socket.
@@ -154,7 +173,10 @@ impl Server {
         framing: Framing,
         connection: Connection,
     ) -> Result<(), Unwritable> {
-        on_server!(self, side => side.send_head(head, overrides, framing, connection))
+        match self {
+            Server::Http1(kept) => kept.http.send_head(head, overrides, framing, connection),
+            Server::Http2(kept) => kept.http.send_head(head, overrides, framing),
+        }
     }
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, StreamFault>> {
@@ -173,6 +195,7 @@ impl Server {
     pub(super) fn has_written(&self) -> bool {
         match self {
             Server::Http1(kept) => kept.http.has_written(),
+            Server::Http2(kept) => kept.http.has_written(),
         }
     }
 
@@ -183,6 +206,7 @@ impl Server {
                 body: received.body,
                 switches: received.kind == codec::http1::ResponseKind::Switch,
             }),
+            Server::Http2(kept) => kept.http.poll_head(cx),
         }
     }
 
@@ -194,6 +218,7 @@ impl Server {
     pub(super) fn data(&self) -> &[u8] {
         match self {
             Server::Http1(kept) => kept.http.data(),
+            Server::Http2(kept) => kept.http.data(),
         }
     }
 

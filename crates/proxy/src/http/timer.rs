@@ -10,8 +10,18 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
+use super::http2::StreamTimer;
+
+pub(super) struct Timer(Kind);
+
+enum Kind {
+    Own(Own),
+    /// One of many on a connection, which has the timer.
+    Stream(StreamTimer),
+}
+
 #[derive(Default)]
-pub(super) struct Timer {
+struct Own {
     sleep: Option<Pin<Box<Sleep>>>,
     /// When it fires.
     set_to: Option<Instant>,
@@ -19,10 +29,29 @@ pub(super) struct Timer {
     waiting: bool,
 }
 
+impl Default for Timer {
+    fn default() -> Self {
+        Timer(Kind::Own(Own::default()))
+    }
+}
+
 impl Timer {
+    pub(super) fn of_stream(timer: StreamTimer) -> Self {
+        Timer(Kind::Stream(timer))
+    }
+
     /// Completes when `deadline` has passed; `None` never does. Always asked by the same task.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<Instant> {
         let Some(deadline) = deadline else { return Poll::Pending };
+        match &mut self.0 {
+            Kind::Own(own) => own.poll(cx, deadline),
+            Kind::Stream(timer) => timer.poll(cx, deadline),
+        }
+    }
+}
+
+impl Own {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
         if self.set_to.is_none_or(|set_to| deadline < set_to) {
             self.set(deadline);
         }

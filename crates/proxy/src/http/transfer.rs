@@ -72,7 +72,8 @@ impl Exchange<'_> {
     /// Passes the response's body on, and what is still to come of the request's.
     pub(super) async fn transfer(&mut self, server: &mut Server) -> End {
         let mut counter = self.record.grpc.then(MessageCounter::default);
-        self.deadlines.attempt = None;
+        let now = self.now();
+        self.deadlines.moved(now);
         let mut uploading = true;
         poll_fn(|cx| {
             self.begin_turn();

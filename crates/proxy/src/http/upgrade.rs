@@ -58,8 +58,10 @@ impl Exchange<'_> {
         stats.downstream_cx_upgrades_total.inc();
         let _open = crate::stats::Held::new(&stats.downstream_cx_upgrades_active);
         let (server, _active) = lease.into_parts();
-        let Server::Http1(upstream) = server;
-        let Client::Http1(client) = &mut self.client;
+        let (Server::Http1(upstream), Client::Http1(client)) = (server, &mut self.client) else {
+            // No stream of HTTP/2 is asked to switch.
+            return self.end(End::UpstreamReset(Failure::Protocol));
+        };
         let (received, sent) = (Rc::new(Tally::default()), Rc::new(Tally::default()));
         // Its head leaves before anything else does.
         let flushed = std::future::poll_fn(|cx| client.poll_flush(cx)).await;

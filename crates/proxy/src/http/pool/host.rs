@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
+use super::multiplexed::{Multiplexed, Stream2};
 use super::waiting::{Queue, Waiting};
 use super::{AcquireError, Info};
 use crate::config::{Cluster, ClusterSlot, Endpoint, Transport, UpstreamProtocol};
 use crate::http::http1::UpstreamConnection;
+use crate::http::side::Server;
 use crate::stats::ClusterStats;
 use crate::upstream;
 
@@ -22,6 +24,7 @@ pub(super) struct Host {
     pub(super) stats: Arc<ClusterStats>,
     http2: bool,
     idle: RefCell<Vec<Idle>>,
+    pub(super) multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
     pub(super) queue: Queue,
     /// Connections being made.
     dials: Cell<usize>,
@@ -48,10 +51,11 @@ pub(in crate::http) struct Kept {
 /// What a request can be given.
 pub(super) enum Free {
     Http1 { connection: Box<Kept>, reused: bool },
+    Http2 { stream: Box<Stream2>, reused: bool },
 }
 
 /// An open connection, from before it is dialled until it is closed.
-struct Open(Weak<Host>);
+pub(super) struct Open(Weak<Host>);
 
 /// Counts a connection that will be dialled as one that is, until the dial counts it: several requests of one turn must see each other.
 struct Reserved(Arc<ClusterStats>);
@@ -94,6 +98,7 @@ impl Host {
             stats: cluster.stats.clone(),
             http2,
             idle: RefCell::default(),
+            multiplexed: RefCell::default(),
             queue: Queue::default(),
             dials: Cell::new(0),
             open: Cell::new(0),
@@ -105,7 +110,8 @@ impl Host {
         if !Arc::ptr_eq(&self.cluster.borrow(), cluster) {
             *self.cluster.borrow_mut() = cluster.clone();
             let past = std::mem::take(&mut *self.idle.borrow_mut());
-            drop(past);
+            let shared = std::mem::take(&mut *self.multiplexed.borrow_mut());
+            drop((past, shared));
         }
     }
 
@@ -126,7 +132,12 @@ impl Host {
             .partition(|(alive, idle)| *alive && listed && !self.is_idle_too_long(idle.since, now, timeout));
         self.idle.borrow_mut().extend(kept.into_iter().map(|(_, idle)| idle));
         drop(closed);
-        !listed && self.idle.borrow().is_empty() && self.open.get() == 0 && self.queue.len() == 0
+        self.sweep_streams(listed, |since| self.is_idle_too_long(since, now, timeout));
+        !listed
+            && self.multiplexed.borrow().is_empty()
+            && self.idle.borrow().is_empty()
+            && self.open.get() == 0
+            && self.queue.len() == 0
     }
 
     fn is_idle_too_long(&self, since: Instant, now: Instant, timeout: Duration) -> bool {
@@ -139,6 +150,9 @@ impl Host {
 
     /// A connection that is free now.
     pub(super) fn free(self: &Rc<Self>) -> Option<Lease> {
+        if self.http2 {
+            return self.free_stream().map(|free| self.lease(free));
+        }
         loop {
             let Idle { mut connection, .. } = self.idle.borrow_mut().pop()?;
             if connection.http.is_alive() {
@@ -164,8 +178,12 @@ impl Host {
     }
 
     /// Dials for those who wait and have no connection on the way. `asked`: a request just came, and is counted if it may not have one.
-    fn dial_for_the_waiting(self: &Rc<Self>, asked: bool) {
-        while self.queue.len() > self.dials.get() && self.may_dial(asked) {
+    pub(super) fn dial_for_the_waiting(self: &Rc<Self>, asked: bool) {
+        // One shared connection may do for all who wait.
+        while self.queue.len() > self.dials.get()
+            && !(self.http2 && (self.dials.get() > 0 || self.is_settling()))
+            && self.may_dial(asked)
+        {
             let (open, reserved) = (Open::new(self), Reserved::new(&self.stats));
             self.dials.set(self.dials.get() + 1);
             let host = self.clone();
@@ -190,11 +208,19 @@ impl Host {
         self.dials.set(self.dials.get() - 1);
         match connected {
             Ok((stream, info)) => {
-                self.stats.upstream_cx_http1_total.inc();
                 let info = Rc::new(Info {
                     local: info.local,
                     principal: info.peer_principal().map(Arc::from),
                 });
+                if self.http2 {
+                    self.stats.upstream_cx_http2_total.inc();
+                    if self.is_current(&cluster) {
+                        let connection = Multiplexed::start(&self, stream, info, cluster, open);
+                        self.multiplexed.borrow_mut().push(connection);
+                    }
+                    return self.streams_changed();
+                }
+                self.stats.upstream_cx_http1_total.inc();
                 self.offer(Free::Http1 {
                     connection: Box::new(Kept {
                         http: UpstreamConnection::new(stream),
@@ -214,8 +240,12 @@ impl Host {
     }
 
     /// Hands a connection to the first who waits, or keeps it.
-    pub(super) fn offer(&self, free: Free) {
-        let Free::Http1 { connection, .. } = &free;
+    pub(super) fn offer(self: &Rc<Self>, free: Free) {
+        let Free::Http1 { connection, .. } = &free else {
+            // A stream that nobody took up: its connection has one more to spare.
+            drop(free);
+            return self.streams_changed();
+        };
         if !self.is_current(&connection.cluster) {
             return;
         }
@@ -233,9 +263,17 @@ impl Host {
     }
 
     pub(super) fn lease(self: &Rc<Self>, free: Free) -> Lease {
-        let Free::Http1 { mut connection, reused } = free;
-        connection.requests += 1;
-        Lease::new(self, connection, reused)
+        match free {
+            Free::Http1 { mut connection, reused } => {
+                connection.requests += 1;
+                let info = connection.info.clone();
+                Lease::new(self, Server::Http1(connection), info, reused)
+            }
+            Free::Http2 { stream, reused } => {
+                let info = stream.connection.info.clone();
+                Lease::new(self, Server::Http2(stream), info, reused)
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Info;
-use super::host::{Free, Host, Kept};
+use super::host::{Free, Host};
 use crate::http::side::Server;
 
 pub(in crate::http) struct Lease {
@@ -34,10 +34,10 @@ impl Drop for Active {
 }
 
 impl Lease {
-    pub(super) fn new(host: &Rc<Host>, connection: Box<Kept>, reused: bool) -> Self {
+    pub(super) fn new(host: &Rc<Host>, server: Server, info: Rc<Info>, reused: bool) -> Self {
         Lease {
-            info: connection.info.clone(),
-            server: Server::Http1(connection),
+            server,
+            info,
             reused,
             active: Active::new(host),
         }
@@ -50,6 +50,14 @@ impl Lease {
     /// It has served requests before: that it fails now may mean no more than that it was at its end.
     pub(in crate::http) fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// The connection will not be given to a request again, now that it has failed.
+    pub(in crate::http) fn is_at_its_end(&self) -> bool {
+        match &self.server {
+            Server::Http1(_) => true,
+            Server::Http2(stream) => stream.connection.is_closing(),
+        }
     }
 
     /// Counts the answer.
@@ -88,6 +96,8 @@ impl Lease {
                     });
                 }
             }
+            // The connection serves others all the time.
+            Server::Http2(_) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use codec::http1::{Connection as Tail, Overrides};
 
@@ -85,7 +86,7 @@ impl Attempts<'_, '_> {
             if !self.may_retry(policy) {
                 return outcome;
             }
-            give_up(outcome);
+            give_up(outcome, self.exchange.now());
             self.exchange.body.restart();
             cluster.stats.upstream_rq_retry.inc();
             // Counts against `max_retries` until the outcome of the new attempt is known.
@@ -291,10 +292,10 @@ impl Attempts<'_, '_> {
 }
 
 /// A response that will be retried: its connection serves on if all of it is here already.
-fn give_up(outcome: Result<Response, Failed>) {
+fn give_up(outcome: Result<Response, Failed>, now: Instant) {
     if let Ok(Response { mut lease, .. }) = outcome {
         lease.server.drop_what_came();
-        lease.release();
+        lease.release(now);
     }
 }
 

@@ -385,7 +385,7 @@ impl<'a> Exchange<'a> {
         let end = self.transfer(&mut lease.server).await;
         mirror::send(&mut self, action);
         if end == End::Complete {
-            lease.release();
+            lease.release(self.now());
         }
         self.end(end)
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codec::http1::{Connection as Tail, Framing, Overrides};
 
@@ -121,6 +121,6 @@ async fn play(mut lease: Lease, head: &RequestHead, body: &[u8]) -> Result<(), S
         server.consume(n);
     }
     lease.responded(answered.head.status.as_u16());
-    lease.release();
+    lease.release(Instant::now());
     Ok(())
 }

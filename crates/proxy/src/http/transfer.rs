@@ -23,6 +23,20 @@ pub(super) enum Interrupted {
     Expired(Expired),
 }
 
+/// Tells the exchange that time has passed, each time but the first that it is polled.
+#[derive(Default)]
+struct Turn {
+    begun: bool,
+}
+
+impl Turn {
+    fn begin(&mut self, exchange: &mut Exchange<'_>) {
+        if std::mem::replace(&mut self.begun, true) {
+            exchange.begin_turn();
+        }
+    }
+}
+
 /// Which side ended an upload.
 enum Fault {
     Client(BodyFault),
@@ -34,8 +48,9 @@ impl Exchange<'_> {
     pub(super) async fn until_head(&mut self, server: &mut Server) -> Result<Answered, Interrupted> {
         // A peer that does not read on may have answered all the same.
         let mut broken: Option<StreamFault> = None;
+        let mut turn = Turn::default();
         poll_fn(|cx| {
-            self.begin_turn();
+            turn.begin(self);
             let before = self.body.bytes();
             if broken.is_none() {
                 match self.poll_upload(cx, server) {
@@ -59,8 +74,9 @@ impl Exchange<'_> {
     /// Waits for `what`, but no longer than the client and the clock do.
     pub(super) async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Interrupted> {
         let mut what = std::pin::pin!(what);
+        let mut turn = Turn::default();
         poll_fn(|cx| {
-            self.begin_turn();
+            turn.begin(self);
             match what.as_mut().poll(cx) {
                 Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
                 Poll::Pending => self.poll_interruption(cx, false).map(Err),
@@ -75,8 +91,9 @@ impl Exchange<'_> {
         let now = self.now();
         self.deadlines.moved(now);
         let mut uploading = true;
+        let mut turn = Turn::default();
         poll_fn(|cx| {
-            self.begin_turn();
+            turn.begin(self);
             let before = (self.body.bytes(), self.record.bytes_sent);
             if uploading {
                 // A peer that has answered need not hear the rest.
@@ -107,7 +124,9 @@ impl Exchange<'_> {
         let idle = self.connection.manager.stream_idle_timeout;
         let now = self.now();
         self.deadlines.set(now, std::time::Duration::ZERO, None, idle);
+        let mut turn = Turn::default();
         poll_fn(|cx| {
+            turn.begin(self);
             let before = left.len();
             let sent = self.poll_own(cx, &mut left);
             self.record.bytes_sent = (body.len() - left.len()) as u64;
@@ -115,7 +134,6 @@ impl Exchange<'_> {
                 Poll::Ready(Ok(())) => Poll::Ready(End::Complete),
                 Poll::Ready(Err(_)) => Poll::Ready(End::ClientGone),
                 Poll::Pending => {
-                    self.begin_turn();
                     let moved = before != left.len();
                     self.poll_expiry(cx, moved)
                         .map(|expired| Interrupted::Expired(expired).end())

@@ -221,7 +221,7 @@ impl Host {
                     return self.streams_changed();
                 }
                 self.stats.upstream_cx_http1_total.inc();
-                self.offer(Free::Http1 {
+                let free = Free::Http1 {
                     connection: Box::new(Kept {
                         http: UpstreamConnection::new(stream),
                         info,
@@ -230,7 +230,8 @@ impl Host {
                         _open: open,
                     }),
                     reused: false,
-                });
+                };
+                self.offer(free, Instant::now());
             }
             Err(error) => {
                 self.queue.fail(&error);
@@ -240,7 +241,7 @@ impl Host {
     }
 
     /// Hands a connection to the first who waits, or keeps it.
-    pub(super) fn offer(self: &Rc<Self>, free: Free) {
+    pub(super) fn offer(self: &Rc<Self>, free: Free, now: Instant) {
         let Free::Http1 { connection, .. } = &free else {
             // A stream that nobody took up: its connection has one more to spare.
             drop(free);
@@ -255,10 +256,7 @@ impl Host {
             return;
         }
         if let Some(Free::Http1 { connection, .. }) = self.queue.serve(free) {
-            self.idle.borrow_mut().push(Idle {
-                connection,
-                since: Instant::now(),
-            });
+            self.idle.borrow_mut().push(Idle { connection, since: now });
         }
     }
 

@@ -1,6 +1,7 @@
 //! A connection lent to one request.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::Info;
 use super::host::{Free, Host};
@@ -85,15 +86,16 @@ impl Lease {
     }
 
     /// The exchange is over: the connection serves the next request if it can.
-    pub(in crate::http) fn release(self) {
+    pub(in crate::http) fn release(self, now: Instant) {
         let Lease { server, active, .. } = self;
         match server {
             Server::Http1(mut connection) => {
                 if connection.http.reuse() {
-                    active.0.offer(Free::Http1 {
+                    let free = Free::Http1 {
                         connection,
                         reused: true,
-                    });
+                    };
+                    active.0.offer(free, now);
                 }
             }
             // The connection serves others all the time.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use super::AcquireError;
 use super::host::{Free, Host};
@@ -96,7 +97,7 @@ impl Drop for Waiting {
             .retain(|place| !Rc::ptr_eq(place, &self.place));
         let unclaimed = self.place.outcome.borrow_mut().take();
         if let Some(Ok(free)) = unclaimed {
-            self.host.offer(free);
+            self.host.offer(free, Instant::now());
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod mutate;
 pub mod smoke;
 mod targets;
 
-use targets::{http1, http1_response_vs_hyper, http1_vs_hyper};
+use targets::{http1, http1_response_vs_hyper, http1_vs_hyper, http2};
 
 pub struct Target {
     pub name: &'static str,
@@ -25,6 +25,10 @@ pub const TARGETS: &[Target] = &[
     target("http1_chunked", http1::chunked),
     target("http1_vs_hyper", http1_vs_hyper::run),
     target("http1_response_vs_hyper", http1_response_vs_hyper::run),
+    target("hpack_decode", http2::hpack),
+    target("http2_frames", http2::frames),
+    target("http2_connection_server", http2::connection_server),
+    target("http2_connection_client", http2::connection_client),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

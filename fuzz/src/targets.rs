@@ -3,3 +3,4 @@
 pub mod http1;
 pub mod http1_response_vs_hyper;
 pub mod http1_vs_hyper;
+pub mod http2;

@@ -303,7 +303,8 @@ impl<'a> FieldList<'a> {
             return;
         }
         let mut joined = Vec::new();
-        for cookie in self.headers.all("cookie") {
+        // An empty one would leave white space at an end, where no value may have it.
+        for cookie in self.headers.all("cookie").filter(|cookie| !cookie.is_empty()) {
             if !joined.is_empty() {
                 joined.extend_from_slice(b"; ");
             }

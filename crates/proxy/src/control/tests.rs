@@ -69,10 +69,10 @@ impl Talk {
             removed_resources: removed.iter().map(|name| (*name).into()).collect(),
             ..Default::default()
         });
-        let update = self.client.receive(response).unwrap();
+        let mut update = self.client.receive(response).unwrap();
         let version = update.version.clone();
         let url = update.type_url;
-        let rejections = self.state.apply(&update);
+        let rejections = self.state.apply(&mut update);
         self.state.settle();
         ads::subscribe(&mut self.client, &mut self.state);
         let refused = self.client.settle(update, rejections);

@@ -22,9 +22,10 @@ pub use listener::{
 };
 pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 pub use route::{
-    Action, ClusterChoice, CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, HashPolicy, HeaderAction, HeaderMatch,
-    HeaderOperation, HeaderOperations, HeaderRule, MirrorPolicy, PathMatch, PathRewrite, QueryMatch, Redirect, RetryOn,
-    RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost, WeightedCluster,
+    Action, ClusterChoice, CorsPolicy, DirectResponse, ExactDomains, FaultAbort, FaultPolicy, HashPolicy, HeaderAction,
+    HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, MirrorPolicy, PathMatch, PathRewrite, QueryMatch,
+    Redirect, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost,
+    WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};
 use tls::ClientRecipe;

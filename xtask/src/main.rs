@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)] // its output is for people
 
+mod bench;
 mod memory;
 mod run;
 mod steps;
@@ -18,6 +19,7 @@ cargo xtask COMMAND
                    (--quick: no end-to-end tests, for use between edits)
   tools            installs what the tests need and nothing else: Debian packages, Envoy, cargo-deny
   memory           starts bookinfo and reports the resident memory of each process against its budget
+  bench [OPTIONS]  measures what the proxy costs beside its peers and writes docs/performance.md (--help says more)
   help             this text
 
 Everything that is installed beside Debian packages goes to target/tools.";
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => steps::test(steps::Extent::Quick),
         ["tools"] => tools::install(),
         ["memory"] => memory::report(),
+        ["bench", arguments @ ..] => bench::bench(arguments),
         ["help" | "--help" | "-h"] | [] => {
             eprintln!("{HELP}");
             Ok(())

@@ -21,6 +21,10 @@ pub const GROWTH: f64 = 32.0;
 const LEFT: f64 = 16.0;
 /// How much longer than the machine itself a canary's request may take.
 const LATENCY: Duration = Duration::from_millis(300);
+/// What a proxy with nothing but a canary to serve may take of a processor: whoever turns in circles takes all of it.
+const AT_REST: f64 = 0.3;
+/// How long that is watched.
+const REST: Duration = Duration::from_millis(400);
 /// For memory to be given back: the allocator waits for a while in case that it is needed again.
 const RETURN: Duration = Duration::from_secs(20);
 
@@ -48,6 +52,8 @@ pub struct Bounds {
     pub growth: f64,
     /// Above what the machine itself needs for the same round trip.
     pub latency: Duration,
+    /// Share of a processor.
+    pub processor: f64,
 }
 
 impl Default for Bounds {
@@ -55,6 +61,7 @@ impl Default for Bounds {
         Bounds {
             growth: GROWTH,
             latency: LATENCY,
+            processor: f64::INFINITY,
         }
     }
 }
@@ -78,6 +85,11 @@ fn free_address() -> Result<SocketAddr> {
 
 impl Arena {
     pub fn open() -> Result<Self> {
+        Self::with_files(None)
+    }
+
+    /// A proxy that may have so many files open; `None`: as many as the machine allows.
+    pub fn with_files(limit: Option<u32>) -> Result<Self> {
         let (strict, patient) = (free_address()?, free_address()?);
         let recorder = Recorder::start()?;
         let hostile = Hostile::start()?;
@@ -93,7 +105,17 @@ impl Arena {
         let bootstrap = files.path().join("bootstrap.json");
         std::fs::write(&bootstrap, config::bootstrap(control.address).to_string())?;
         let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "warning".to_owned());
-        let proxy = Command::new(binary())
+        let mut command = match limit {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")])
+                    .arg(binary());
+                shell
+            }
+        };
+        let proxy = command
             .arg("proxy")
             .arg("-c")
             .arg(&bootstrap)
@@ -132,6 +154,18 @@ impl Arena {
 
     pub fn resident(&self) -> Result<f64> {
         resident(self.proxy.id()).context("the proxy is gone")
+    }
+
+    /// What all threads of the proxy have spent so far.
+    fn processor_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.proxy.id()))
+            .into_iter()
+            .flatten();
+        let spent = threads.flatten().filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        });
+        spent.sum()
     }
 
     fn alive(&mut self) -> Result<()> {
@@ -192,16 +226,28 @@ impl Arena {
     fn under_canary(&mut self, name: &str, bounds: Bounds, case: impl FnOnce(&mut Self) -> Result<()>) {
         self.canary.report();
         let (before, begun) = (self.resident().unwrap_or(0.0), Instant::now());
+        let spent = self.processor_time();
         let outcome = case(self).and_then(|()| self.alive());
         let report = self.canary.report();
+        let (took, spent) = (begun.elapsed(), self.processor_time().saturating_sub(spent));
         eprintln!(
-            "{name:46} {:5} ms   canary {:4} ms (machine {:3} ms)   memory {before:5.1} + {:5.1} MB",
-            begun.elapsed().as_millis(),
+            "{name:50} {:5} ms   processor {:4} ms   canary {:4} ms (machine {:3} ms)   memory {before:5.1} + {:5.1} MB",
+            took.as_millis(),
+            spent.as_millis(),
             report.slowest.as_millis(),
             report.machine.as_millis(),
             (report.memory - before).max(0.0),
         );
-        self.settle(name, outcome.and_then(|()| judge(&report, before, bounds)));
+        let share = spent.as_secs_f64() / took.as_secs_f64();
+        let outcome = outcome.and_then(|()| judge(&report, before, bounds)).and_then(|()| {
+            ensure!(
+                share <= bounds.processor,
+                "{share:.2} of a processor; {} are allowed",
+                bounds.processor
+            );
+            Ok(())
+        });
+        self.settle(name, outcome);
         let after = self.sentinel();
         self.settle(name, after);
     }
@@ -245,6 +291,14 @@ impl Arena {
 
     /// The verdict: every case held, and what they took in memory is given back.
     pub fn close(mut self, returns: &str) -> Result<()> {
+        let spent = self.processor_time();
+        std::thread::park_timeout(REST);
+        let share = self.processor_time().saturating_sub(spent).as_secs_f64() / REST.as_secs_f64();
+        if share > AT_REST {
+            self.failures.push(format!(
+                "nothing is asked of it any more, and it takes {share:.2} of a processor"
+            ));
+        }
         let (start, growth) = (self.start, |now: f64, start: f64| (now - start).max(0.0));
         let ended = Instant::now();
         let end = ended + RETURN;

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const SMALL: Bounds = Bounds {
     growth: 8.0,
     latency: Duration::from_millis(300),
+    processor: f64::INFINITY,
 };
 
 pub fn all(arena: &mut Arena) {

@@ -76,3 +76,10 @@ fn ten_thousand_that_do_nothing() -> Result<()> {
     idle::all(&mut arena);
     arena.close("memory returns after idle connections")
 }
+
+#[test]
+fn more_than_there_is_room_for() -> Result<()> {
+    let mut arena = Arena::with_files(Some(1024))?;
+    idle::crowd(&mut arena);
+    arena.close("memory returns after a crowd")
+}

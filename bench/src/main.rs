@@ -34,6 +34,6 @@ fn main() -> anyhow::Result<()> {
         None => run::all(&bench, &line.run),
         Some(Command::Profile(profile)) => profile::profile(&bench, &profile),
         Some(Command::Syscalls(syscalls)) => profile::syscalls(&bench, &syscalls),
-        Some(Command::Report { file }) => report::rewrite(&file, &line.run),
+        Some(Command::Report { files }) => report::rewrite(&bench, &files),
     }
 }

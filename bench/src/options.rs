@@ -97,8 +97,8 @@ pub enum Command {
     Profile(Profile),
     /// System calls per request of each proxy (kernel tracepoints; as root)
     Syscalls(Syscalls),
-    /// Write the documentation from the lines of an earlier run (--raw)
-    Report { file: PathBuf },
+    /// Write the documentation from the lines of earlier runs (--raw)
+    Report { files: Vec<PathBuf> },
 }
 
 #[derive(Args, Clone, Debug)]

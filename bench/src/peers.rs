@@ -64,9 +64,6 @@ impl Peer {
         )
     }
 
-    pub fn is_ours(self) -> bool {
-        matches!(self, Peer::Meltemi | Peer::MeltemiLog | Peer::MeltemiTwo)
-    }
 }
 
 /// A proxy that listens.

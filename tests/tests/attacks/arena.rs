@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mesh_tests::processes::resident;
 
+use crate::authority::Authority;
 use crate::canary::{Canary, Report};
-use crate::config::{self, ControlPlane, Upstreams};
+use crate::config::{self, ControlPlane, Listeners, Upstreams};
 use crate::hostile::Hostile;
 use crate::known;
 use crate::upstream::{self, Recorder};
@@ -34,6 +35,8 @@ pub struct Arena {
     _files: tempfile::TempDir,
     pub strict: SocketAddr,
     pub patient: SocketAddr,
+    pub secure: SocketAddr,
+    pub authority: Authority,
     pub recorder: Arc<Recorder>,
     pub hostile: Arc<Hostile>,
     canary: Canary,
@@ -90,7 +93,13 @@ impl Arena {
 
     /// A proxy that may have so many files open; `None`: as many as the machine allows.
     pub fn with_files(limit: Option<u32>) -> Result<Self> {
-        let (strict, patient) = (free_address()?, free_address()?);
+        let listeners = Listeners {
+            strict: free_address()?,
+            patient: free_address()?,
+            secure: free_address()?,
+        };
+        let (strict, patient, secure) = (listeners.strict, listeners.patient, listeners.secure);
+        let authority = Authority::new()?;
         let recorder = Recorder::start()?;
         let hostile = Hostile::start()?;
         let canary_upstream = upstream::prompt()?;
@@ -98,13 +107,18 @@ impl Arena {
             recorder: recorder.address,
             hostile: hostile.http1,
             hostile_http2: hostile.http2,
+            hostile_tls: hostile.serve_tls(&authority)?,
             canary: canary_upstream,
         };
-        let control = ControlPlane::start(config::clusters(&upstreams), config::listeners(strict, patient))?;
+        let credentials = authority.credentials()?;
+        let control = ControlPlane::start(
+            config::clusters(&upstreams, &credentials),
+            config::listeners(listeners, &credentials),
+        )?;
         let files = tempfile::tempdir()?;
         let bootstrap = files.path().join("bootstrap.json");
         std::fs::write(&bootstrap, config::bootstrap(control.address).to_string())?;
-        let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "warning".to_owned());
+        let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "error".to_owned());
         let mut command = match limit {
             None => Command::new(binary()),
             Some(limit) => {
@@ -122,7 +136,7 @@ impl Arena {
             .args(["--concurrency", "1", "-l", &level])
             .stdin(Stdio::null())
             .spawn()?;
-        await_listening(&[strict, patient])?;
+        await_listening(&[strict, patient, secure])?;
         let pid = proxy.id();
         let mut arena = Arena {
             proxy,
@@ -130,6 +144,8 @@ impl Arena {
             _files: files,
             strict,
             patient,
+            secure,
+            authority,
             recorder,
             hostile,
             canary: Canary::start(strict, canary_upstream, pid),

@@ -8,6 +8,7 @@
 //! `MELTEMI_ATTACK=length cargo test -p mesh-tests --test attacks` runs the cases with this in their name.
 
 mod arena;
+mod authority;
 mod bombs;
 mod canary;
 mod chunks;
@@ -25,6 +26,7 @@ mod lines;
 mod protocol;
 mod responses;
 mod responses2;
+mod secure;
 mod slow;
 mod smuggling;
 mod strict;
@@ -82,4 +84,11 @@ fn more_than_there_is_room_for() -> Result<()> {
     let mut arena = Arena::with_files(Some(1024))?;
     idle::crowd(&mut arena);
     arena.close("memory returns after a crowd")
+}
+
+#[test]
+fn records_that_no_peer_sends() -> Result<()> {
+    let mut arena = Arena::open()?;
+    secure::all(&mut arena);
+    arena.close("memory returns after records")
 }

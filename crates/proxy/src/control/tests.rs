@@ -23,6 +23,7 @@ use crate::bootstrap;
 
 mod agent;
 mod mesh;
+mod process;
 mod scale;
 
 /// A control plane's words, and the state that hears them.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Sample;
-use crate::scenario::{self, Scenario, Unit};
+use crate::scenario::{self, Protocol, Scenario, Unit};
 
 /// All that a run brought.
 #[derive(Default)]
@@ -172,12 +172,12 @@ impl Summary {
             "RSS MB".into(),
             "errors".into(),
         ];
-        let floor = if self.scenario.unit == Unit::Megabyte {
-            "relay-splice"
-        } else {
-            "floor"
+        // Nothing written by hand speaks HTTP/2 here.
+        let floor = match (self.scenario.protocol, self.scenario.unit) {
+            (Protocol::Http2, _) => None,
+            (_, Unit::Megabyte) => self.cpu("relay-splice"),
+            _ => self.cpu("floor").or_else(|| self.cpu("relay")),
         };
-        let floor = self.cpu(floor).or_else(|| self.cpu("relay"));
         let ratio = |row: &Row, to: Option<f64>| match to {
             Some(to) if row.proxy != "direct" => format!("{:.2}", row.cpu.median / to),
             _ => "-".into(),

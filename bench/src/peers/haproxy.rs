@@ -1,5 +1,7 @@
 //! HAProxy: one thread, connections to the server reused, a request id added, as the others do.
 
+use mesh_bench::tls::SERVER_NAME;
+
 use super::{Start, text};
 use crate::scenario::Protocol;
 
@@ -24,7 +26,11 @@ pub fn command(start: &Start<'_>, splice: bool) -> anyhow::Result<Vec<String>> {
         (false, false) => String::new(),
     };
     let bind = side(hop.tls_in, "ssl-min-ver TLSv1.3 no-tls-tickets curves X25519");
-    let server = side(hop.tls_out, "ssl-min-ver TLSv1.3 no-ssl-reuse sni str(localhost)");
+    // The name it asks for is the one it checks.
+    let server = side(
+        hop.tls_out,
+        &format!("ssl-min-ver TLSv1.3 no-ssl-reuse sni str({SERVER_NAME})"),
+    );
     let mode = if http { "http" } else { "tcp" };
     let extra = match (http, splice) {
         (true, _) => "http-reuse always\n  unique-id-format %[uuid()]\n  unique-id-header x-request-id",

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mesh_tests::processes::resident;
 
 use crate::authority::Authority;
-use crate::canary::{Canary, Report};
+use crate::canary::{Canary, Report, schedule};
 use crate::config::{self, ControlPlane, Listeners, Upstreams};
 use crate::hostile::Hostile;
 use crate::known;
@@ -21,7 +21,7 @@ pub const GROWTH: f64 = 32.0;
 /// What may be left of it a few seconds later: allocators and tables keep some room.
 const LEFT: f64 = 16.0;
 /// How much longer than the machine itself a canary's request may take.
-const LATENCY: Duration = Duration::from_millis(300);
+const LATENCY: Duration = Duration::from_millis(350);
 /// What a proxy with nothing but a canary to serve may take of a processor: whoever turns in circles takes all of it.
 const AT_REST: f64 = 0.3;
 /// How long that is watched.
@@ -174,14 +174,7 @@ impl Arena {
 
     /// What all threads of the proxy have spent so far.
     fn processor_time(&self) -> Duration {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.proxy.id()))
-            .into_iter()
-            .flatten();
-        let spent = threads.flatten().filter_map(|thread| {
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
-        });
-        spent.sum()
+        schedule(self.proxy.id()).0
     }
 
     fn alive(&mut self) -> Result<()> {

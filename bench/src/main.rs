@@ -6,6 +6,7 @@
 //! of the load generator, divided by what it served.
 
 #![allow(clippy::print_stdout)] // a command for people
+#![allow(clippy::disallowed_methods)] // it waits for other processes, and for time to pass in them
 
 mod certificates;
 mod config;

@@ -63,7 +63,6 @@ impl Peer {
             Peer::Haproxy | Peer::HaproxySplice | Peer::Nginx | Peer::Hypermin | Peer::Envoy
         )
     }
-
 }
 
 /// A proxy that listens.

@@ -164,7 +164,7 @@ fn summary(results: &Results, name: &str) -> Option<Summary> {
     Some(Summary::of(scenario::find(name).ok()?, results))
 }
 
-fn best<'a>(summary: &'a Summary, figure: impl Fn(&Row) -> f64) -> Option<&'a Row> {
+fn best(summary: &Summary, figure: impl Fn(&Row) -> f64) -> Option<&Row> {
     let rivals = summary.rows.iter().filter(|row| {
         let peer = summary.scenario.peers.iter().find(|peer| peer.name() == row.proxy);
         peer.is_some_and(|peer| peer.is_rival())

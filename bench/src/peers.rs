@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::certificates::Certificates;
-use crate::config::Hop;
+use crate::config::{Hop, Plane};
 use crate::process::{PROXY_CORE, Process};
 use crate::run::Bench;
 use crate::scenario::Protocol;
@@ -119,7 +119,7 @@ pub fn start(peer: Peer, mut start: Start<'_>) -> anyhow::Result<Option<Running>
 }
 
 fn ours(start: &Start<'_>, workers: usize) -> anyhow::Result<Running> {
-    let sidecar = Sidecar::prepare(start.bench, &start.folder)?;
+    let sidecar = Sidecar::prepare(start.bench, &start.folder, Plane::Meltemi)?;
     sidecar.configure(&start.hop)?;
     let mut process = sidecar.launch(start.bench, &start.folder, workers)?;
     sidecar.await_ready(&mut process)?;

@@ -1,7 +1,8 @@
 //! Large configurations: what they cost to hold, to take in, and to change.
 //!
 //! Each service is a cluster with one endpoint and mutual TLS to an identity of its own, and a virtual host under four names. Envoy has
-//! it in its file, which is kinder to it than a stream would be; ours has it over ADS, endpoints apart from clusters, as in a mesh.
+//! it in its file, which is kinder to it than a stream would be; ours has it over ADS, endpoints apart from clusters, as in a mesh. For the
+//! change of an endpoint both have it over ADS.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use crate::config::{self, Hop, Plane, Routes, Secrets, Source};
 use crate::options::Run;
 use crate::peers::{Peer, Sidecar, admin_page, start_envoy_with};
-use crate::process::Usage;
+use crate::process::{Process, Usage};
 use crate::results::Recorder;
 use crate::run::Bench;
 use crate::scenario::Protocol;
@@ -127,51 +128,88 @@ fn envoy(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<
     let taken = begun.elapsed();
     let cpu = process.usage().total();
     std::thread::sleep(REST);
-    record(recorder, Peer::Envoy, size, taken, cpu, process.resident())
-}
-
-fn ours(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<()> {
-    let hop = hop(bench);
-    let folder = bench.folder("meltemi");
-    let prepared = Sidecar::prepare(bench, &folder)?;
-    let mut resources: Vec<(&'static str, Value)> = Vec::new();
-    for index in 0..size {
-        resources.push((CLUSTER, cluster(index, Secrets::Agent, Source::Ads, hop.upstream)));
-        resources.push((ENDPOINT, assignment(index, hop.upstream)));
-    }
-    resources.push((ROUTE, config::routes("8080", virtual_hosts(size))));
-    resources.push((
-        LISTENER,
-        config::listener(&hop, Plane::Meltemi, Secrets::Agent, Source::Ads),
-    ));
-    prepared.control.set(&resources)?;
-    let begun = Instant::now();
-    let mut process = prepared.launch(bench, &folder, 1)?;
-    prepared.await_ready(&mut process)?;
-    let taken = begun.elapsed();
-    let cpu = process.usage().total();
-    std::thread::sleep(REST);
-    record(recorder, Peer::Meltemi, size, taken, cpu, process.resident())?;
+    record(recorder, Peer::Envoy, size, taken, cpu, process.resident())?;
+    drop(process);
     if size == 0 {
         return Ok(());
     }
-    let quiet = spend(&process, |_| Ok(()))?;
-    let busy = spend(&process, |update| {
-        let port = hop.upstream + 1 + (update % 2) as u16;
-        prepared.control.set(&[(ENDPOINT, assignment(size / 2, port))])
+    update(&Dynamic::start(bench, Plane::Envoy, size)?, Peer::Envoy, size, recorder)
+}
+
+fn ours(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<()> {
+    let dynamic = Dynamic::start(bench, Plane::Meltemi, size)?;
+    record(
+        recorder,
+        Peer::Meltemi,
+        size,
+        dynamic.taken,
+        dynamic.cpu,
+        dynamic.process.resident(),
+    )?;
+    if size == 0 {
+        return Ok(());
+    }
+    update(&dynamic, Peer::Meltemi, size, recorder)
+}
+
+/// A proxy with its configuration from a control plane.
+struct Dynamic {
+    sidecar: Sidecar,
+    process: Process,
+    hop: Hop,
+    /// From its start until it was ready.
+    taken: Duration,
+    cpu: Duration,
+}
+
+impl Dynamic {
+    fn start(bench: &Bench, plane: Plane, size: usize) -> anyhow::Result<Self> {
+        let hop = hop(bench);
+        let folder = bench.folder("dynamic");
+        let sidecar = Sidecar::prepare(bench, &folder, plane)?;
+        let mut resources: Vec<(&'static str, Value)> = Vec::new();
+        for index in 0..size {
+            resources.push((CLUSTER, cluster(index, Secrets::Agent, Source::Ads, hop.upstream)));
+            resources.push((ENDPOINT, assignment(index, hop.upstream)));
+        }
+        resources.push((ROUTE, config::routes("8080", virtual_hosts(size))));
+        resources.push((LISTENER, config::listener(&hop, plane, Secrets::Agent, Source::Ads)));
+        sidecar.control.set(&resources)?;
+        let begun = Instant::now();
+        let mut process = sidecar.launch(bench, &folder, 1)?;
+        sidecar.await_ready(&mut process)?;
+        let (taken, cpu) = (begun.elapsed(), process.usage().total());
+        std::thread::sleep(REST);
+        Ok(Dynamic {
+            sidecar,
+            process,
+            hop,
+            taken,
+            cpu,
+        })
+    }
+}
+
+/// What the change of one endpoint costs; what the proxy does anyway meanwhile is not counted.
+fn update(dynamic: &Dynamic, peer: Peer, size: usize, recorder: &mut Recorder) -> anyhow::Result<()> {
+    let port = |update: usize| dynamic.hop.upstream + 1 + (update % 2) as u16;
+    let quiet = spend(&dynamic.process, |_| Ok(()))?;
+    let busy = spend(&dynamic.process, |update| {
+        let changed = assignment(size / 2, port(update));
+        dynamic.sidecar.control.set(&[(ENDPOINT, changed)])
     })?;
     let each = busy.saturating_sub(quiet).as_secs_f64() * 1e3 / UPDATES as f64;
-    let page = prepared.admin("/clusters").context("the admin does not answer")?;
-    let last = format!("127.0.0.1:{}", hop.upstream + 1 + ((UPDATES - 1) % 2) as u16);
+    let page = dynamic
+        .sidecar
+        .admin("/clusters")
+        .context("the admin does not answer")?;
+    let last = format!("127.0.0.1:{}", port(UPDATES - 1));
     anyhow::ensure!(page.contains(&last), "the last update is not in force");
-    recorder.figure(&format!("endpoint-update-{size}-ms"), Peer::Meltemi.name(), each)
+    recorder.figure(&format!("endpoint-update-{size}-ms"), peer.name(), each)
 }
 
 /// CPU time of the proxy while something is done as often as there are updates.
-fn spend(
-    process: &crate::process::Process,
-    mut act: impl FnMut(usize) -> anyhow::Result<()>,
-) -> anyhow::Result<Duration> {
+fn spend(process: &Process, mut act: impl FnMut(usize) -> anyhow::Result<()>) -> anyhow::Result<Duration> {
     let before = process.usage();
     for update in 0..UPDATES {
         act(update)?;

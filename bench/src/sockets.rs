@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use rustix::net::SocketFlags;
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// Connections the kernel holds for a server that has not accepted them yet.
@@ -28,21 +29,21 @@ pub fn listen(port: u16, congestion: Option<&str>) -> io::Result<TcpListener> {
 
 /// The next waiting connection, or none.
 pub fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
-    match listener.accept() {
-        Ok((stream, _)) => {
-            stream.set_nonblocking(true)?;
+    match rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        Ok(socket) => {
+            let stream = TcpStream::from(socket);
             stream.set_nodelay(true)?;
             Ok(Some(stream))
         }
-        Err(error) if is_transient(&error) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if is_transient(error.kind()) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Nobody there now, or gone before it was accepted.
-fn is_transient(error: &io::Error) -> bool {
+fn is_transient(kind: io::ErrorKind) -> bool {
     matches!(
-        error.kind(),
+        kind,
         io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
     )
 }

@@ -21,37 +21,37 @@ use crate::run::Bench;
 const BOOTSTRAP: &str = "bootstrap.json";
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a running proxy of ours depends on.
+/// What a proxy with a control plane depends on. Envoy can take our proxy's place.
 pub struct Sidecar {
     pub control: Control,
+    plane: Plane,
     admin: u16,
 }
 
 impl Sidecar {
     /// Its control plane and its bootstrap, before it is started.
-    pub fn prepare(bench: &Bench, folder: &Path) -> anyhow::Result<Self> {
+    pub fn prepare(bench: &Bench, folder: &Path, plane: Plane) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let control = Control::start(folder, &bench.certificates)?;
         let admin = bench.ports.free();
-        let bootstrap = bootstrap(&control, admin, bench.ports.free())?;
+        let bootstrap = bootstrap(&control, plane, admin, bench.ports.free())?;
         std::fs::write(folder.join(BOOTSTRAP), serde_json::to_vec_pretty(&bootstrap)?)?;
-        Ok(Sidecar { control, admin })
+        Ok(Sidecar { control, plane, admin })
     }
 
     /// Starts it with so many workers.
     pub fn launch(&self, bench: &Bench, folder: &Path, workers: usize) -> anyhow::Result<Process> {
-        let mut words = vec![
-            text(&bench.binary),
-            "proxy".into(),
-            "-c".into(),
-            text(&folder.join(BOOTSTRAP)),
-        ];
-        words.extend([
-            "--concurrency".into(),
-            workers.to_string(),
-            "-l".into(),
-            "warning".into(),
-        ]);
+        let file = text(&folder.join(BOOTSTRAP));
+        let mut words = match self.plane {
+            Plane::Meltemi => vec![text(&bench.binary), "proxy".into(), "-l".into(), "warning".into()],
+            Plane::Envoy => vec![
+                text(&bench.envoy),
+                "--disable-hot-restart".into(),
+                "-l".into(),
+                "error".into(),
+            ],
+        };
+        words.extend(["-c".into(), file, "--concurrency".into(), workers.to_string()]);
         // Two workers on one core would be one: they get the rig's as well.
         let cores = if workers > 1 { "0,1" } else { PROXY_CORE };
         Process::start(cores, &words, &folder.join("output"))
@@ -110,7 +110,7 @@ pub fn get(port: u16, path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn bootstrap(control: &Control, admin: u16, prometheus: u16) -> anyhow::Result<serde_json::Value> {
+fn bootstrap(control: &Control, plane: Plane, admin: u16, prometheus: u16) -> anyhow::Result<serde_json::Value> {
     let node = Node {
         id: "sidecar~127.0.0.1~client-v1-0.default~default.svc.cluster.local".into(),
         cluster: "client.default".into(),
@@ -137,7 +137,10 @@ fn bootstrap(control: &Control, admin: u16, prometheus: u16) -> anyhow::Result<s
         pilot_identity: None,
     };
     let bootstrap = Bootstrap {
-        plane: DataPlane::Native,
+        plane: match plane {
+            Plane::Meltemi => DataPlane::Native,
+            Plane::Envoy => DataPlane::Envoy,
+        },
         node: &node,
         discovery: &discovery,
         sds_socket: control.secrets(),

@@ -15,14 +15,18 @@ const HTTP2: u32 = 1_000;
 const PER_CONNECTION: f64 = 16.0;
 const PER_HTTP2_CONNECTION: f64 = 40.0;
 
-pub fn all(arena: &mut Arena) {
-    let bounds = Bounds {
-        growth: 100.0,
-        latency: Duration::from_millis(500),
-        ..Bounds::default()
-    };
-    arena.attack("idle: 10,000 after a request each", bounds, http1);
-    arena.attack("idle: 1,000 over HTTP/2", bounds, http2);
+const BOUNDS: Bounds = Bounds {
+    growth: 100.0,
+    latency: Duration::from_millis(500),
+    processor: f64::INFINITY,
+};
+
+pub fn over_http1(arena: &mut Arena) {
+    arena.attack("idle: 10,000 after a request each", BOUNDS, http1);
+}
+
+pub fn over_http2(arena: &mut Arena) {
+    arena.attack("idle: 1,000 over HTTP/2", BOUNDS, http2);
 }
 
 /// More connections than the proxy takes, with files for 384: those that it has are served, those that wait cost nothing, and when room comes so do

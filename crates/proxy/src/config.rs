@@ -22,8 +22,9 @@ pub use listener::{
 };
 pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 pub use route::{
-    Action, ClusterChoice, CorsPolicy, DirectResponse, FaultAbort, FaultPolicy, HashPolicy, HeaderAction, HeaderMatch,
-    HeaderOperation, HeaderOperations, HeaderRule, HeaderTarget, MirrorPolicy, PathMatch, PathRewrite, QueryMatch,
+    Action, ClusterChoice, CorsPolicy, DirectResponse, ExactDomains, FaultAbort, FaultPolicy, HashPolicy, HeaderAction,
+    HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, HeaderTarget, MirrorPolicy, PathMatch, PathRewrite,
+    QueryMatch,
     Redirect, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost,
     WeightedCluster,
 };

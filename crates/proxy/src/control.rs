@@ -125,7 +125,8 @@ async fn serve(
             starting = false;
             tokio::task::spawn_local(runtime::resident::release_code_at_rest());
         }
-        let waits = state.borrow().is_restless();
+        // While the proxy starts, also for workers: nothing tells that they have begun.
+        let waits = starting || state.borrow().is_restless();
         tokio::select! {
             event = next(ads.as_mut()) => if let Some(session) = ads.as_mut() {
                 ads::handle(event, session, &mut state.borrow_mut());

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mesh_tests::processes::resident;
 
-use crate::canary::{Canary, Report};
-use crate::config::{self, ControlPlane, Upstreams};
+use crate::authority::Authority;
+use crate::canary::{Canary, Report, schedule};
+use crate::config::{self, ControlPlane, Listeners, Upstreams};
 use crate::hostile::Hostile;
 use crate::known;
 use crate::upstream::{self, Recorder};
@@ -20,7 +21,11 @@ pub const GROWTH: f64 = 32.0;
 /// What may be left of it a few seconds later: allocators and tables keep some room.
 const LEFT: f64 = 16.0;
 /// How much longer than the machine itself a canary's request may take.
-const LATENCY: Duration = Duration::from_millis(300);
+const LATENCY: Duration = Duration::from_millis(350);
+/// What a proxy with nothing but a canary to serve may take of a processor: whoever turns in circles takes all of it.
+const AT_REST: f64 = 0.3;
+/// How long that is watched.
+const REST: Duration = Duration::from_millis(400);
 /// For memory to be given back: the allocator waits for a while in case that it is needed again.
 const RETURN: Duration = Duration::from_secs(20);
 
@@ -30,6 +35,8 @@ pub struct Arena {
     _files: tempfile::TempDir,
     pub strict: SocketAddr,
     pub patient: SocketAddr,
+    pub secure: SocketAddr,
+    pub authority: Authority,
     pub recorder: Arc<Recorder>,
     pub hostile: Arc<Hostile>,
     canary: Canary,
@@ -48,6 +55,8 @@ pub struct Bounds {
     pub growth: f64,
     /// Above what the machine itself needs for the same round trip.
     pub latency: Duration,
+    /// Share of a processor.
+    pub processor: f64,
 }
 
 impl Default for Bounds {
@@ -55,6 +64,7 @@ impl Default for Bounds {
         Bounds {
             growth: GROWTH,
             latency: LATENCY,
+            processor: f64::INFINITY,
         }
     }
 }
@@ -78,7 +88,18 @@ fn free_address() -> Result<SocketAddr> {
 
 impl Arena {
     pub fn open() -> Result<Self> {
-        let (strict, patient) = (free_address()?, free_address()?);
+        Self::with_files(None)
+    }
+
+    /// A proxy that may have so many files open; `None`: as many as the machine allows.
+    pub fn with_files(limit: Option<u32>) -> Result<Self> {
+        let listeners = Listeners {
+            strict: free_address()?,
+            patient: free_address()?,
+            secure: free_address()?,
+        };
+        let (strict, patient, secure) = (listeners.strict, listeners.patient, listeners.secure);
+        let authority = Authority::new()?;
         let recorder = Recorder::start()?;
         let hostile = Hostile::start()?;
         let canary_upstream = upstream::prompt()?;
@@ -86,21 +107,36 @@ impl Arena {
             recorder: recorder.address,
             hostile: hostile.http1,
             hostile_http2: hostile.http2,
+            hostile_tls: hostile.serve_tls(&authority)?,
             canary: canary_upstream,
         };
-        let control = ControlPlane::start(config::clusters(&upstreams), config::listeners(strict, patient))?;
+        let credentials = authority.credentials()?;
+        let control = ControlPlane::start(
+            config::clusters(&upstreams, &credentials),
+            config::listeners(listeners, &credentials),
+        )?;
         let files = tempfile::tempdir()?;
         let bootstrap = files.path().join("bootstrap.json");
         std::fs::write(&bootstrap, config::bootstrap(control.address).to_string())?;
-        let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "warning".to_owned());
-        let proxy = Command::new(binary())
+        let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "error".to_owned());
+        let mut command = match limit {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")])
+                    .arg(binary());
+                shell
+            }
+        };
+        let proxy = command
             .arg("proxy")
             .arg("-c")
             .arg(&bootstrap)
             .args(["--concurrency", "1", "-l", &level])
             .stdin(Stdio::null())
             .spawn()?;
-        await_listening(&[strict, patient])?;
+        await_listening(&[strict, patient, secure])?;
         let pid = proxy.id();
         let mut arena = Arena {
             proxy,
@@ -108,6 +144,8 @@ impl Arena {
             _files: files,
             strict,
             patient,
+            secure,
+            authority,
             recorder,
             hostile,
             canary: Canary::start(strict, canary_upstream, pid),
@@ -132,6 +170,11 @@ impl Arena {
 
     pub fn resident(&self) -> Result<f64> {
         resident(self.proxy.id()).context("the proxy is gone")
+    }
+
+    /// What all threads of the proxy have spent so far.
+    fn processor_time(&self) -> Duration {
+        schedule(self.proxy.id()).0
     }
 
     fn alive(&mut self) -> Result<()> {
@@ -192,16 +235,28 @@ impl Arena {
     fn under_canary(&mut self, name: &str, bounds: Bounds, case: impl FnOnce(&mut Self) -> Result<()>) {
         self.canary.report();
         let (before, begun) = (self.resident().unwrap_or(0.0), Instant::now());
+        let spent = self.processor_time();
         let outcome = case(self).and_then(|()| self.alive());
         let report = self.canary.report();
+        let (took, spent) = (begun.elapsed(), self.processor_time().saturating_sub(spent));
         eprintln!(
-            "{name:46} {:5} ms   canary {:4} ms (machine {:3} ms)   memory {before:5.1} + {:5.1} MB",
-            begun.elapsed().as_millis(),
+            "{name:50} {:5} ms   processor {:4} ms   canary {:4} ms (machine {:3} ms)   memory {before:5.1} + {:5.1} MB",
+            took.as_millis(),
+            spent.as_millis(),
             report.slowest.as_millis(),
             report.machine.as_millis(),
             (report.memory - before).max(0.0),
         );
-        self.settle(name, outcome.and_then(|()| judge(&report, before, bounds)));
+        let share = spent.as_secs_f64() / took.as_secs_f64();
+        let outcome = outcome.and_then(|()| judge(&report, before, bounds)).and_then(|()| {
+            ensure!(
+                share <= bounds.processor,
+                "{share:.2} of a processor; {} are allowed",
+                bounds.processor
+            );
+            Ok(())
+        });
+        self.settle(name, outcome);
         let after = self.sentinel();
         self.settle(name, after);
     }
@@ -245,6 +300,14 @@ impl Arena {
 
     /// The verdict: every case held, and what they took in memory is given back.
     pub fn close(mut self, returns: &str) -> Result<()> {
+        let spent = self.processor_time();
+        std::thread::park_timeout(REST);
+        let share = self.processor_time().saturating_sub(spent).as_secs_f64() / REST.as_secs_f64();
+        if share > AT_REST {
+            self.failures.push(format!(
+                "nothing is asked of it any more, and it takes {share:.2} of a processor"
+            ));
+        }
         let (start, growth) = (self.start, |now: f64, start: f64| (now - start).max(0.0));
         let ended = Instant::now();
         let end = ended + RETURN;

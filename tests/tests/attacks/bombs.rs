@@ -13,7 +13,8 @@ const FLOOD: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_millis(300);
 const SMALL: Bounds = Bounds {
     growth: 8.0,
-    latency: Duration::from_millis(300),
+    latency: Duration::from_millis(350),
+    processor: f64::INFINITY,
 };
 
 pub fn all(arena: &mut Arena) {

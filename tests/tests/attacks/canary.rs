@@ -23,7 +23,7 @@ pub struct Canary {
 pub struct Report {
     pub requests: u32,
     pub failures: Vec<String>,
-    /// The slowest answer through the proxy.
+    /// The slowest answer through the proxy, without the time that the proxy was ready to run and had no processor.
     pub slowest: Duration,
     /// The slowest answer of the same server asked directly at the same times: what the machine itself makes wait.
     pub machine: Duration,
@@ -41,7 +41,9 @@ impl Canary {
             while !stopped.load(Ordering::Relaxed) {
                 let due = Instant::now() + PACE;
                 let (_, machine) = ask(&mut direct, upstream);
+                let waited = schedule(pid).1;
                 let (outcome, took) = ask(&mut through, proxy);
+                let took = took.saturating_sub(schedule(pid).1.saturating_sub(waited));
                 let memory = resident(pid).unwrap_or(0.0);
                 {
                     let mut report = inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,6 +71,17 @@ impl Drop for Canary {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// For how long all threads of a process have run, and for how long they have waited for a processor.
+pub fn schedule(pid: u32) -> (Duration, Duration) {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let times = threads.flatten().filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let mut times = text.split(' ').map(|time| time.parse().map(Duration::from_nanos));
+        Some((times.next()?.ok()?, times.next()?.ok()?))
+    });
+    times.fold(Default::default(), |(ran, waited), (r, w)| (ran + r, waited + w))
 }
 
 /// One request over the kept connection.

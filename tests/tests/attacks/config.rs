@@ -16,6 +16,7 @@ use proto::envoy::envoy::config::listener::v3::{Filter, FilterChain, Listener, f
 use proto::envoy::envoy::config::route::v3 as route;
 use proto::envoy::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
 use proto::envoy::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -30,7 +31,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// For a whole head to arrive at the strict listener.
+/// For a whole head, or a handshake, to be done with at the strict listener.
 pub const HEAD_LIMIT: Duration = Duration::from_millis(800);
 /// For anything to move on a stream of the strict listener.
 pub const STILL_LIMIT: Duration = Duration::from_millis(1000);
@@ -47,23 +48,101 @@ pub struct Upstreams {
     pub hostile: SocketAddr,
     /// `/h2`: the same over HTTP/2.
     pub hostile_http2: SocketAddr,
+    /// `/tls`: answers over TLS what its script says.
+    pub hostile_tls: SocketAddr,
     /// `/canary`: answers at once.
     pub canary: SocketAddr,
 }
 
-pub fn clusters(upstreams: &Upstreams) -> Vec<Any> {
-    let all = [
-        ("recorder", upstreams.recorder),
-        ("hostile", upstreams.hostile),
-        ("hostile-http2", upstreams.hostile_http2),
-        ("canary", upstreams.canary),
-    ];
-    all.map(|(name, address)| cluster(name, address, name.ends_with("http2")))
-        .to_vec()
+/// What the proxy shows to others, and whom it believes, in PEM.
+#[derive(Clone)]
+pub struct Credentials {
+    pub chain: String,
+    pub key: String,
+    pub roots: String,
+}
+
+impl Credentials {
+    fn context(&self, alpn: &[&str]) -> tls::CommonTlsContext {
+        use tls::common_tls_context::ValidationContextType;
+        let inline = |text: &String| core::DataSource {
+            specifier: Some(core::data_source::Specifier::InlineString(text.clone())),
+            ..Default::default()
+        };
+        tls::CommonTlsContext {
+            tls_certificates: vec![tls::TlsCertificate {
+                certificate_chain: Some(inline(&self.chain)),
+                private_key: Some(inline(&self.key)),
+                ..Default::default()
+            }],
+            alpn_protocols: alpn.iter().map(|name| (*name).to_owned()).collect(),
+            validation_context_type: Some(ValidationContextType::ValidationContext(
+                tls::CertificateValidationContext {
+                    trusted_ca: Some(inline(&self.roots)),
+                    ..Default::default()
+                },
+            )),
+            ..Default::default()
+        }
+    }
+
+    fn client(&self) -> core::TransportSocket {
+        let context = tls::UpstreamTlsContext {
+            common_tls_context: Some(self.context(&["http/1.1"])),
+            sni: "upstream".into(),
+            ..Default::default()
+        };
+        transport(any(&tls::UpstreamTlsContext::type_url(), &context))
+    }
+
+    fn server(&self) -> core::TransportSocket {
+        let context = tls::DownstreamTlsContext {
+            common_tls_context: Some(self.context(&["h2", "http/1.1"])),
+            require_client_certificate: Some(BoolValue { value: true }),
+            ..Default::default()
+        };
+        transport(any(&tls::DownstreamTlsContext::type_url(), &context))
+    }
+}
+
+fn transport(config: Any) -> core::TransportSocket {
+    core::TransportSocket {
+        name: "envoy.transport_sockets.tls".into(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
+    }
+}
+
+/// Where the proxy listens. The strict listener has short limits; the patient one has those of production, and takes HTTP/1.0; the secure one is
+/// the strict one for clients with a certificate.
+#[derive(Clone, Copy)]
+pub struct Listeners {
+    pub strict: SocketAddr,
+    pub patient: SocketAddr,
+    pub secure: SocketAddr,
 }
 
 #[allow(deprecated)] // The field that says HTTP/2 in one word.
-fn cluster(name: &str, address: SocketAddr, http2: bool) -> Any {
+pub fn clusters(upstreams: &Upstreams, credentials: &Credentials) -> Vec<Any> {
+    let plain = |name, address| cluster(name, address);
+    let http2 = Cluster {
+        http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+        ..cluster("hostile-http2", upstreams.hostile_http2)
+    };
+    let secure = Cluster {
+        transport_socket: Some(credentials.client()),
+        ..cluster("hostile-tls", upstreams.hostile_tls)
+    };
+    let all = [
+        plain("recorder", upstreams.recorder),
+        plain("hostile", upstreams.hostile),
+        plain("canary", upstreams.canary),
+        http2,
+        secure,
+    ];
+    all.iter().map(|message| any(&Cluster::type_url(), message)).collect()
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Cluster {
     let endpoint = endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(socket(address)),
@@ -71,7 +150,7 @@ fn cluster(name: &str, address: SocketAddr, http2: bool) -> Any {
         })),
         ..Default::default()
     };
-    let message = Cluster {
+    Cluster {
         name: name.into(),
         cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(
             cluster::DiscoveryType::Static as i32,
@@ -85,14 +164,11 @@ fn cluster(name: &str, address: SocketAddr, http2: bool) -> Any {
             }],
             ..Default::default()
         }),
-        http2_protocol_options: http2.then(core::Http2ProtocolOptions::default),
         ..Default::default()
-    };
-    any(&Cluster::type_url(), &message)
+    }
 }
 
-/// The strict listener has short limits; the patient one has those of production, and takes HTTP/1.0.
-pub fn listeners(strict: SocketAddr, patient: SocketAddr) -> Vec<Any> {
+pub fn listeners(at: Listeners, credentials: &Credentials) -> Vec<Any> {
     let short = hcm::HttpConnectionManager {
         request_headers_timeout: Some(message(HEAD_LIMIT)),
         stream_idle_timeout: Some(message(STILL_LIMIT)),
@@ -106,7 +182,11 @@ pub fn listeners(strict: SocketAddr, patient: SocketAddr) -> Vec<Any> {
         }),
         ..manager(None)
     };
-    vec![listener("strict", strict, &short), listener("patient", patient, &old)]
+    vec![
+        listener("strict", at.strict, &short, None),
+        listener("patient", at.patient, &old, None),
+        listener("secure", at.secure, &short, Some(credentials.server())),
+    ]
 }
 
 fn manager(answer: Option<Duration>) -> hcm::HttpConnectionManager {
@@ -115,6 +195,7 @@ fn manager(answer: Option<Duration>) -> hcm::HttpConnectionManager {
         ("/canary", "canary"),
         ("/hostile", "hostile"),
         ("/h2", "hostile-http2"),
+        ("/tls", "hostile-tls"),
         ("/", "recorder"),
     ];
     let host = route::VirtualHost {
@@ -162,7 +243,12 @@ fn forward(prefix: &str, cluster: &str, answer: Option<Duration>) -> route::Rout
     }
 }
 
-fn listener(name: &str, address: SocketAddr, manager: &hcm::HttpConnectionManager) -> Any {
+fn listener(
+    name: &str,
+    address: SocketAddr,
+    manager: &hcm::HttpConnectionManager,
+    secured: Option<core::TransportSocket>,
+) -> Any {
     let filter = Filter {
         name: "envoy.filters.network.http_connection_manager".into(),
         config_type: Some(filter::ConfigType::TypedConfig(any(
@@ -170,16 +256,18 @@ fn listener(name: &str, address: SocketAddr, manager: &hcm::HttpConnectionManage
             manager,
         ))),
     };
-    let message = Listener {
+    let listener = Listener {
         name: name.into(),
         address: Some(socket(address)),
         filter_chains: vec![FilterChain {
             filters: vec![filter],
+            transport_socket: secured,
+            transport_socket_connect_timeout: Some(message(HEAD_LIMIT)),
             ..Default::default()
         }],
         ..Default::default()
     };
-    any(&Listener::type_url(), &message)
+    any(&Listener::type_url(), &listener)
 }
 
 fn socket(address: SocketAddr) -> core::Address {

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// What a flood that the proxy does not have to remember may cost, in megabytes.
 const SMALL: Bounds = Bounds {
     growth: 8.0,
-    latency: Duration::from_millis(300),
+    latency: Duration::from_millis(350),
+    processor: f64::INFINITY,
 };
 
 pub fn all(arena: &mut Arena) {

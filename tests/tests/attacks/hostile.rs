@@ -1,12 +1,14 @@
 //! Servers that follow a script instead of HTTP.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, Stream};
 
+use crate::authority::Authority;
 use crate::strict;
 use crate::upstream::{more, next_head, serve};
 use crate::wire;
@@ -24,6 +26,12 @@ pub enum Step {
     Reset,
     /// Reads the next request before it goes on.
     NextRequest,
+    /// Over TLS: encrypts and sends.
+    Seal(Vec<u8>),
+    /// Over TLS: encrypts, flips a bit and sends.
+    SealBroken(Vec<u8>),
+    /// Over TLS: says that this was the end.
+    Notify,
 }
 
 /// Follows the script of each request, by its path, then closes.
@@ -68,6 +76,15 @@ impl Hostile {
             follow(&two, &mut stream, &mut received);
         })?;
         Ok(Arc::new(Hostile { http1, http2, scripts }))
+    }
+
+    /// Starts a server whose connections go on to `follow` once a request has come over TLS; `Seal` and `Notify` are for it.
+    pub fn serve_tls(&self, authority: &Authority) -> Result<SocketAddr> {
+        let (config, scripts) = (authority.server()?, self.scripts.clone());
+        serve(move |mut stream| {
+            let steps = scripts.lock().unwrap_or_else(PoisonError::into_inner).steps.clone();
+            let _ = follow_tls(&config, &mut stream, &steps);
+        })
     }
 
     /// What the next requests get.
@@ -122,7 +139,45 @@ fn follow(scripts: &Mutex<Scripts>, stream: &mut TcpStream, received: &mut Vec<u
                 return false;
             }
             Step::NextRequest => return true,
+            Step::Seal(_) | Step::SealBroken(_) | Step::Notify => {}
         }
     }
     false
+}
+
+/// A script that begins with something to send in clear does so instead of a handshake; others begin when a request has come.
+fn follow_tls(config: &Arc<ServerConfig>, stream: &mut TcpStream, steps: &[Step]) -> Result<()> {
+    let mut session = ServerConnection::new(config.clone())?;
+    if !matches!(steps.first(), Some(Step::Send(_) | Step::Hang | Step::Reset) | None) {
+        let mut request = [0; 4096];
+        let length = Stream::new(&mut session, stream).read(&mut request)?;
+        ensure!(length > 0, "the proxy left");
+    }
+    for step in steps {
+        match step {
+            Step::Send(bytes) => stream.write_all(bytes)?,
+            Step::Seal(bytes) => Stream::new(&mut session, stream).write_all(bytes)?,
+            Step::SealBroken(bytes) => {
+                session.writer().write_all(bytes)?;
+                let mut sealed = Vec::new();
+                session.write_tls(&mut sealed)?;
+                if let Some(last) = sealed.last_mut() {
+                    *last ^= 1;
+                }
+                stream.write_all(&sealed)?;
+            }
+            Step::Notify => {
+                session.send_close_notify();
+                session.complete_io(stream)?;
+            }
+            Step::Wait(time) => std::thread::park_timeout(*time),
+            Step::Hang => {
+                let mut dropped = [0; 4096];
+                while stream.read(&mut dropped)? > 0 {}
+            }
+            Step::Reset => wire::socket_reset(stream)?,
+            Step::Flood(..) | Step::NextRequest => {}
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::arena::{Arena, Bounds};
@@ -15,13 +15,56 @@ const HTTP2: u32 = 1_000;
 const PER_CONNECTION: f64 = 16.0;
 const PER_HTTP2_CONNECTION: f64 = 40.0;
 
-pub fn all(arena: &mut Arena) {
+const BOUNDS: Bounds = Bounds {
+    growth: 100.0,
+    latency: Duration::from_millis(500),
+    processor: f64::INFINITY,
+};
+
+pub fn over_http1(arena: &mut Arena) {
+    arena.attack("idle: 10,000 after a request each", BOUNDS, http1);
+}
+
+pub fn over_http2(arena: &mut Arena) {
+    arena.attack("idle: 1,000 over HTTP/2", BOUNDS, http2);
+}
+
+/// More connections than the proxy takes, with files for 384: those that it has are served, those that wait cost nothing, and when room comes so do
+/// they.
+pub fn crowd(arena: &mut Arena) {
     let bounds = Bounds {
-        growth: 100.0,
-        latency: Duration::from_millis(500),
+        processor: 0.7,
+        ..Bounds::default()
     };
-    arena.attack("idle: 10,000 after a request each", bounds, http1);
-    arena.attack("idle: 1,000 over HTTP/2", bounds, http2);
+    arena.attack("crowd: 900 where 384 fit", bounds, |arena| {
+        let mut all = (0..900)
+            .map(|_| Wire::connect(arena.strict))
+            .collect::<Result<Vec<_>>>()?;
+        std::thread::park_timeout(Duration::from_millis(500));
+        arena.sentinel()?;
+        let mut last = all.pop().context("there are 900")?;
+        all.clear();
+        last.send(b"GET /canary HTTP/1.1\r\nhost: mesh\r\n\r\n");
+        let waited = last.answer("GET", Duration::from_secs(2));
+        // It may have been turned away; another one comes in.
+        if !matches!(waited, Answer::Response(_)) {
+            let mut another = Wire::connect(arena.strict)?;
+            another.send(b"GET /canary HTTP/1.1\r\nhost: mesh\r\n\r\n");
+            let answer = another.answer("GET", Duration::from_secs(2));
+            ensure!(matches!(answer, Answer::Response(_)), "there is room, and {answer:?}");
+        }
+        Ok(())
+    });
+    arena.attack("crowd: 380 that wait for a server", bounds, |arena| {
+        let mut all = (0..380)
+            .map(|_| Wire::connect(arena.strict))
+            .collect::<Result<Vec<_>>>()?;
+        for wire in &mut all {
+            wire.send(b"GET /never HTTP/1.1\r\nhost: mesh\r\n\r\n");
+        }
+        std::thread::park_timeout(Duration::from_millis(500));
+        Ok(())
+    });
 }
 
 /// A proxied connection is two files, and some files are kept back; here and in the proxy the same limit holds.

@@ -75,6 +75,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     ("slow: half-closed after the request", HALF_CLOSED),
     ("slow: half-closed after the body", HALF_CLOSED),
+    ("tls: closed after the request", HALF_CLOSED),
     ("slow: half-closed in the body", "answers 500"),
     (
         "idle: 10,000 after a request each",

@@ -16,6 +16,8 @@ pub enum Expect {
     BadGateway,
     /// 504, when the time for an answer is over.
     TooLate,
+    /// One of the two.
+    Ended,
     /// Exactly this.
     Answer(u16, &'static str),
     /// This, or 502 or 503.
@@ -24,7 +26,7 @@ pub enum Expect {
     CutOff,
 }
 
-use Expect::{BadGateway, CutOff, Either, TooLate};
+use Expect::{BadGateway, CutOff, Either, Ended, TooLate};
 
 pub struct Case {
     pub name: &'static str,
@@ -66,7 +68,7 @@ pub fn one(arena: &mut Arena, case: &Case) -> Result<()> {
     let mut wire = Wire::connect(arena.strict)?;
     wire.send(format!("{} /hostile/bad HTTP/1.1\r\nhost: mesh\r\n\r\n", case.method).as_bytes());
     let patience = match case.expect {
-        TooLate => ANSWER_LIMIT + PROMPT,
+        TooLate | Ended => ANSWER_LIMIT + PROMPT,
         _ => ANSWER_LIMIT - PROMPT,
     };
     let answer = wire.answer(case.method, patience);
@@ -107,6 +109,7 @@ fn judge(answer: &Answer, expect: &Expect) -> Result<()> {
     let held = match expect {
         BadGateway => is_error(response),
         TooLate => response.status == 504 && response.complete,
+        Ended => matches!(response.status, 502..=504) && response.complete,
         Expect::Answer(status, body) => is(*status, body),
         Either(status, body) => is(*status, body) || is_error(response),
         CutOff => is_error(response) || (response.status == 200 && !response.complete),

@@ -65,7 +65,11 @@ pub fn all(arena: &mut Arena) {
         ("slow: a body that stops, over HTTP/2", http2_body),
         ("slow: an upstream that never answers", never_answers),
     ];
-    arena.together("slow: side by side", Bounds::default(), &cases);
+    let bounds = Bounds {
+        processor: 0.7,
+        ..Bounds::default()
+    };
+    arena.together("slow: side by side", bounds, &cases);
     arena.attack("slow: 500 heads a byte at a time", Bounds::default(), many_heads);
     arena.attack("slow: 500 bodies a byte at a time", Bounds::default(), many_bodies);
 }

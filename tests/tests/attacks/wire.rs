@@ -47,11 +47,15 @@ impl Wire {
         let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        Ok(Wire {
+        Ok(Self::over(stream))
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
+        Wire {
             stream,
             received: Vec::new(),
             ended: false,
-        })
+        }
     }
 
     /// Sends all of it; whether the peer took it. A peer that has ended the connection will have said why.

@@ -52,7 +52,7 @@ pub use cluster::{CompiledCluster, cluster};
 pub use endpoints::{Endpoints, Shape, endpoints};
 pub use error::CompileError;
 pub use listener::listener;
-pub use routes::routes;
+pub use routes::{routes, routes_after};
 pub use secret::{SecretContent, Validation, secret};
 pub use tls_store::{SecretSource, TlsStore};
 

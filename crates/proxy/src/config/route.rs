@@ -1,6 +1,7 @@
 //! Route tables: plain data, compiled from a `RouteConfiguration`. How they are matched is in `http::routing`.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,7 @@ use crate::head::OwnedName;
 pub struct RouteTable {
     pub name: Arc<str>,
     pub virtual_hosts: Vec<VirtualHost>,
-    /// Exact domains, lower case, to an index into `virtual_hosts`.
-    pub exact: HashMap<Box<str>, usize>,
+    pub exact: ExactDomains,
     /// `*.example.com` as `.example.com`, longest first.
     pub suffixes: Vec<(Box<str>, usize)>,
     /// `example.*` as `example.`, longest first.
@@ -31,6 +31,25 @@ pub struct RouteTable {
     pub version: u64,
 }
 
+/// Exact domains, lower case, to an index into [`RouteTable::virtual_hosts`]. Shared by versions of a table that have the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct ExactDomains(pub(in crate::config) Arc<HashMap<Box<str>, usize>>);
+
+impl Deref for ExactDomains {
+    type Target = HashMap<Box<str>, usize>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<const N: usize> From<[(Box<str>, usize); N]> for ExactDomains {
+    fn from(domains: [(Box<str>, usize); N]) -> Self {
+        ExactDomains(Arc::new(domains.into()))
+    }
+}
+
+#[derive(Clone)]
 pub struct VirtualHost {
     pub name: Arc<str>,
     pub routes: Vec<Arc<Route>>,

@@ -106,7 +106,7 @@ fn complain(last: &mut Option<String>, reason: String, retry_in: Duration) {
 }
 
 pub(super) fn receive(response: Response, client: &mut Client, state: &mut State) {
-    let Some(update) = client.receive(response) else {
+    let Some(mut update) = client.receive(response) else {
         tracing::debug!("the control plane answered what nobody asked");
         return;
     };
@@ -118,7 +118,7 @@ pub(super) fn receive(response: Response, client: &mut Client, state: &mut State
         removed = update.removed.len(),
         "xDS response"
     );
-    let rejections = state.apply(&update);
+    let rejections = state.apply(&mut update);
     state.settle();
     // Asked for before the answer goes out, so that a server that waits for it knows what comes next.
     subscribe(client, state);

@@ -93,7 +93,7 @@ impl Kind {
 // === impl Records ===
 
 impl Records {
-    pub fn accept(&mut self, kind: Kind, name: &Arc<str>, version: &Arc<str>, body: &[u8]) {
+    pub fn accept(&mut self, kind: Kind, name: &Arc<str>, version: &Arc<str>, body: Vec<u8>) {
         let book = self.book_mut(kind);
         book.refused.remove(name);
         let accepted = Accepted {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use proto::envoy::envoy::config::route::v3::RouteConfiguration;
 use tokio::time::Instant;
 
 use super::WARMING;
@@ -37,20 +36,27 @@ impl Routes {
     pub fn apply(
         &mut self,
         name: &str,
-        message: RouteConfiguration,
+        body: &[u8],
         version: u64,
+        records: &Records,
         clusters: &Clusters,
         context: &Context,
     ) -> Result<(), CompileError> {
         context.take_references();
-        let table = Arc::new(compile::routes(message, version, context)?);
+        let slot = context.shared.slots.routes(name);
+        let in_force = slot.table.load_full().filter(|_| !self.waiting.contains_key(name));
+        let previous = in_force
+            .as_deref()
+            .zip(records.get(Kind::Route, name))
+            .map(|(table, record)| (&*record.body, table));
+        // Clusters of what is taken over are not waited for: requests go to them already.
+        let table = Arc::new(compile::routes_after(body, previous, version, context)?);
         let clusters: Vec<_> = context
             .take_references()
             .clusters
             .into_keys()
             .filter(|cluster| !clusters.is_warm(cluster))
             .collect();
-        let slot = context.shared.slots.routes(name);
         self.missing.remove(name);
         if clusters.is_empty() {
             self.waiting.remove(name);

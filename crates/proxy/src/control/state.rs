@@ -124,7 +124,8 @@ impl State {
     }
 
     /// Applies what a response brings: what is new before what goes. The answer names what is refused.
-    pub fn apply(&mut self, update: &Update) -> Vec<Rejection> {
+    /// The bodies of what is taken are taken.
+    pub fn apply(&mut self, update: &mut Update) -> Vec<Rejection> {
         if update.type_url == type_url::ORIGINS {
             return self.apply_origins(update);
         }
@@ -132,13 +133,14 @@ impl State {
             return Vec::new();
         };
         let mut rejections = Vec::new();
-        for resource in &update.changed {
+        for resource in &mut update.changed {
             match self.apply_resource(kind, resource) {
                 // What is shown of a secret is not what has come.
                 Ok(()) if kind == Kind::Secret => {}
-                Ok(()) => self
-                    .records
-                    .accept(kind, &resource.name, &resource.version, &resource.body.value),
+                Ok(()) => {
+                    let body = std::mem::take(&mut resource.body.value);
+                    self.records.accept(kind, &resource.name, &resource.version, body);
+                }
                 Err(reason) => {
                     self.records.refuse(
                         kind,
@@ -186,7 +188,6 @@ impl State {
 
     fn apply_resource(&mut self, kind: Kind, resource: &Resource) -> Result<(), String> {
         let text = |error: crate::config::compile::CompileError| error.to_string();
-        let version = xxh3_64(&resource.body.value);
         match kind {
             Kind::Cluster => {
                 let assignment = |service: &str| {
@@ -203,15 +204,17 @@ impl State {
                 .clusters
                 .apply_endpoints(&resource.name, decode(&resource.body)?, &self.context)
                 .map_err(text),
-            Kind::Listener => self
-                .listeners
-                .apply(decode(&resource.body)?, version, &self.clusters, &self.context),
+            Kind::Listener => {
+                self.listeners
+                    .apply(decode(&resource.body)?, resource.hash(), &self.clusters, &self.context)
+            }
             Kind::Route => self
                 .routes
                 .apply(
                     &resource.name,
-                    decode(&resource.body)?,
-                    version,
+                    &resource.body.value,
+                    resource.hash(),
+                    &self.records,
                     &self.clusters,
                     &self.context,
                 )
@@ -279,7 +282,7 @@ impl State {
             tracing::error!(secret = &*secret.name, %error, "a TLS context cannot be made with this secret; it stays as it was");
         }
         self.records
-            .accept(Kind::Secret, &secret.name, &secret.version, &secret.shown.value);
+            .accept(Kind::Secret, &secret.name, &secret.version, secret.shown.value);
     }
 
     /// Puts into force what has waited long enough, or has what it waited for.

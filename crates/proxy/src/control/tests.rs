@@ -23,6 +23,7 @@ use crate::bootstrap;
 
 mod agent;
 mod mesh;
+mod process;
 mod scale;
 
 /// A control plane's words, and the state that hears them.
@@ -69,10 +70,10 @@ impl Talk {
             removed_resources: removed.iter().map(|name| (*name).into()).collect(),
             ..Default::default()
         });
-        let update = self.client.receive(response).unwrap();
+        let mut update = self.client.receive(response).unwrap();
         let version = update.version.clone();
         let url = update.type_url;
-        let rejections = self.state.apply(&update);
+        let rejections = self.state.apply(&mut update);
         self.state.settle();
         ads::subscribe(&mut self.client, &mut self.state);
         let refused = self.client.settle(update, rejections);
@@ -374,7 +375,7 @@ fn a_listener_whose_address_is_taken_is_tried_again() {
         talk.say(ROUTE, vec![("80", routes_to("80", "nowhere"))], &[]);
         assert!(talk.listening().is_empty());
         assert_eq!(talk.state.records.refused(Kind::Listener).len(), 1, "people see why");
-        assert!(talk.state.is_initialized() && talk.state.is_restless());
+        assert!(!talk.state.is_waiting() && talk.state.is_restless());
         drop(taken);
         tokio::time::advance(Duration::from_secs(1)).await;
         talk.state.settle();

@@ -60,6 +60,15 @@ pub struct Client {
     types: Vec<ResourceType>,
 }
 
+// === impl Resource ===
+
+impl Resource {
+    /// Of the bytes of its body, as it came.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 // === impl Client ===
 
 impl Client {

@@ -233,6 +233,15 @@ impl Inner {
         let names: Vec<_> = common.secrets.iter().map(|(name, _)| name.clone()).collect();
         common.alpn = self.protocols.get(common.alpn.clone());
         common.secrets = self.sources.get(common.secrets.clone());
+        let stored = |name: &mut Arc<str>| {
+            if let Some((stored, _)) = common.secrets.iter().find(|(stored, _)| stored == name) {
+                *name = stored.clone();
+            }
+        };
+        common.validation_secret.iter_mut().for_each(stored);
+        if let Some(Source::Secret(name)) = &mut common.identity {
+            stored(name);
+        }
         self.names.get(names)
     }
 }

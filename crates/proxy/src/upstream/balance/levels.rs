@@ -1,5 +1,6 @@
 //! Priorities and localities: how much of the load each group gets, from the health of its endpoints.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::edf::Edf;
@@ -51,13 +52,19 @@ impl Levels {
             if panic {
                 cluster.stats.lb_healthy_panic.inc();
             }
+            // In a panic everything counts, the weights as they are given.
+            let availability = match set.locality_weighted {
+                true if panic || nothing => Some(HashMap::new()),
+                true => Some(members.availability()),
+                false => None,
+            };
             let usable = members.usable(panic, nothing);
             if usable.is_empty() || (*load == 0 && !nothing) {
                 continue;
             }
             sum += if nothing { 100 } else { *load };
             cumulative.push(sum.min(100));
-            used.push(Level::new(cluster, usable, set.locality_weighted));
+            used.push(Level::new(cluster, usable, availability.as_ref()));
         }
         if let Some(last) = cumulative.last_mut() {
             *last = 100;
@@ -152,6 +159,22 @@ impl Members {
         }
     }
 
+    /// By locality, what it can carry of its share: as with priorities, a few sick endpoints shift no load.
+    fn availability(&self) -> HashMap<Arc<str>, f64> {
+        let mut counts: HashMap<Arc<str>, (f64, f64)> = HashMap::new();
+        for endpoint in &self.healthy {
+            counts.entry(endpoint.locality.clone()).or_default().0 += 1.0;
+        }
+        for endpoint in &self.unhealthy {
+            counts.entry(endpoint.locality.clone()).or_default().1 += 1.0;
+        }
+        let part = |(healthy, unhealthy): (f64, f64)| (healthy / (healthy + unhealthy) * OVERPROVISIONING).min(1.0);
+        counts
+            .into_iter()
+            .map(|(locality, count)| (locality, part(count)))
+            .collect()
+    }
+
     fn usable(mut self, panic: bool, nothing: bool) -> Vec<Arc<Endpoint>> {
         if nothing && !self.draining.is_empty() {
             return self.draining;
@@ -166,13 +189,14 @@ impl Members {
 // === impl Level ===
 
 impl Level {
-    fn new(cluster: &Cluster, usable: Vec<Arc<Endpoint>>, by_locality: bool) -> Self {
-        if !by_locality {
+    /// `availability`: localities are weighted, and this scales their weights.
+    fn new(cluster: &Cluster, usable: Vec<Arc<Endpoint>>, availability: Option<&HashMap<Arc<str>, f64>>) -> Self {
+        let Some(availability) = availability else {
             return Level {
                 pools: vec![Pool::new(cluster.lb, usable)],
                 weights: None,
             };
-        }
+        };
         let mut groups: Vec<(f64, Vec<Arc<Endpoint>>)> = Vec::new();
         for endpoint in usable {
             match groups
@@ -182,7 +206,8 @@ impl Level {
                 Some((_, group)) => group.push(endpoint),
                 // A locality without weight gets nothing, as in Envoy.
                 None if endpoint.locality_weight > 0 => {
-                    groups.push((f64::from(endpoint.locality_weight), vec![endpoint]))
+                    let available = availability.get(&endpoint.locality).copied().unwrap_or(1.0);
+                    groups.push((f64::from(endpoint.locality_weight) * available, vec![endpoint]))
                 }
                 None => {}
             }

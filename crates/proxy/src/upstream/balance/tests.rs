@@ -322,6 +322,33 @@ fn localities_share_by_their_weight_not_by_their_size() {
 }
 
 #[test]
+fn a_locality_with_few_healthy_endpoints_gets_less_than_its_weight() {
+    let at = |n: usize, locality, health| {
+        shaped(
+            &format!("10.0.0.{n}:80"),
+            Shape {
+                weight: 1,
+                health,
+                locality,
+                locality_weight: 1,
+            },
+        )
+    };
+    let sick = (2..=4).map(|n| at(n, "a", Health::Unhealthy));
+    let healthy = [at(1, "a", Health::Healthy), at(5, "b", Health::Healthy), at(6, "b", Health::Healthy)];
+    let set = EndpointSet {
+        generation: 1,
+        priorities: vec![healthy.into_iter().chain(sick).collect()],
+        locality_weighted: true,
+    };
+    let mut cluster = cluster_with(LbPolicy::RoundRobin);
+    cluster.panic_threshold = 0.0;
+    let counts = Rig::new(cluster, set).counts(1000);
+    // A quarter of 1.4 times its weight, against the whole of an equal one.
+    assert!((255..=265).contains(&counts["10.0.0.1:80"]), "{counts:?}");
+}
+
+#[test]
 fn an_ejection_and_an_update_are_noticed_at_once() {
     let mut cluster = cluster_with(LbPolicy::RoundRobin);
     cluster.outlier = Some(Outlier {

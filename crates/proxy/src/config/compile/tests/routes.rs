@@ -277,3 +277,69 @@ fn a_header_that_cannot_be_set_or_removed_is_named() {
         assert_eq!(refusal(add, remove).is_empty(), expected.is_empty());
     }
 }
+
+fn hosts_of(hosts: &[(&str, &str)]) -> Vec<u8> {
+    let host = |(name, path): &(&str, &str)| {
+        let mut host = table_of(vec![route_to("c", prefix(path))]).virtual_hosts.remove(0);
+        host.name = (*name).into();
+        host.domains = vec![format!("{name}.example.com"), format!("*.{name}.example.com")];
+        host
+    };
+    let table = route_pb::RouteConfiguration {
+        virtual_hosts: hosts.iter().map(host).collect(),
+        ..Default::default()
+    };
+    prost::Message::encode_to_vec(&table)
+}
+
+#[test]
+fn virtual_hosts_that_did_not_change_are_taken_over() {
+    let context = context();
+    let before = hosts_of(&[("a", "/a"), ("b", "/b"), ("c", "/c"), ("d", "/d")]);
+    let old = routes_after(&before, None, 1, &context).unwrap();
+    // What follows, and at each place the virtual host of the old table that it should share its routes with.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [Option<usize>]);
+    let cases: &[Case<'_>] = &[
+        (
+            &[("a", "/a"), ("b", "/b"), ("c", "/c"), ("d", "/d")],
+            &[Some(0), Some(1), Some(2), Some(3)],
+        ),
+        (
+            &[("a", "/a"), ("b", "/x"), ("c", "/c"), ("d", "/d")],
+            &[Some(0), None, Some(2), Some(3)],
+        ),
+        (&[("b", "/b"), ("c", "/c"), ("d", "/d")], &[Some(1), Some(2), Some(3)]),
+        (
+            &[("a", "/a"), ("n", "/n"), ("b", "/b"), ("d", "/d")],
+            &[Some(0), None, Some(1), Some(3)],
+        ),
+        (&[("b", "/b"), ("a", "/a")], &[Some(1), None]),
+    ];
+    for (hosts, expected) in cases {
+        let after = hosts_of(hosts);
+        let table = routes_after(&after, Some((&before, &old)), 2, &context).unwrap();
+        let fresh = routes_after(&after, None, 2, &context).unwrap();
+        assert_eq!(*table.exact, *fresh.exact, "{hosts:?}");
+        assert_eq!(table.suffixes, fresh.suffixes, "{hosts:?}");
+        for (index, shared) in expected.iter().enumerate() {
+            let routes = &table.virtual_hosts[index].routes;
+            let from = old
+                .virtual_hosts
+                .iter()
+                .position(|old| Arc::ptr_eq(&old.routes[0], &routes[0]));
+            assert_eq!(
+                (from, &*table.virtual_hosts[index].name),
+                (*shared, hosts[index].0),
+                "{hosts:?}"
+            );
+        }
+    }
+    let mut another = before.clone();
+    another.extend_from_slice(&[0x0a, 1, b'x']);
+    let table = routes_after(&another, Some((&before, &old)), 3, &context).unwrap();
+    assert!(
+        !Arc::ptr_eq(&table.virtual_hosts[0].routes[0], &old.virtual_hosts[0].routes[0]),
+        "the frame differs"
+    );
+    assert!(routes_after(&before[..before.len() - 1], None, 4, &context).is_err());
+}

@@ -6,11 +6,12 @@ use std::process::Command;
 use crate::run::{self, Outcome, output, step, target};
 
 /// Debian packages, each with a command that succeeds where it is there.
-const PACKAGES: [(&str, &[&str]); 4] = [
+const PACKAGES: [(&str, &[&str]); 5] = [
     ("gcc", &["gcc", "--version"]),
     ("make", &["make", "--version"]),
     ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
     ("procps", &["ps", "--version"]),
+    ("valgrind", &["valgrind", "--version"]),
 ];
 
 /// One version, so that a failing test means a change of ours.
@@ -24,7 +25,7 @@ pub fn install() -> Outcome {
 }
 
 /// Installs missing Debian packages; without root it says which.
-fn packages() -> Outcome {
+pub fn packages() -> Outcome {
     let missing: Vec<&str> = PACKAGES
         .iter()
         .filter(|(_, command)| !run::succeeds(command))

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)] // its output is for people
 
 mod bench;
+mod cost;
 mod fuzz;
 mod memory;
 mod run;
@@ -19,6 +20,9 @@ cargo xtask COMMAND
   test [--quick]   installs what is missing, then format, lints, dependency rules, and every test
                    (--quick: no end-to-end tests, for use between edits)
   tools            installs what the tests need and nothing else: Debian packages, Envoy, cargo-deny
+  cost [NAME] [--update] [-o json]
+                   counts the instructions and allocations of the request path and of config compilation under valgrind,
+                   against benches/budget.toml (NAME: only scenarios with this in their name; --update: writes the budget)
   fuzz [TARGET] [--time SECONDS]
                    runs libFuzzer on a target of fuzz/, or on each in turn (60 seconds each, unless told)
   memory           starts bookinfo and reports the resident memory of each process against its budget
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         ["test"] => steps::test(steps::Extent::All),
         ["test", "--quick"] => steps::test(steps::Extent::Quick),
         ["tools"] => tools::install(),
+        ["cost", words @ ..] => cost::run(words),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["memory"] => memory::report(),
         ["bench", arguments @ ..] => bench::bench(arguments),

@@ -5,12 +5,13 @@ use std::process::Command;
 
 use crate::run::{self, Outcome, output, step, target};
 
-/// Debian packages, each with a command that succeeds where it is there.
-const PACKAGES: [(&str, &[&str]); 4] = [
+/// What the tests and the budgets need: Debian packages, each with a command that succeeds where it is there.
+pub const PACKAGES: [(&str, &[&str]); 5] = [
     ("gcc", &["gcc", "--version"]),
     ("make", &["make", "--version"]),
     ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
     ("procps", &["ps", "--version"]),
+    ("valgrind", &["valgrind", "--version"]),
 ];
 
 /// One version, so that a failing test means a change of ours.

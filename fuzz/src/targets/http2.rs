@@ -226,7 +226,7 @@ fn peer(connection: &mut Connection, script: &mut Script<'_>, choice: u8) {
 }
 
 fn receive(connection: &mut Connection, key: StreamKey, choice: u8) {
-    if choice % 2 == 0 {
+    if choice.is_multiple_of(2) {
         let mut buffer = Vec::new();
         if let Ok(Taken::Data) = connection.take_piece(key, &mut buffer) {
             assert!(!buffer.is_empty());

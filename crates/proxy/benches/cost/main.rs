@@ -12,5 +12,5 @@ mod stage;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    scenario::main(&[config::SCENARIOS, parts::SCENARIOS, path::SCENARIOS])
+    scenario::main(&[config::SCENARIOS, parts::SCENARIOS, path::SCENARIOS], None)
 }

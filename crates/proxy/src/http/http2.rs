@@ -10,6 +10,8 @@ mod driver;
 mod serve;
 mod shared;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub(super) use client::ClientStream;

@@ -66,7 +66,9 @@ impl Exchange<'_> {
                 }
                 Poll::Pending => {}
             }
-            self.poll_interruption(cx, before != self.body.bytes()).map(Err)
+            let reading = broken.is_none() && self.is_reading();
+            self.poll_interruption(cx, before != self.body.bytes(), reading)
+                .map(Err)
         })
         .await
     }
@@ -79,7 +81,7 @@ impl Exchange<'_> {
             turn.begin(self);
             match what.as_mut().poll(cx) {
                 Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-                Poll::Pending => self.poll_interruption(cx, false).map(Err),
+                Poll::Pending => self.poll_interruption(cx, false, false).map(Err),
             }
         })
         .await
@@ -106,7 +108,9 @@ impl Exchange<'_> {
             if let Poll::Ready(end) = self.poll_download(cx, server, &mut counter) {
                 return Poll::Ready(end);
             }
-            match self.poll_interruption(cx, before != (self.body.bytes(), self.record.bytes_sent)) {
+            let moved = before != (self.body.bytes(), self.record.bytes_sent);
+            let reading = uploading && self.is_reading();
+            match self.poll_interruption(cx, moved, reading) {
                 Poll::Ready(interrupted) => {
                     // The client shall have what came until now.
                     let _ = self.client.poll_flush(cx);
@@ -257,11 +261,15 @@ impl Exchange<'_> {
         self.request.version == Http2 || self.request.headers.has_token("te", "trailers")
     }
 
-    /// Completes when the client has gone, or something takes too long. `moved`: something came or went in this turn.
-    fn poll_interruption(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<Interrupted> {
-        // While its body is waited for, that is what tells of the client's end.
-        let reads = self.body.ended_at().is_none() && !self.body.is_finished() && self.body.replay().is_empty();
-        if !reads && self.client.poll_gone(cx).is_ready() {
+    /// The attempt under way waits for more of the client's body.
+    fn is_reading(&self) -> bool {
+        self.body.ended_at().is_none() && self.body.replay().is_empty()
+    }
+
+    /// Completes when the client has gone, or something takes too long. `moved`: something came or went in this turn. `reading`: more of the
+    /// client's body is waited for, which tells of its end, too.
+    fn poll_interruption(&mut self, cx: &mut Context<'_>, moved: bool, reading: bool) -> Poll<Interrupted> {
+        if !reading && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Interrupted::Client(BodyFault::Gone));
         }
         self.poll_expiry(cx, moved).map(Interrupted::Expired)

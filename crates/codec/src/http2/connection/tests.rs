@@ -12,7 +12,10 @@ use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, Text};
 use crate::http1::{Framing, Overrides};
 use crate::http2::frame::{Kind, PREFACE, flags, put_head};
 
-fn headers(fields: &[(&str, &str)]) -> Headers {
+/// Names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+fn headers(fields: Fields<'_>) -> Headers {
     let mut headers = Headers::default();
     for (name, value) in fields {
         headers.append(
@@ -269,7 +272,7 @@ fn no_body_at_all() {
 
 #[test]
 fn cookies_become_one_and_hosts_are_compared() {
-    let cases: [(&[(&str, &str)], Option<crate::http1::BadHead>); 6] = [
+    let cases: [(Fields<'_>, Option<crate::http1::BadHead>); 6] = [
         (&[(":authority", "a"), ("cookie", "a=1"), ("cookie", "b=2")], None),
         (&[(":authority", "a"), ("host", "A")], None),
         (&[("host", "a")], None),

@@ -265,7 +265,10 @@ mod properties {
         prop_oneof![Just("same".to_owned()), Just("other".to_owned()), "[!-~]{0,300}"]
     }
 
-    fn blocks() -> impl Strategy<Value = Vec<(Option<u32>, Vec<(String, String, bool)>)>> {
+    /// A table size that is set before, and fields of which some are secret.
+    type Block = (Option<u32>, Vec<(String, String, bool)>);
+
+    fn blocks() -> impl Strategy<Value = Vec<Block>> {
         let fields = proptest::collection::vec((name(), value(), any::<bool>()), 0..20);
         proptest::collection::vec((proptest::option::weighted(0.1, 0..5000u32), fields), 1..40)
     }

@@ -118,6 +118,13 @@ impl ClientStream {
     }
 }
 
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        // From the end of the last request on, the connection's idleness is to be timed.
+        self.handle.shared.wake_driver();
+    }
+}
+
 fn gone(reset: Reset) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, reset)
 }

@@ -119,6 +119,10 @@ impl<'a> Life<'a> {
             self.registered = true;
             let _ = self.draining.as_mut().poll(cx);
         }
+        if self.grace.is_none() && self.shared.codec.borrow().failure().is_some() {
+            // There is no more to it than to tell why, to whom may not listen.
+            self.grace = Some(Instant::now() + LEAST_GRACE);
+        }
         if self.grace.is_none() && connection.is_asked_to_end() {
             if connection.drain.is_signaled() {
                 connection.manager.stats.downstream_cx_drain_close.inc();

@@ -112,7 +112,7 @@ impl Drop for Handle {
         codec.consumed(self.key, unused);
         codec.release(self.key);
         codec.recycle(std::mem::take(&mut self.piece));
-        let wake = !codec.output().is_empty() || codec.is_draining() || codec.can_open();
+        let wake = !codec.output().is_empty() || codec.is_draining();
         drop(codec);
         self.shared.clear(self.key);
         if wake {

@@ -208,6 +208,13 @@ impl UpstreamStream {
     }
 }
 
+impl UpstreamStream {
+    /// The request is over, or given up: there is room for another.
+    pub(in crate::http) fn close(&mut self) {
+        (self.stream, self.reserved) = (None, None);
+    }
+}
+
 fn fault(shared: &Shared, reset: Reset) -> StreamFault {
     let failure = match reset {
         Reset::Refused => Failure::RefusedStream,

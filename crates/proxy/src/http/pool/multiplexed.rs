@@ -17,6 +17,7 @@ const STREAMS_PER_CONNECTION: usize = 1024;
 /// A connection, and what is remembered of it.
 pub(in crate::http) struct Multiplexed {
     http: Rc<UpstreamConnection>,
+    host: Weak<Host>,
     pub(super) info: Rc<Info>,
     /// As it was when this was dialled: a changed cluster keeps no connection of its past.
     pub(super) cluster: Arc<Cluster>,
@@ -32,7 +33,11 @@ pub(in crate::http) struct Stream2 {
 
 impl Drop for Stream2 {
     fn drop(&mut self) {
+        self.http.close();
         self.connection.last_used.set(Instant::now());
+        if let Some(host) = self.connection.host.upgrade() {
+            host.streams_changed();
+        }
     }
 }
 
@@ -52,6 +57,7 @@ impl Multiplexed {
         };
         Rc::new(Multiplexed {
             http: UpstreamConnection::start(stream, on_change, open),
+            host: Rc::downgrade(host),
             info,
             cluster,
             requests: Cell::new(0),
@@ -129,6 +135,9 @@ impl Host {
 
     /// Serves those who wait, and dials for those who wait in vain.
     pub(super) fn streams_changed(self: &Rc<Self>) {
+        if self.queue.len() == 0 {
+            return;
+        }
         while self.queue.len() > 0 {
             let Some(free) = self.free_stream() else { break };
             if let Some(unwanted) = self.queue.serve(free) {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::harness::{Proxy, Upstream, forward, play, route, until};
+use crate::config::UpstreamProtocol;
 
 #[test]
 fn a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced() {
@@ -200,19 +201,24 @@ fn requests_beyond_max_requests_are_refused() {
     });
 }
 
+/// A listener whose queue is full: a handshake with it does not complete before something was accepted.
+async fn busy() -> (tokio::net::TcpListener, std::net::SocketAddr, tokio::net::TcpStream) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .expect("a port");
+    socket.listen(0).expect("listening");
+    socket.set_nonblocking(true).expect("a socket");
+    let listener = tokio::net::TcpListener::from_std(socket.into()).expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    let filler = tokio::net::TcpStream::connect(address).await.expect("connected");
+    (listener, address, filler)
+}
+
 #[test]
 fn a_dial_whose_request_is_gone_serves_the_next() {
     play(async {
-        // Its queue of one is full until it is accepted from: the handshake of the second connection does not complete before.
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket
-            .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .expect("a port");
-        socket.listen(0).expect("listening");
-        socket.set_nonblocking(true).expect("a socket");
-        let listener = tokio::net::TcpListener::from_std(socket.into()).expect("a listener");
-        let address = listener.local_addr().expect("bound");
-        let filler = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let (listener, address, _filler) = busy().await;
         let proxy = Rc::new(Proxy::new(|_| {}).await);
         let slot = proxy.cluster(&[address], |cluster| cluster.connect_timeout = Duration::from_secs(20));
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
@@ -227,8 +233,7 @@ fn a_dial_whose_request_is_gone_serves_the_next() {
             async move { proxy.get("/").await.status }
         });
         until("it waits", || stats.upstream_rq_pending_active.get() == 1).await;
-        drop(filler);
-        let _filler = listener.accept().await.expect("accepted");
+        let _first = listener.accept().await.expect("accepted");
         let (mut stream, _) = listener.accept().await.expect("accepted");
         let mut head = [0; 1024];
         assert!(stream.read(&mut head).await.expect("a request") > 0);
@@ -239,4 +244,28 @@ fn a_dial_whose_request_is_gone_serves_the_next() {
         assert_eq!(next.await.expect("answered"), 200);
         assert_eq!(stats.upstream_cx_total.get(), 1);
     });
+}
+
+#[test]
+fn requests_to_an_endpoint_that_does_not_answer_do_not_wait_for_each_other() {
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+        play(async move {
+            let (_listener, address, _filler) = busy().await;
+            let proxy = Proxy::new(|_| {}).await;
+            let limit = Duration::from_millis(400);
+            let slot = proxy.cluster(&[address], |cluster| {
+                cluster.connect_timeout = limit;
+                cluster.http.protocol = protocol;
+                cluster.breakers.max_connections = 1;
+            });
+            proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+            let start = std::time::Instant::now();
+            let all = futures_util::future::join_all((0..5).map(|_| proxy.get("/")));
+            for reply in all.await {
+                assert_eq!(reply.status, 503);
+                assert!(reply.body.contains("connection timeout"), "{}", reply.body);
+            }
+            assert!(start.elapsed() < limit * 2, "{:?}", start.elapsed());
+        });
+    }
 }

@@ -331,7 +331,7 @@ fn streams_that_are_reset() {
 
 #[test]
 fn answers_that_are_none() {
-    let cases: &[(&str, &[(&str, &str)], u8, bool)] = &[
+    let cases: &[(&str, Fields<'_>, u8, bool)] = &[
         ("good", &[(":status", "200")], 0, true),
         ("no status", &[("a", "b")], 0, false),
         ("no number", &[(":status", "2xx")], 0, false),

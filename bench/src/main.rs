@@ -35,6 +35,6 @@ fn main() -> anyhow::Result<()> {
         None => run::all(&bench, &line.run),
         Some(Command::Profile(profile)) => profile::profile(&bench, &profile),
         Some(Command::Syscalls(syscalls)) => profile::syscalls(&bench, &syscalls),
-        Some(Command::Report { files }) => report::rewrite(&bench, &files),
+        Some(Command::Report { files }) => report::again(&bench, &files, &line.run),
     }
 }

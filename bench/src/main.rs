@@ -24,11 +24,23 @@ mod scale;
 mod scenario;
 mod targets;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
 use options::{Command, Line};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let line = Line::parse();
     let bench = run::Bench::prepare(&line.common)?;
     match line.command {

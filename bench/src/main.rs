@@ -24,17 +24,29 @@ mod scale;
 mod scenario;
 mod targets;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
 use options::{Command, Line};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let line = Line::parse();
     let bench = run::Bench::prepare(&line.common)?;
     match line.command {
         None => run::all(&bench, &line.run),
         Some(Command::Profile(profile)) => profile::profile(&bench, &profile),
         Some(Command::Syscalls(syscalls)) => profile::syscalls(&bench, &syscalls),
-        Some(Command::Report { files }) => report::rewrite(&bench, &files),
+        Some(Command::Report { files }) => report::again(&bench, &files, &line.run),
     }
 }

@@ -97,7 +97,7 @@ pub enum Command {
     Profile(Profile),
     /// System calls per request of each proxy (kernel tracepoints; as root)
     Syscalls(Syscalls),
-    /// Write the documentation from the lines of earlier runs (--raw)
+    /// Show what earlier runs (--raw) brought; before it, --write writes the documentation
     Report { files: Vec<PathBuf> },
 }
 

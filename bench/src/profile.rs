@@ -1,5 +1,6 @@
 //! Where the time goes: profiles and system calls of one proxy under the load of a scenario.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -137,16 +138,32 @@ pub fn profile(bench: &Bench, options: &options::Profile) -> anyhow::Result<()> 
     Ok(())
 }
 
-pub fn syscalls(bench: &Bench, options: &options::Syscalls) -> anyhow::Result<()> {
-    let known =
-        |call: &&&str| std::path::Path::new(&format!("/sys/kernel/tracing/events/syscalls/sys_enter_{call}")).exists();
-    let events: Vec<String> = CALLS
+/// Where the kernel shows its tracepoints; root may have to mount it.
+const TRACEPOINTS: &str = "/sys/kernel/tracing";
+
+/// The calls this kernel has tracepoints for, as perf names them.
+fn events() -> Vec<String> {
+    let known = |call: &&&str| {
+        Path::new(TRACEPOINTS)
+            .join(format!("events/syscalls/sys_enter_{call}"))
+            .exists()
+    };
+    CALLS
         .iter()
         .filter(known)
         .map(|call| format!("syscalls:sys_enter_{call}"))
-        .collect();
+        .collect()
+}
+
+pub fn syscalls(bench: &Bench, options: &options::Syscalls) -> anyhow::Result<()> {
+    if events().is_empty() {
+        let _ = Command::new("mount")
+            .args(["-t", "tracefs", "nodev", TRACEPOINTS])
+            .status();
+    }
+    let events = events();
     if events.is_empty() {
-        bail!("the kernel shows no tracepoints at /sys/kernel/tracing: this needs root");
+        bail!("the kernel shows no tracepoints at {TRACEPOINTS}: this needs root");
     }
     let events = format!("raw_syscalls:sys_enter,{}", events.join(","));
     for name in &options.scenarios {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::options::Run;
 use crate::results::{Results, aligned};
 use crate::run::Bench;
 use crate::targets;
@@ -70,13 +71,24 @@ pub fn write(bench: &Bench, results: &Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes them from the lines of earlier runs.
-pub fn rewrite(bench: &Bench, files: &[PathBuf]) -> anyhow::Result<()> {
+/// Shows what earlier runs brought, or writes it into the documentation.
+pub fn again(bench: &Bench, files: &[PathBuf], options: &Run) -> anyhow::Result<()> {
     let mut lines = String::new();
     for file in files {
         lines += &fs::read_to_string(file).with_context(|| file.display().to_string())?;
     }
-    write(bench, &Results::read(&lines))
+    let results = Results::read(&lines);
+    if options.write {
+        return write(bench, &results);
+    }
+    for summary in results
+        .summaries()
+        .filter(|summary| options.wants_scenario(summary.scenario.name))
+    {
+        println!("{}", summary.text());
+    }
+    println!("{}", targets_text(&results));
+    Ok(())
 }
 
 /// The targets as text for the terminal.

@@ -127,7 +127,10 @@ impl ClusterStats {
     /// As they are, without making room for them.
     pub fn peek(&self) -> &ClusterNumbers {
         static UNTOUCHED: LazyLock<ClusterNumbers> = LazyLock::new(ClusterNumbers::default);
-        self.0.get().map_or_else(|| &*UNTOUCHED, |numbers| numbers)
+        match self.0.get() {
+            Some(numbers) => numbers,
+            None => &UNTOUCHED,
+        }
     }
 }
 

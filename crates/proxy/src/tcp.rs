@@ -122,6 +122,9 @@ async fn connect(
             Ok((stream, info)) => {
                 upstream::report(cluster, &endpoint, Outcome::Success);
                 note(&mut session.record.upstream, &info);
+                if !proxy.access_log.is_empty() {
+                    session.record.upstream.local = stream.local_addr();
+                }
                 return Some((stream, endpoint));
             }
             Err(error) => {
@@ -138,7 +141,6 @@ async fn connect(
 }
 
 fn note(record: &mut UpstreamRecord, info: &StreamInfo) {
-    record.local = info.local;
     record.peer_principal = info.peer_principal().map(Into::into);
     record.transport_failure = None;
 }

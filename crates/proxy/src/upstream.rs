@@ -21,7 +21,7 @@ pub use outlier::{Outcome, is_ejected, membership, publish_membership, report};
 pub use stream::Stream;
 
 pub(crate) use failure::is_exhaustion;
-pub(crate) use tls::{cipher_text, expired, peer_certificate, version_text};
+pub(crate) use tls::{cipher_text, expired, version_text};
 
 /// Clusters and endpoints made up for tests of other modules.
 #[cfg(test)]

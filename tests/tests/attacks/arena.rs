@@ -19,7 +19,7 @@ use crate::wire::{Answer, Wire};
 /// The memory that an attack may cost while it lasts, in megabytes.
 pub const GROWTH: f64 = 32.0;
 /// What may be left of it a few seconds later: allocators and tables keep some room.
-const LEFT: f64 = 16.0;
+const LEFT: f64 = 20.0;
 /// How much longer than the machine itself a canary's request may take.
 const LATENCY: Duration = Duration::from_millis(350);
 /// What a proxy with nothing but a canary to serve may take of a processor: whoever turns in circles takes all of it.
@@ -27,7 +27,7 @@ const AT_REST: f64 = 0.3;
 /// How long that is watched.
 const REST: Duration = Duration::from_millis(400);
 /// For memory to be given back: the allocator waits for a while in case that it is needed again.
-const RETURN: Duration = Duration::from_secs(20);
+const RETURN: Duration = Duration::from_secs(30);
 
 pub struct Arena {
     proxy: Child,

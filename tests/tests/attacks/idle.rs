@@ -12,8 +12,8 @@ use crate::wire::{Answer, Wire};
 const MANY: u64 = 10_000;
 const HTTP2: u32 = 1_000;
 /// Kilobytes that an idle connection may occupy in the proxy.
-const PER_CONNECTION: f64 = 16.0;
-const PER_HTTP2_CONNECTION: f64 = 40.0;
+const PER_CONNECTION: f64 = 6.0;
+const PER_HTTP2_CONNECTION: f64 = 10.0;
 
 const BOUNDS: Bounds = Bounds {
     growth: 100.0,

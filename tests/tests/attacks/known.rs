@@ -77,6 +77,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("slow: half-closed after the body", HALF_CLOSED),
     ("tls: closed after the request", HALF_CLOSED),
     ("slow: half-closed in the body", "answers 500"),
+    ("idle: 1,000 over HTTP/2", "keeps buffers for each connection: 22 KB"),
     (
         "idle: 10,000 after a request each",
         "keeps a buffer for each connection: 31 KB",

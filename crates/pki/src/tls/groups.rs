@@ -1,9 +1,9 @@
-//! Key exchange groups, by the names that Envoy's configuration has for them.
+//! rustls' cryptography, in our order: key exchange groups by the names that Envoy's configuration has for them, and cipher suites.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use rustls::NamedGroup;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{NamedGroup, SupportedCipherSuite};
 
 /// Which groups a configuration offers and accepts, most preferred first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,8 @@ const NAMES: [(&str, NamedGroup); 6] = [
     ("secp384r1", NamedGroup::secp384r1),
 ];
 
-/// rustls' cryptography as it comes: the hybrid post-quantum group first.
-static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+/// The hybrid post-quantum group first.
+static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(base()));
 /// One for each choice that any configuration has made.
 static CHOSEN: Mutex<Vec<(Groups, Arc<CryptoProvider>)>> = Mutex::new(Vec::new());
 
@@ -58,7 +58,7 @@ impl Groups {
         if let Some((_, provider)) = chosen.iter().find(|(groups, _)| groups == self) {
             return provider.clone();
         }
-        let mut provider = aws_lc_rs::default_provider();
+        let mut provider = base();
         let all = provider.kx_groups;
         let find = |wanted: &NamedGroup| all.iter().copied().find(|group| group.name() == *wanted);
         provider.kx_groups = self.0.iter().filter_map(find).collect();
@@ -66,6 +66,18 @@ impl Groups {
         chosen.push((self.clone(), provider.clone()));
         provider
     }
+}
+
+/// AES-128 first: as good as AES-256 against everything known, a tenth of a handshake cheaper (its hash is the one that processors
+/// have instructions for), and the first choice of the other data plane as well.
+fn base() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    let is_first = |suite: &SupportedCipherSuite| {
+        let name = suite.suite().as_str().unwrap_or_default();
+        name.contains("AES_128_GCM")
+    };
+    provider.cipher_suites.sort_by_key(|suite| !is_first(suite)); // stable
+    provider
 }
 
 #[cfg(test)]
@@ -90,6 +102,13 @@ mod tests {
         let two = vec![NamedGroup::secp256r1, NamedGroup::X25519];
         assert_eq!(names(&["P-256:X25519", "P-521", "P-256"]), Ok(two));
         assert!(names(&["P-521"]).unwrap_err().contains("P-521"));
+    }
+
+    #[test]
+    fn the_cheapest_suite_is_first_and_none_is_lost() {
+        let suites = Groups::default().provider().cipher_suites.clone();
+        assert_eq!(suites[0].suite(), rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+        assert_eq!(suites.len(), aws_lc_rs::DEFAULT_CIPHER_SUITES.len());
     }
 
     #[test]

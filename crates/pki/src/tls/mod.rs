@@ -11,6 +11,7 @@
 mod config;
 mod groups;
 mod identity;
+mod peer;
 mod refusal;
 mod roots;
 mod verified;
@@ -22,6 +23,7 @@ pub use config::{
 };
 pub use groups::{Groups, UnknownGroups};
 pub use identity::{Identity, IdentityError};
+pub use peer::peer_certificate;
 pub use refusal::{Presented, Refusal, explain, explain_io, refusal, time_text};
 pub use roots::Roots;
 

@@ -16,9 +16,9 @@ use runtime::drain::{Trigger, Watch, channel};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::connection;
 use super::control::Compiled;
 use super::life::{Lease, Life};
-use super::{connection, downstream};
 use crate::upstream::is_exhaustion;
 use crate::worker::Worker;
 
@@ -161,7 +161,6 @@ pub(super) fn begin(worker: &Rc<Worker>, active: &Rc<Active>, stream: TcpStream,
         compiled.listener.stats.downstream_cx_overflow.inc();
         return;
     };
-    downstream::prepare(&stream);
     let served = connection::run(worker.clone(), active.clone(), stream, remote);
     spawn_local(async move {
         let _admission = admission;

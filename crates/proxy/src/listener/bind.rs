@@ -82,6 +82,7 @@ fn socket(request: &Request<'_>, address: SocketAddr, reuse_port: bool) -> Resul
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP)).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
+    socket.set_tcp_nodelay(true).map_err(failed)?; // accepted sockets have it from here
     if reuse_port {
         socket.set_reuse_port(true).map_err(failed)?;
     }

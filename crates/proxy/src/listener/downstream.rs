@@ -16,12 +16,6 @@ pub enum Downstream {
     Tls(Box<ServerStream<TcpStream>>),
 }
 
-/// Options of every accepted socket.
-pub(super) fn prepare(stream: &TcpStream) {
-    // Fails only on a connection that is dead already, which the first read will tell.
-    let _ = stream.set_nodelay(true);
-}
-
 // === impl Downstream ===
 
 impl Downstream {

@@ -13,7 +13,7 @@ use crate::config::{DownstreamTls, FilterChain, Listener};
 use crate::connection::DownstreamTlsInfo;
 use crate::stats::ListenerStats;
 use crate::tls::ServerStream;
-use crate::upstream::{cipher_text, expired, peer_certificate, tls_reason, version_text};
+use crate::upstream::{cipher_text, expired, tls_reason, version_text};
 use crate::worker::quiet;
 
 /// A finished handshake.
@@ -61,7 +61,7 @@ pub(super) async fn accept(
     stats.ssl_handshake.inc();
     let connection = stream.state();
     let info = DownstreamTlsInfo {
-        peer: peer_certificate(connection),
+        peer: pki::tls::peer_certificate(connection),
         local_uri: local_uri.map(|uri| Arc::clone(uri.as_ref())),
         alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
         version: version_text(connection),

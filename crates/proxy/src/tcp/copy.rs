@@ -129,8 +129,8 @@ where
     let ended = poll_fn(|cx| {
         loop {
             let before = (up.moved, down.moved);
-            let first = up.poll(cx, buffers, downstream, upstream);
-            let second = down.poll(cx, buffers, upstream, downstream);
+            let first = up.poll(cx, buffers, downstream, upstream, down.is_done());
+            let second = down.poll(cx, buffers, upstream, downstream, up.is_done());
             match (first, second) {
                 (Poll::Ready(Err(fault)), _) => return Poll::Ready(fault.ended(Side::Downstream, Side::Upstream)),
                 (_, Poll::Ready(Err(fault))) => return Poll::Ready(fault.ended(Side::Upstream, Side::Downstream)),
@@ -175,13 +175,18 @@ impl Half {
         }
     }
 
-    /// Moves what can be moved now; ready when the end was passed on.
+    fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Moves what can be moved now; ready when the end was passed on. The `last` end of a bare socket is told by closing it.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
         from: &mut R,
         to: &mut W,
+        last: bool,
     ) -> Poll<Result<(), Fault>>
     where
         R: Carrier,
@@ -193,6 +198,10 @@ impl Half {
             ready!(self.empty_pipe(cx, buffers, to)).map_err(Fault::Writing)?;
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
+                State::Ending if last && to.tcp().is_some() => {
+                    self.state = State::Done;
+                    return Poll::Ready(Ok(()));
+                }
                 State::Ending => {
                     match ready!(Pin::new(&mut *to).poll_shutdown(cx)) {
                         Err(error) if error.kind() != io::ErrorKind::NotConnected => {

@@ -109,6 +109,11 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
         self.session.state()
     }
 
+    /// What lies below.
+    pub(crate) fn io(&self) -> &IO {
+        &self.io
+    }
+
     /// Ready when application data may flow. What the peer has sent beyond that is kept.
     fn poll_handshake(&mut self, cx: &mut Context<'_>, look: &mut dyn FnMut(&[u8])) -> Poll<io::Result<()>> {
         while self.session.state().is_handshaking() {

@@ -9,12 +9,12 @@ use super::dial::dial;
 use super::failure::{ConnectError, ConnectFailure, log_failure};
 use super::stream::{Counted, Stream};
 use super::tls;
-use crate::config::{Cluster, Endpoint, Transport};
+use crate::config::{Cluster, Endpoint, EndpointAddress, Transport};
 
 /// What is known of a new connection.
 #[derive(Clone, Debug, Default)]
 pub struct StreamInfo {
-    /// `None` for unix sockets.
+    /// `None` for unix sockets, and where nobody asked: see [`connect`].
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     /// What ALPN agreed on.
@@ -35,7 +35,8 @@ impl StreamInfo {
 /// Connects within the cluster's connect timeout, which the handshake is part of. Counts, and logs a failure.
 ///
 /// `alpn` replaces the protocols of the cluster's TLS context. Outlier detection is told by the caller ([`report`](super::report)): only
-/// it knows whether this was an attempt or the request's end.
+/// it knows whether this was an attempt or the request's end. The local address is not asked for, which is a system call for each
+/// connection: [`Stream::local_addr`] knows it.
 pub async fn connect(
     cluster: &Cluster,
     endpoint: &Endpoint,
@@ -46,11 +47,22 @@ pub async fn connect(
         cluster.stats.upstream_cx_overflow.inc();
         return Err(ConnectError::new(ConnectFailure::Overflow, "overflow"));
     }
-    connect_admitted(cluster, endpoint, alpn).await
+    attempt(cluster, endpoint, alpn).await
 }
 
-/// As [`connect`], for a caller that has looked at `max_connections` itself: a pool without any connection may always have one.
+/// As [`connect`], for a caller that has looked at `max_connections` itself: a pool without any connection may always have one. Its
+/// connections serve many requests, so the local address is asked for at once.
 pub async fn connect_admitted(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    alpn: Option<&[Vec<u8>]>,
+) -> Result<(Stream, StreamInfo), ConnectError> {
+    let (stream, mut info) = attempt(cluster, endpoint, alpn).await?;
+    info.local = stream.local_addr();
+    Ok((stream, info))
+}
+
+async fn attempt(
     cluster: &Cluster,
     endpoint: &Endpoint,
     alpn: Option<&[Vec<u8>]>,
@@ -85,12 +97,14 @@ async fn establish(
     {
         return Err(tls::waiting(context)); // before the peer sees a connection that comes to nothing
     }
-    let (raw, ends) = dial(cluster, &endpoint.address)
+    let raw = dial(cluster, &endpoint.address)
         .await
         .map_err(|error| ConnectError::dial(&error))?;
     let mut info = StreamInfo {
-        local: ends.local,
-        remote: ends.remote,
+        remote: match endpoint.address {
+            EndpointAddress::Socket(address) => Some(address),
+            EndpointAddress::Pipe(_) => None,
+        },
         ..Default::default()
     };
     match transport {
@@ -99,7 +113,7 @@ async fn establish(
             let stream = tls::handshake(cluster, context, &endpoint.address, alpn, raw).await?;
             let connection = stream.state();
             info.alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
-            info.peer = tls::peer_certificate(connection);
+            info.peer = pki::tls::peer_certificate(connection);
             if let Some(reason) = tls::expired(info.peer.as_deref()) {
                 return Err(ConnectError::new(ConnectFailure::Tls, format!("TLS_error: {reason}")));
             }
@@ -129,11 +143,11 @@ mod tests {
             3,
         ));
         let endpoint = endpoint(&address.to_string(), 1);
-        let (mut stream, info) = connect(&cluster, &endpoint, None).await.expect("connected");
+        let (mut stream, _) = connect(&cluster, &endpoint, None).await.expect("connected");
         let (mut peer, from) = server.accept().await.expect("accepted");
         assert_eq!(
             (from.ip().to_string(), Some(from)),
-            ("127.0.0.7".to_owned(), info.local)
+            ("127.0.0.7".to_owned(), stream.local_addr())
         );
         stream.write_all(b"hello").await.expect("written");
         let mut received = [0; 5];

@@ -4,38 +4,18 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::stream::Raw;
 use crate::config::{Cluster, EndpointAddress};
 
-/// The two ends of a new socket; unknown for unix sockets.
-pub(super) struct Ends {
-    pub(super) local: Option<SocketAddr>,
-    pub(super) remote: Option<SocketAddr>,
-}
-
-pub(super) async fn dial(cluster: &Cluster, address: &EndpointAddress) -> io::Result<(Raw, Ends)> {
+pub(super) async fn dial(cluster: &Cluster, address: &EndpointAddress) -> io::Result<Raw> {
     match address {
-        EndpointAddress::Socket(remote) => {
-            let stream = tcp(cluster, *remote).await?;
-            let local = stream.local_addr().ok();
-            Ok((
-                Raw::Tcp(stream),
-                Ends {
-                    local,
-                    remote: Some(*remote),
-                },
-            ))
-        }
-        EndpointAddress::Pipe(path) => Ok((
-            Raw::Unix(unix(path).await?),
-            Ends {
-                local: None,
-                remote: None,
-            },
-        )),
+        EndpointAddress::Socket(remote) => Ok(Raw::Tcp(tcp(cluster, *remote).await?)),
+        EndpointAddress::Pipe(path) => Ok(Raw::Unix(unix(path).await?)),
     }
 }
 
@@ -48,14 +28,30 @@ async fn tcp(cluster: &Cluster, remote: SocketAddr) -> io::Result<TcpStream> {
     if let Some(source) = cluster.source.filter(|source| source.is_ipv4() == remote.is_ipv4()) {
         bind(&socket, source)?;
     }
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(remote).await?;
-    stream.set_nodelay(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let stream = connect(socket, remote).await?;
     if let Some((time, interval, probes)) = cluster.keepalive {
         let keepalive = TcpKeepalive::new()
             .with_time(time)
             .with_interval(interval)
             .with_retries(probes);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(stream)
+}
+
+/// The socket is asked for its fault only if the event that ends the attempt tells of one.
+async fn connect(socket: Socket, remote: SocketAddr) -> io::Result<TcpStream> {
+    match socket.connect(&remote.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if (ready.is_error() || ready.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
     }
     Ok(stream)
 }

@@ -1,6 +1,7 @@
 //! The byte stream to an endpoint.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -106,6 +107,18 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// Our end; `None` for unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        let raw = match &self.transport {
+            Transport::Plain(raw) => raw,
+            Transport::Tls(stream) => stream.io(),
+        };
+        match raw {
+            Raw::Tcp(stream) => stream.local_addr().ok(),
+            Raw::Unix(_) => None,
+        }
     }
 
     /// Counts bytes that were read from the bare socket past this stream.

@@ -1,7 +1,6 @@
 //! The client's side of a handshake with an endpoint.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use pki::PeerCertificate;
 use rustls::CommonState;
@@ -75,12 +74,6 @@ fn count(cluster: &Cluster, error: &std::io::Error) {
         Some(_) => cluster.stats.ssl_fail_verify_error.inc(),
         None => {}
     }
-}
-
-/// The peer's leaf certificate, read.
-pub(crate) fn peer_certificate(state: &CommonState) -> Option<Arc<PeerCertificate>> {
-    let leaf = state.peer_certificates()?.first()?;
-    PeerCertificate::from_der(leaf).ok().map(Arc::new)
 }
 
 /// As access logs name it.

@@ -18,7 +18,8 @@ type Sender = mpsc::UnboundedSender<Result<discovery::DeltaDiscoveryResponse, St
 
 /// Answers the first request for each type with the whole mesh.
 struct ControlPlane {
-    services: usize,
+    /// Made before the proxy starts, for one stream.
+    answers: std::sync::Mutex<Vec<discovery::DeltaDiscoveryResponse>>,
     /// The stream, for what is sent later.
     streams: mpsc::UnboundedSender<Sender>,
 }
@@ -40,7 +41,7 @@ impl AggregatedDiscoveryService for ControlPlane {
         request: Request<Streaming<discovery::DeltaDiscoveryRequest>>,
     ) -> Result<Answer<Self::DeltaAggregatedResourcesStream>, Status> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let mut answers: Vec<_> = answers(self.services);
+        let mut answers = std::mem::take(&mut *self.answers.lock().unwrap());
         let mut requests = request.into_inner();
         let _ = self.streams.send(sender.clone());
         tokio::spawn(async move {
@@ -183,7 +184,10 @@ fn numbers() {
         let (streams, mut opened) = mpsc::unbounded_channel();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let service = AggregatedDiscoveryServiceServer::new(ControlPlane { services, streams });
+        let service = AggregatedDiscoveryServiceServer::new(ControlPlane {
+            answers: answers(services).into(),
+            streams,
+        });
         let server = tonic::transport::Server::builder().add_service(service);
         let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let folder = tempfile::tempdir().unwrap();

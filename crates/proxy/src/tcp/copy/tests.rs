@@ -111,7 +111,7 @@ fn nothing_is_held_while_waiting() {
     let (mut to, _server) = duplex(64);
     let mut half = Half::new();
     let mut cx = Context::from_waker(std::task::Waker::noop());
-    assert!(half.poll(&mut cx, &buffers, &mut from, &mut to).is_pending());
+    assert!(half.poll(&mut cx, &buffers, &mut from, &mut to, false).is_pending());
     assert!(half.buffer.is_none());
 }
 
@@ -121,6 +121,11 @@ async fn sockets() -> (TcpStream, TcpStream) {
     let address = listener.local_addr().expect("bound");
     let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
     (near.expect("connected"), far.expect("accepted").0)
+}
+
+/// Copies, then closes both sockets: the last of the two ends is told by that.
+async fn closing(buffers: &Buffers, mut near: TcpStream, mut far: TcpStream, report: impl FnMut(Moved)) -> Ended {
+    both(buffers, &mut near, &mut far, None, report).await
 }
 
 const BULK: usize = 5_000_000;
@@ -136,13 +141,13 @@ async fn send_all(socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
 
 #[tokio::test]
 async fn bulk_between_sockets_is_spliced_both_ways_at_once_and_counted() {
-    let ((client, mut downstream), (mut upstream, server)) = (sockets().await, sockets().await);
+    let ((client, downstream), (upstream, server)) = (sockets().await, sockets().await);
     let (buffers, mut last) = (Buffers::default(), Moved::default());
     let (there, back) = (bulk(7), bulk(11));
     let (mut from_proxy, mut to_proxy) = client.into_split();
     let (mut at_server, mut from_server) = server.into_split();
     let (mut arrived_there, mut arrived_back) = (Vec::new(), Vec::new());
-    let copy = both(&buffers, &mut downstream, &mut upstream, None, |moved| last = moved);
+    let copy = closing(&buffers, downstream, upstream, |moved| last = moved);
     let (ended, (), (), ..) = tokio::join!(
         copy,
         send_all(&mut to_proxy, &there),
@@ -160,10 +165,10 @@ async fn bulk_between_sockets_is_spliced_both_ways_at_once_and_counted() {
 
 #[tokio::test]
 async fn spliced_bulk_waits_for_a_slow_receiver_and_half_an_end_stays_half() {
-    let ((mut client, mut downstream), (mut upstream, mut server)) = (sockets().await, sockets().await);
+    let ((mut client, downstream), (upstream, mut server)) = (sockets().await, sockets().await);
     let buffers = Buffers::default();
     let sent = bulk(13);
-    let copy = both(&buffers, &mut downstream, &mut upstream, None, |_| {});
+    let copy = closing(&buffers, downstream, upstream, |_| {});
     let script = async {
         send_all(&mut client, &sent).await;
         let mut received = Vec::new();
@@ -191,9 +196,9 @@ async fn spliced_bulk_waits_for_a_slow_receiver_and_half_an_end_stays_half() {
 
 #[tokio::test]
 async fn a_reset_ends_spliced_bulk() {
-    let ((mut client, mut downstream), (mut upstream, mut server)) = (sockets().await, sockets().await);
+    let ((mut client, downstream), (upstream, mut server)) = (sockets().await, sockets().await);
     let buffers = Buffers::default();
-    let copy = both(&buffers, &mut downstream, &mut upstream, None, |_| {});
+    let copy = closing(&buffers, downstream, upstream, |_| {});
     let receive = async {
         let mut some = vec![0; 2_000_000];
         server.read_exact(&mut some).await.expect("read");

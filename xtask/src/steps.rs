@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{self, Outcome, step, target};
-use crate::tools;
+use crate::{cost, tools};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -46,6 +46,7 @@ pub fn test(extent: Extent) -> Outcome {
             "bans, licences, sources",
             Command::new(deny).args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]),
         )?;
+        cost::run(&[])?;
         step(
             "release build",
             run::cargo().args(["build", "--release", "-p", "meltemi", "-p", "meltemi-sidecar"]),

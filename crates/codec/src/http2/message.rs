@@ -182,8 +182,10 @@ impl<'a> FieldList<'a> {
                 self.method.replace(method).is_some()
             }
             Kind::Scheme => {
-                if value.is_empty() {
-                    return Err(Fault::Malformed(":scheme is empty"));
+                // RFC 3986 §3.1.
+                let rest = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                if !value.first().is_some_and(u8::is_ascii_alphabetic) || !value.iter().all(rest) {
+                    return Err(Fault::Malformed(":scheme is no scheme"));
                 }
                 std::mem::replace(&mut self.scheme, true)
             }

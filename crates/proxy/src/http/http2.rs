@@ -6,6 +6,7 @@
 //! what streams share (output, windows, the timer) belongs to the connection.
 
 mod client;
+mod crew;
 mod driver;
 mod serve;
 mod shared;

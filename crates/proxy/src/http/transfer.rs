@@ -200,10 +200,20 @@ impl Exchange<'_> {
         Poll::Ready(Ok(()))
     }
 
-    fn request_ended(&mut self, trailers: Option<Headers>) {
+    fn request_ended(&mut self, mut trailers: Option<Headers>) {
         let now = self.now();
+        if let Some(trailers) = &mut trailers {
+            trailers.retain(|name, _| self.may_trail(name));
+        }
         self.body.ended(now, trailers);
         self.deadlines.request_ended(now);
+    }
+
+    /// Whether a field may come behind the body. Servers that do not tell trailers from the head would believe there what we have judged, or
+    /// said ourselves, in the head.
+    fn may_trail(&self, name: &str) -> bool {
+        let is_hops = ["x-forwarded-", "x-envoy-", "x-request-id", "forwarded", "cookie"];
+        !is_hops.iter().any(|start| name.starts_with(start)) && !self.request.headers.contains(name)
     }
 
     /// Moves what can be moved of the response, and flushes it. Completes when the client has been sent all.

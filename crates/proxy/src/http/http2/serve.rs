@@ -10,6 +10,7 @@ use codec::http1::Framing;
 use codec::http2::{self, Config, Event, ReceivedRequest, Role, StreamKey};
 
 use super::client::ClientStream;
+use super::crew::Crew;
 use super::driver::Driver;
 use super::shared::{Shared, StreamTimer};
 use super::stream::Handle;
@@ -22,6 +23,8 @@ use crate::listener::Downstream;
 
 /// For a client to hear that its connection ends.
 const LEAST_GRACE: Duration = Duration::from_secs(1);
+/// After which a connection without requests keeps no tasks for them.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Serves the connection to its end. `input` holds what was read of it already.
 pub(in crate::http) async fn serve(connection: &Rc<Connection>, stream: Downstream, input: Input) {
@@ -37,18 +40,18 @@ pub(in crate::http) async fn serve(connection: &Rc<Connection>, stream: Downstre
     let mut driver = Driver::new(stream, shared.clone());
     driver.receive(input.unread());
     drop(input);
+    let crew = Crew::new();
     let mut life = Life::new(connection, shared.clone());
-    let requests = connection.clone();
     poll_fn(|cx| {
         let over = driver.poll(cx, &mut |shared, event| {
             if let Event::Request(key) = event {
-                take_up(&requests, shared, key);
+                take_up(connection, &crew, shared, key);
             }
         });
         if over.is_ready() {
             return Poll::Ready(());
         }
-        life.poll(cx)
+        life.poll(cx, &crew)
     })
     .await;
     if let Some(error) = shared.codec.borrow().failure()
@@ -58,20 +61,35 @@ pub(in crate::http) async fn serve(connection: &Rc<Connection>, stream: Downstre
     }
 }
 
-/// Gives a request a task of its own.
-fn take_up(connection: &Rc<Connection>, shared: &Rc<Shared>, key: StreamKey) {
+/// A request, and the stream it came on.
+struct Job {
+    handle: Handle,
+    request: ReceivedRequest,
+}
+
+/// Gives a request to a task that is its own until it is answered.
+fn take_up(connection: &Rc<Connection>, crew: &Crew<Job>, shared: &Rc<Shared>, key: StreamKey) {
     let taken = shared.codec.borrow_mut().take_request(key);
     let Some(request) = taken else { return };
     let handle = Handle::new(shared.clone(), key);
-    let client = ClientStream::new(handle, request.expects_continue);
-    let timer = Timer::of_stream(StreamTimer::new(shared.clone(), key));
-    let connection = connection.clone();
+    let Some(job) = crew.give(Job { handle, request }) else {
+        return;
+    };
+    let (connection, member) = (connection.clone(), crew.member());
     tokio::task::spawn_local(async move {
-        let mut client = client;
-        let mut timer = timer;
-        let received = received(request);
-        serve_request(&connection, Client::Http2(&mut client), &mut timer, received).await;
+        let mut next = Some(job);
+        while let Some(job) = next.take() {
+            work(&connection, job).await;
+            next = member.next().await;
+        }
     });
+}
+
+async fn work(connection: &Rc<Connection>, Job { handle, request }: Job) {
+    let clock = StreamTimer::new(handle.shared.clone(), handle.key);
+    let mut timer = Timer::of_stream(clock);
+    let mut client = ClientStream::new(handle, request.expects_continue);
+    serve_request(connection, Client::Http2(&mut client), &mut timer, received(request)).await;
 }
 
 fn received(request: ReceivedRequest) -> Received {
@@ -112,7 +130,7 @@ impl<'a> Life<'a> {
     }
 
     /// Completes when the connection is to be closed whatever its client does.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, crew: &Crew<Job>) -> Poll<()> {
         let connection = self.connection;
         if !self.registered {
             // Once is enough: it wakes the task, which then sees the signal.
@@ -135,13 +153,20 @@ impl<'a> Life<'a> {
                 .idle_since()
                 .filter(|_| running && !connection.manager.idle_timeout.is_zero());
             let idle = idle.map(|since| since + connection.manager.idle_timeout);
+            let quiet = connection
+                .idle_since()
+                .filter(|_| crew.has_idlers())
+                .map(|since| since + QUIET);
             let old = connection.end_of_life().filter(|_| running);
             let alarm = self.shared.alarm();
-            let next = [idle, old, self.grace, alarm].into_iter().flatten().min();
+            let next = [idle, quiet, old, self.grace, alarm].into_iter().flatten().min();
             let now = ready!(self.timer.poll(cx, next));
             let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if is_over(alarm) {
                 self.shared.ring(now);
+            }
+            if is_over(quiet) {
+                crew.dismiss();
             }
             if is_over(idle) {
                 connection.manager.stats.downstream_cx_idle_timeout.inc();

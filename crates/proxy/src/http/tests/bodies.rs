@@ -199,7 +199,7 @@ fn trailers_pass_where_both_sides_want_them() {
         let proxy = Proxy::new(|_| {}).await;
         let slot = proxy.cluster(&[upstream.address], |_| {});
         proxy.route(vec![route("/", forward(&slot, |_| {}))]);
-        let request = "POST / HTTP/1.1\r\nhost: mesh\r\nte: trailers\r\ntrailer: x-up\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-up: 1\r\n\r\n";
+        let request = "POST / HTTP/1.1\r\nhost: mesh\r\nte: trailers\r\ntrailer: x-up\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-forwarded-for: 9.9.9.9\r\nx-up: 1\r\n\r\n";
         let reply = proxy.ask(request).await;
         assert_eq!(reply.body, "3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n");
         assert!(

@@ -377,3 +377,72 @@ fn an_end_that_comes_after_the_last_byte_is_not_waited_for_and_no_fault() {
         });
     }
 }
+
+/// Bodies of many sizes, whole and in both directions at once, over more streams than one upstream connection takes.
+#[test]
+fn many_streams_at_once_come_through_whole() {
+    async fn echo((mut request, mut respond): Stream) {
+        let Ok(mut send) = respond.send_response(http::Response::new(()), false) else {
+            return;
+        };
+        while let Some(Ok(data)) = request.body_mut().data().await {
+            let _ = request.body_mut().flow_control().release_capacity(data.len());
+            let mut data = data;
+            while !data.is_empty() {
+                send.reserve_capacity(data.len());
+                let Some(Ok(n)) = std::future::poll_fn(|cx| send.poll_capacity(cx)).await else {
+                    return;
+                };
+                let _ = send.send_data(data.split_to(n.min(data.len())), false);
+            }
+        }
+        let mut map = http::HeaderMap::new();
+        map.insert("x-end", http::HeaderValue::from_static("yes"));
+        let _ = send.send_trailers(map);
+    }
+    async fn exchange(sender: h2::client::SendRequest<Bytes>, length: usize) {
+        let mut sender = sender.ready().await.expect("a stream");
+        let (response, mut send) = sender.send_request(post("/echo"), false).expect("a stream");
+        let upload = tokio::task::spawn_local(async move {
+            let mut body = Bytes::from(vec![(length % 251) as u8; length]);
+            while !body.is_empty() {
+                send.reserve_capacity(body.len());
+                let n = std::future::poll_fn(|cx| send.poll_capacity(cx)).await;
+                let n = n.expect("open").expect("no reset").min(body.len());
+                send.send_data(body.split_to(n), false).expect("no reset");
+            }
+            send.send_data(Bytes::new(), true).expect("no reset");
+        });
+        let mut incoming = response.await.expect("an answer").into_body();
+        let mut got = 0;
+        while let Some(data) = incoming.data().await {
+            let data = data.expect("no reset");
+            assert!(data.iter().all(|byte| usize::from(*byte) == length % 251));
+            let _ = incoming.flow_control().release_capacity(data.len());
+            got += data.len();
+        }
+        let trailers = incoming.trailers().await.expect("no reset").expect("trailers");
+        assert_eq!((got, trailers["x-end"].as_bytes()), (length, &b"yes"[..]));
+        upload.await.expect("no panic");
+    }
+    play(async {
+        let (address, connections) = upstream(50, |_, stream| echo(stream)).await;
+        let (proxy, _) = proxy_to(address).await;
+        let mut running = Vec::new();
+        for _ in 0..4 {
+            let client = connect(&proxy).await;
+            for stream in 0..32 {
+                let client = client.clone();
+                running.push(tokio::task::spawn_local(async move {
+                    for round in 0..4 {
+                        exchange(client.clone(), [0, 5, 70, 20_000, 200_000][(stream + round) % 5]).await;
+                    }
+                }));
+            }
+        }
+        for each in running {
+            each.await.expect("a whole exchange");
+        }
+        assert!((2..=10).contains(&connections.get()), "{}", connections.get());
+    });
+}

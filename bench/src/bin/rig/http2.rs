@@ -348,15 +348,13 @@ mod tests {
         let mut server = Peer::server(&mut to_client);
         for stream in [1, 3, 5] {
             assert!(client.request(stream, 64, false, &mut to_server));
-            let mut ended = Vec::new();
-            for byte in 1..=to_server.len() {
-                let bytes: Vec<u8> = to_server[..byte].to_vec();
-                if byte == to_server.len() {
-                    let used = server.read(&bytes, &mut to_client, &mut ended).unwrap();
-                    to_server.drain(..used);
-                }
+            let (mut ended, mut held) = (Vec::new(), Vec::new());
+            for byte in to_server.drain(..) {
+                held.push(byte);
+                let used = server.read(&held, &mut to_client, &mut ended).unwrap();
+                held.drain(..used);
             }
-            assert!(to_server.is_empty() && ended.contains(&Event::Ended(stream)));
+            assert!(held.is_empty() && ended.contains(&Event::Ended(stream)));
             assert!(server.respond(stream, 20_000, &mut to_client));
             let mut events = Vec::new();
             let mut held = Vec::new();

@@ -17,7 +17,7 @@ pub(super) const MOST_PARTIAL: usize = 80 * 1024;
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_PARTIAL + MOST_READ]);
-    static PLAIN: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static WRITE: RefCell<Vec<u8>> = RefCell::new(vec![0; WAITING + MOST_PLAIN / RECORD * WIRE_RECORD + WIRE_RECORD]);
 }
 

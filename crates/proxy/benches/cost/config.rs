@@ -61,7 +61,7 @@ fn mesh(services: u32) -> Work {
 fn endpoint_changes(changes: u32) -> Work {
     let chosen = MANY / 2;
     let change = |number: u32| {
-        let last = if number % 2 == 0 { 3 } else { 4 };
+        let last = if number.is_multiple_of(2) { 3 } else { 4 };
         messages::endpoints(chosen, &[1, 2, last].map(|pod| address(chosen, pod)))
     };
     let mut assignments: Vec<(String, Any)> = (0..changes).map(change).collect();

@@ -22,7 +22,7 @@ use std::time::Duration;
 use host::Host;
 pub(super) use host::Kept;
 pub(super) use lease::Lease;
-pub(super) use multiplexed::Stream2;
+pub(super) use multiplexed::SharedStream;
 pub(super) use waiting::Waiting;
 
 use crate::config::{Cluster, ClusterSlot, Endpoint, UpstreamProtocol};

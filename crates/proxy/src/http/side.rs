@@ -11,7 +11,7 @@ use codec::http1::{BadHead, Connection, Framing, Malformed, Overrides, Unwritabl
 
 use super::http1::ClientConnection;
 use super::http2::ClientStream;
-use super::pool::{Kept, Stream2};
+use super::pool::{Kept, SharedStream};
 use super::retry::Failure;
 use crate::head::{Headers, RequestHead, ResponseHead};
 
@@ -74,7 +74,7 @@ pub(super) enum Client<'a> {
 /// The side of the upstream.
 pub(super) enum Server {
     Http1(Box<Kept>),
-    Http2(Box<Stream2>),
+    Http2(Box<SharedStream>),
 }
 
 /// Calls the same method on whichever protocol there is.

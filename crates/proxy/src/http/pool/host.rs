@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
-use super::multiplexed::{Multiplexed, Stream2};
+use super::multiplexed::{Multiplexed, SharedStream};
 use super::waiting::{Queue, Waiting};
 use super::{AcquireError, Info};
 use crate::config::{Cluster, ClusterSlot, Endpoint, Transport, UpstreamProtocol};
@@ -51,7 +51,7 @@ pub(in crate::http) struct Kept {
 /// What a request can be given.
 pub(super) enum Free {
     Http1 { connection: Box<Kept>, reused: bool },
-    Http2 { stream: Box<Stream2>, reused: bool },
+    Http2 { stream: Box<SharedStream>, reused: bool },
 }
 
 /// An open connection, from before it is dialled until it is closed.

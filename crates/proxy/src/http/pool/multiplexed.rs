@@ -26,12 +26,12 @@ pub(in crate::http) struct Multiplexed {
 }
 
 /// A stream for one request.
-pub(in crate::http) struct Stream2 {
+pub(in crate::http) struct SharedStream {
     pub(in crate::http) http: UpstreamStream,
     pub(super) connection: Rc<Multiplexed>,
 }
 
-impl Drop for Stream2 {
+impl Drop for SharedStream {
     fn drop(&mut self) {
         self.http.close();
         self.connection.last_used.set(Instant::now());
@@ -91,7 +91,7 @@ impl Multiplexed {
         self.requests.set(self.requests.get() + 1);
         self.last_used.set(Instant::now());
         Free::Http2 {
-            stream: Box::new(Stream2 {
+            stream: Box::new(SharedStream {
                 http: self.http.reserve(),
                 connection: self.clone(),
             }),

@@ -75,11 +75,11 @@ impl Process {
     }
 }
 
-/// Runs what follows on these cores, before other programs where that is allowed: what else the machine does shall cost rounds, not
-/// distort them.
+/// Runs what follows on these cores, no longer than this process lives, and before other programs where that is allowed: what
+/// else the machine does shall cost rounds, not distort them.
 pub fn pinned(cores: &str) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "-20", "taskset", "-c", cores]);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "nice", "-n", "-20", "taskset", "-c", cores]);
     command
 }
 

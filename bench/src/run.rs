@@ -1,5 +1,6 @@
 //! The run: every scenario, every proxy of it, round by round.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -27,6 +28,7 @@ pub struct Bench {
     programs: PathBuf,
     folder: tempfile::TempDir,
     started: std::cell::Cell<usize>,
+    _alone: File,
 }
 
 impl Bench {
@@ -37,6 +39,7 @@ impl Bench {
         if !pinned.is_ok_and(|output| output.status.success()) {
             bail!("`taskset` cannot pin processes: the bench needs two cores (and util-linux)");
         }
+        let alone = alone()?;
         prefer(true);
         let programs = std::env::current_exe()?
             .parent()
@@ -61,6 +64,7 @@ impl Bench {
             programs,
             folder,
             started: std::cell::Cell::new(0),
+            _alone: alone,
         })
     }
 
@@ -164,6 +168,17 @@ impl Drop for Bench {
     fn drop(&mut self) {
         prefer(false);
     }
+}
+
+/// Two benches at once would measure each other: the second waits for the first.
+fn alone() -> anyhow::Result<File> {
+    let path = std::env::temp_dir().join("mesh-bench.lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        eprintln!("another bench is running; waiting for it");
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 /// Where the kernel shares time out by sessions first, a process's own priority counts within its session alone. Only root may

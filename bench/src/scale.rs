@@ -19,6 +19,8 @@ use crate::run::Bench;
 use crate::scenario::Protocol;
 
 const SIZES: [usize; 3] = [0, 1000, 5000];
+/// Times vary more than what is held, and large configurations take seconds.
+const MAX_ROUNDS: usize = 3;
 /// Services in a namespace of the mesh.
 const NAMESPACES: usize = 50;
 /// Updates of one endpoint, one after the other.
@@ -30,7 +32,8 @@ pub fn measure(bench: &Bench, options: &Run, recorder: &mut Recorder) -> anyhow:
     if !options.wants_scenario("scale") {
         return Ok(());
     }
-    for size in SIZES {
+    let rounds = (0..options.rounds().min(MAX_ROUNDS)).flat_map(|_| SIZES);
+    for size in rounds {
         for peer in [Peer::Envoy, Peer::Meltemi] {
             if !options.wants_proxy(peer.name()) {
                 continue;

@@ -75,12 +75,15 @@ fn take_up(connection: &Rc<Connection>, crew: &Crew<Job>, shared: &Rc<Shared>, k
     let Some(job) = crew.give(Job { handle, request }) else {
         return;
     };
-    let (connection, member) = (connection.clone(), crew.member());
+    let (connection, shared, member) = (connection.clone(), shared.clone(), crew.member());
     tokio::task::spawn_local(async move {
         let mut next = Some(job);
         while let Some(job) = next.take() {
             work(&connection, job).await;
-            next = member.next().await;
+            // A connection on which nothing else happens may be a quiet one, and keeps nobody.
+            if shared.codec.borrow().open_streams() > 0 {
+                next = member.next().await;
+            }
         }
     });
 }

@@ -24,8 +24,7 @@ pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, 
 pub use route::{
     Action, ClusterChoice, CorsPolicy, DirectResponse, ExactDomains, FaultAbort, FaultPolicy, HashPolicy, HeaderAction,
     HeaderMatch, HeaderOperation, HeaderOperations, HeaderRule, HeaderTarget, MirrorPolicy, PathMatch, PathRewrite,
-    QueryMatch,
-    Redirect, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost,
+    QueryMatch, Redirect, RetryOn, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TextMatch, VirtualHost,
     WeightedCluster,
 };
 pub use slots::{ClusterSlot, RouteSlot, Slots};

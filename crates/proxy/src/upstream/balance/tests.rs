@@ -335,7 +335,11 @@ fn a_locality_with_few_healthy_endpoints_gets_less_than_its_weight() {
         )
     };
     let sick = (2..=4).map(|n| at(n, "a", Health::Unhealthy));
-    let healthy = [at(1, "a", Health::Healthy), at(5, "b", Health::Healthy), at(6, "b", Health::Healthy)];
+    let healthy = [
+        at(1, "a", Health::Healthy),
+        at(5, "b", Health::Healthy),
+        at(6, "b", Health::Healthy),
+    ];
     let set = EndpointSet {
         generation: 1,
         priorities: vec![healthy.into_iter().chain(sick).collect()],

@@ -59,10 +59,11 @@ impl Budget {
         }
     }
 
-    /// A frame did real work.
+    /// So many frames did real work.
     #[inline]
-    pub(super) fn earn(&mut self) {
-        self.control = (self.control + EARNED).min(CONTROL);
+    pub(super) fn earn(&mut self, frames: usize) {
+        let earned = EARNED * frames.min(CONTROL as usize) as u32; // far below overflow
+        self.control = (self.control + earned).min(CONTROL);
     }
 
     /// A request was answered.

@@ -91,7 +91,7 @@ impl Connection {
         if was_empty || end {
             self.events.push_back(Event::Readable(key));
         }
-        self.budget.earn();
+        self.budget.earn(1);
         Ok(())
     }
 

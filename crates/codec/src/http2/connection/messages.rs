@@ -83,7 +83,7 @@ impl Connection {
             Ok(request) => self.open_request(id, request),
             Err(fault) => return self.refuse_request(id, fault, end),
         }
-        self.budget.earn();
+        self.budget.earn(1);
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Connection {
             Err(fault) => return self.reject_block(key, fault),
         }
         self.events.push_back(Event::Readable(key));
-        self.budget.earn();
+        self.budget.earn(1);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Connection {
                 stream.receiving = Progress::Ended;
                 self.settle(key);
                 self.events.push_back(Event::Readable(key));
-                self.budget.earn();
+                self.budget.earn(1);
                 Ok(())
             }
             Err(fault) => self.reject_block(key, fault),

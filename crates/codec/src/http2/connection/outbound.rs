@@ -11,7 +11,7 @@ use crate::http2::frame::{self, Kind, flags};
 
 /// A piece of a body that is smaller than this waits for more room in the output rather than being cut.
 const LEAST_CUT: usize = 1024;
-/// Data frames shorter than this are no work that pays for what a peer had us do.
+/// Data frames shorter than this are no work that pays for what a peer had us do, if it was the peer's window that cut them.
 const LEAST_WORK: usize = 16;
 
 /// Why no stream was opened.
@@ -160,8 +160,12 @@ impl Connection {
         }
         stream.send_window.take(n);
         self.send_window.take(n);
-        let end = end && n == data.len();
+        let cut = n < data.len();
+        let end = end && !cut;
         self.write_data(key, &data[..n], end);
+        if n > 0 && (!cut || n >= LEAST_WORK) {
+            self.budget.earn(n.div_ceil(frame::DEFAULT_MAX_FRAME));
+        }
         if end {
             self.sent_all(key);
         }
@@ -180,9 +184,6 @@ impl Connection {
             let flags = if rest.is_empty() && end { flags::END_STREAM } else { 0 };
             frame::put_head(piece.len(), Kind::Data, flags, key.id(), out);
             out.extend_from_slice(piece);
-            if piece.len() >= LEAST_WORK {
-                self.budget.earn();
-            }
             if rest.is_empty() {
                 if let Some(stream) = self.streams.get(key) {
                     stream.last_data = Some(position);

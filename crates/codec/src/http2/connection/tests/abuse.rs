@@ -211,3 +211,25 @@ fn tiny_windows_end_the_connection() {
     });
     assert!(ended.is_some_and(|n| n <= 2_000), "{ended:?}");
 }
+
+/// Small messages, each answered by a ping and two updates: what clients that measure the round trip do.
+#[test]
+fn small_messages_pay_for_what_they_bring_about() {
+    let mut server = server();
+    server.receive(&get(1)).expect("a request");
+    let (key, _) = accept(&mut server);
+    server
+        .send_response(key, &response(200, &[]), Framing::Chunked)
+        .expect("an open stream");
+    let answer = [
+        frame(Kind::Ping, 0, 0, &[0; 8]),
+        frame(Kind::WindowUpdate, 0, 0, &[0, 0, 0, 7]),
+        frame(Kind::WindowUpdate, 0, 1, &[0, 0, 0, 7]),
+    ]
+    .concat();
+    for _ in 0..20_000 {
+        assert_eq!(server.send_data(key, b"\0\0\0\0\x02hi", false), Ok(7));
+        drain(&mut server);
+        server.receive(&answer).expect("in good faith");
+    }
+}

@@ -29,7 +29,7 @@ pub fn bench(arguments: &[&str]) -> Outcome {
         command.arg("--envoy").arg(tools::envoy()?);
         command.arg("--nginx-stream").arg(stream_module()?);
     }
-    build(arguments)?;
+    build(only_help || arguments.iter().any(|word| word.starts_with("--binary")))?;
     let status = command
         .args(arguments)
         .current_dir(run::root())
@@ -42,11 +42,11 @@ pub fn bench(arguments: &[&str]) -> Outcome {
     }
 }
 
-/// The rig and the small peers, and our proxy unless another one is named.
-fn build(arguments: &[&str]) -> Outcome {
+/// The rig and the small peers, and our proxy unless nothing or another one is measured.
+fn build(without_proxy: bool) -> Outcome {
     let mut cargo = run::cargo();
     cargo.args(["build", "--release", "-p", "mesh-bench"]);
-    if !arguments.iter().any(|word| word.starts_with("--binary")) {
+    if !without_proxy {
         cargo.args(["-p", "meltemi-sidecar"]);
     }
     step("build", &mut cargo)

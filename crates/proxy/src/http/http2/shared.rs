@@ -147,16 +147,11 @@ impl Shared {
 pub(in crate::http) struct StreamTimer {
     shared: Rc<Shared>,
     key: StreamKey,
-    set_to: Option<Instant>,
 }
 
 impl StreamTimer {
     pub(super) fn new(shared: Rc<Shared>, key: StreamKey) -> Self {
-        StreamTimer {
-            shared,
-            key,
-            set_to: None,
-        }
+        StreamTimer { shared, key }
     }
 
     /// Completes when `deadline` has passed.
@@ -170,7 +165,6 @@ impl StreamTimer {
                 slot.waker = Some(cx.waker().clone());
             }
         });
-        self.set_to = Some(deadline);
         if self.shared.alarm.get().is_none_or(|alarm| deadline < alarm) {
             self.shared.alarm.set(Some(deadline));
             self.shared.wake_driver();

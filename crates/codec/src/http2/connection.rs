@@ -269,6 +269,12 @@ impl Connection {
         self.streams.open()
     }
 
+    /// The frame or header block that is not whole yet, by a number of its own; DATA, which is taken as it comes, is none. Who watches the
+    /// clock can tell a peer that lets one wait: nothing else can be read before it.
+    pub fn unfinished(&self) -> Option<u64> {
+        self.reader.unfinished()
+    }
+
     /// Whether a request can be sent ([`Connection::send_request`]).
     pub fn can_open(&self) -> bool {
         self.failed.is_none()

@@ -15,6 +15,8 @@ pub(super) struct Reader {
     partial: Vec<u8>,
     data: Option<Data>,
     block: Option<Block>,
+    /// Counts what did not come whole: the frame in `partial`, or the block and all that it goes on with.
+    begun: u64,
 }
 
 /// A DATA frame whose payload is arriving.
@@ -50,7 +52,21 @@ impl Reader {
             partial: Vec::new(),
             data: None,
             block: None,
+            begun: 0,
         }
+    }
+
+    /// Keeps the beginning of a frame.
+    fn keep(&mut self, input: &mut &[u8]) {
+        if self.block.is_none() {
+            self.begun += 1;
+        }
+        self.partial.extend_from_slice(std::mem::take(input));
+    }
+
+    /// See [`Connection::unfinished`].
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        (!self.partial.is_empty() || self.block.is_some()).then_some(self.begun)
     }
 
     pub(super) fn forget(&mut self) {
@@ -104,7 +120,7 @@ impl Connection {
     /// A frame that begins with the input.
     fn read_frame(&mut self, input: &mut &[u8]) -> Result<(), ConnectionError> {
         let Some((bytes, rest)) = input.split_first_chunk::<HEAD>() else {
-            self.reader.partial.extend_from_slice(std::mem::take(input));
+            self.reader.keep(input);
             return Ok(());
         };
         let head = self.parse_head(bytes)?;
@@ -118,7 +134,7 @@ impl Connection {
                 self.dispatch(head, payload)
             }
             None => {
-                self.reader.partial.extend_from_slice(std::mem::take(input));
+                self.reader.keep(input);
                 Ok(())
             }
         }
@@ -219,6 +235,7 @@ impl Connection {
             return self.take_block(head, fragment);
         }
         self.check_block(fragment.len())?;
+        self.reader.begun += 1;
         self.reader.block = Some(Block {
             head,
             fragments: fragment.to_vec(),

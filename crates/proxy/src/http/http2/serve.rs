@@ -118,6 +118,8 @@ struct Life<'a> {
     registered: bool,
     /// The end was announced; when it is looked at again.
     grace: Option<Instant>,
+    /// The frame or head that is still arriving, and since when.
+    unfinished: Option<(u64, Instant)>,
 }
 
 impl<'a> Life<'a> {
@@ -129,7 +131,18 @@ impl<'a> Life<'a> {
             draining: Box::pin(connection.drain.signaled()),
             registered: false,
             grace: None,
+            unfinished: None,
         }
+    }
+
+    /// When a head, or any frame but DATA, has been arriving for too long.
+    fn head_limit(&mut self) -> Option<Instant> {
+        let limit = self.connection.manager.request_headers_timeout;
+        let unfinished = self.shared.codec.borrow().unfinished().filter(|_| !limit.is_zero());
+        if unfinished != self.unfinished.map(|(number, _)| number) {
+            self.unfinished = unfinished.map(|number| (number, Instant::now()));
+        }
+        self.unfinished.map(|(_, since)| since + limit)
     }
 
     /// Completes when the connection is to be closed whatever its client does.
@@ -152,6 +165,7 @@ impl<'a> Life<'a> {
         }
         loop {
             let running = self.grace.is_none();
+            let head = self.head_limit();
             let idle = connection
                 .idle_since()
                 .filter(|_| running && !connection.manager.idle_timeout.is_zero());
@@ -162,9 +176,13 @@ impl<'a> Life<'a> {
                 .map(|since| since + QUIET);
             let old = connection.end_of_life().filter(|_| running);
             let alarm = self.shared.alarm();
-            let next = [idle, quiet, old, self.grace, alarm].into_iter().flatten().min();
+            let next = [idle, quiet, old, head, self.grace, alarm].into_iter().flatten().min();
             let now = ready!(self.timer.poll(cx, next));
             let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if is_over(head) {
+                connection.manager.stats.downstream_rq_header_timeout.inc();
+                return Poll::Ready(());
+            }
             if is_over(alarm) {
                 self.shared.ring(now);
             }

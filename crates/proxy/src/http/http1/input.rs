@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use codec::http1::Step;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::buffers::{self, LARGE};
+use super::buffers::{self, LARGE, SMALL};
 
-/// Reads in a row that filled the buffer, after which the next is a large one.
+/// Reads in a row that filled a small buffer (or would have), after which the next buffer is a large one.
 const FULL_READS: u8 = 3;
 
 /// A piece of a body, in its place among what is unread.
@@ -145,8 +145,7 @@ impl Input {
             Poll::Ready(result) => result?,
         }
         self.ended = n == 0;
-        // Half of a large buffer still makes it worth having.
-        let is_full = left == 0 || (buffer.len() == LARGE && left <= LARGE / 2);
+        let is_full = left == 0 || n >= SMALL;
         self.full_reads = if is_full { self.full_reads.saturating_add(1) } else { 0 };
         self.end += n;
         Poll::Ready(Ok(n))
@@ -154,8 +153,12 @@ impl Input {
 
     /// Room behind what is unread; false if `most` bytes are unread.
     fn make_room(&mut self, most: usize) -> bool {
+        let is_bulk = self.full_reads >= FULL_READS;
+        if is_bulk && self.is_empty() && self.buffer.as_ref().is_some_and(|buffer| buffer.len() < LARGE) {
+            self.rest();
+        }
         let Some(buffer) = &mut self.buffer else {
-            self.buffer = Some(buffers::lend_input(self.full_reads >= FULL_READS));
+            self.buffer = Some(buffers::lend_input(is_bulk));
             return true;
         };
         if self.end < buffer.len() {
@@ -189,7 +192,6 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::http::http1::buffers::SMALL;
 
     #[tokio::test]
     async fn what_is_unread_stays_and_no_more_than_allowed_is_taken() {
@@ -211,6 +213,23 @@ mod tests {
             10
         );
         assert_eq!(input.unread(), &sent[10..most + 10]);
+    }
+
+    /// Read and used up in turns, as a body is that passes through.
+    #[tokio::test]
+    async fn bulk_is_read_in_large_pieces() {
+        let mut source = &vec![7; 2 * LARGE][..];
+        let mut input = Input::default();
+        let mut reads = Vec::new();
+        loop {
+            let n = poll_fn(|cx| input.poll_fill(cx, &mut source, LARGE)).await.expect("no error");
+            if n == 0 {
+                break;
+            }
+            input.consume(n);
+            reads.push(n);
+        }
+        assert_eq!(reads[..4], [SMALL, SMALL, SMALL, LARGE]);
     }
 
     #[tokio::test]

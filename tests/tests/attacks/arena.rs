@@ -12,7 +12,6 @@ use crate::authority::Authority;
 use crate::canary::{Canary, Report, schedule};
 use crate::config::{self, ControlPlane, Listeners, Upstreams};
 use crate::hostile::Hostile;
-use crate::known;
 use crate::upstream::{self, Recorder};
 use crate::wire::{Answer, Wire};
 
@@ -291,10 +290,8 @@ impl Arena {
     }
 
     fn settle(&mut self, name: &str, outcome: Result<()>) {
-        match (outcome, known::reason(name)) {
-            (Ok(()), _) => {}
-            (Err(error), Some(reason)) => eprintln!("known: {name}: {reason}: {error:#}"),
-            (Err(error), None) => self.failures.push(format!("{name}: {error:#}")),
+        if let Err(error) = outcome {
+            self.failures.push(format!("{name}: {error:#}"));
         }
     }
 

@@ -21,7 +21,6 @@ mod frames;
 mod hostile;
 mod http1;
 mod idle;
-mod known;
 mod lines;
 mod protocol;
 mod responses;

@@ -180,8 +180,9 @@ fn half_closed(arena: &mut Arena) -> Result<()> {
     client.stream.write_all(&records)?;
     let mut received = Vec::new();
     let ended = Stream::new(&mut client.session, &mut client.stream).read_to_end(&mut received);
+    // Given up, as without TLS.
     ensure!(
-        received.ends_with(b"seen GET /later"),
+        received.is_empty(),
         "{:?}, {ended:?}",
         String::from_utf8_lossy(&received)
     );

@@ -156,14 +156,16 @@ fn body_in_time(targets: &Targets) -> Result<()> {
     Ok(())
 }
 
+/// A client that has closed its side before the answer is one that has gone: its request is given up, as Envoy does. Were it half closed
+/// only, nothing would tell; and servers would work for clients that left.
 fn half_closed(targets: &Targets, request: &str) -> Result<()> {
     let mut wire = Wire::connect(targets.strict)?;
     wire.send(request.as_bytes());
     wire.end_writing();
-    let response = response(wire.answer("GET", SLACK))?;
-    ensure!(response.status == 200 && response.complete, "{response:?}");
-    ensure!(wire.ends(SLACK), "the connection stays open");
-    Ok(())
+    match wire.answer("GET", SLACK) {
+        Answer::Closed => Ok(()),
+        other => bail!("{other:?}"),
+    }
 }
 
 /// The client's side ends in the middle: there is nothing to wait for.

@@ -222,7 +222,9 @@ mod tests {
         let mut input = Input::default();
         let mut reads = Vec::new();
         loop {
-            let n = poll_fn(|cx| input.poll_fill(cx, &mut source, LARGE)).await.expect("no error");
+            let n = poll_fn(|cx| input.poll_fill(cx, &mut source, LARGE))
+                .await
+                .expect("no error");
             if n == 0 {
                 break;
             }

@@ -18,6 +18,8 @@ const CONNECTIONS: usize = 4000;
 const QUICK_CONNECTIONS: usize = 1000;
 /// New connections a second.
 const RATE: &str = "1500";
+/// After the start, before memory is read: what a start needs and nothing after it may be given back first.
+pub const SETTLED: Duration = Duration::from_secs(4);
 /// After the last request, before memory is read.
 const REST: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,7 @@ fn one(
     let running = bench
         .start(peer, bench.hop(scenario, upstream))?
         .context("it is no proxy")?;
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(SETTLED);
     let rest = running.process.resident();
     if figure == KINDS[0].0 {
         recorder.figure("idle-mb", peer.name(), rest as f64 / 1024.0)?;

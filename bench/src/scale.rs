@@ -11,6 +11,7 @@ use proto::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 use serde_json::{Value, json};
 
 use crate::config::{self, Hop, Plane, Routes, Secrets, Source};
+use crate::memory::SETTLED;
 use crate::options::Run;
 use crate::peers::{Peer, Sidecar, admin_page, start_envoy_with};
 use crate::process::{Process, Usage};
@@ -130,7 +131,7 @@ fn envoy(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<
     process.wait_until(|| admin_page(admin, "/ready").is_some_and(|answer| answer.contains("LIVE")))?;
     let taken = begun.elapsed();
     let cpu = process.usage().total();
-    std::thread::sleep(REST);
+    std::thread::sleep(SETTLED);
     record(recorder, Peer::Envoy, size, taken, cpu, process.resident())?;
     drop(process);
     if size == 0 {
@@ -141,6 +142,7 @@ fn envoy(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<
 
 fn ours(bench: &Bench, size: usize, recorder: &mut Recorder) -> anyhow::Result<()> {
     let dynamic = Dynamic::start(bench, Plane::Meltemi, size)?;
+    std::thread::sleep(SETTLED);
     record(
         recorder,
         Peer::Meltemi,

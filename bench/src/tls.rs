@@ -3,7 +3,7 @@
 //! Every handshake is a full one and its key exchange is X25519, so that programs with different TLS libraries do the same
 //! work; the post-quantum hybrid is an option, and so is resumption.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -33,6 +33,29 @@ pub struct Identity<'a> {
     pub chain: &'a Path,
     pub key: &'a Path,
     pub roots: &'a Path,
+}
+
+/// Where a command line says who a program is.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    /// Certificate chain in PEM; with it, TLS is spoken and the peer must show a certificate of --roots
+    #[arg(long, value_name = "FILE", requires_all = ["key", "roots"])]
+    chain: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    roots: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// `None`: TLS is not spoken.
+    pub fn identity(&self) -> Option<Identity<'_>> {
+        Some(Identity {
+            chain: self.chain.as_deref()?,
+            key: self.key.as_deref()?,
+            roots: self.roots.as_deref()?,
+        })
+    }
 }
 
 /// What every server certificate of the bench can be asked for by.

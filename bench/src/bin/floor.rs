@@ -2,7 +2,6 @@
 //! added, and the answer back. No policy, no telemetry, no limits: what any proxy of this shape must spend, in about two hundred lines.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -29,20 +28,13 @@ struct Line {
     /// TLS is spoken with the server
     #[arg(long)]
     tls_out: bool,
-    #[arg(long)]
-    chain: Option<PathBuf>,
-    #[arg(long)]
-    key: Option<PathBuf>,
-    #[arg(long)]
-    roots: Option<PathBuf>,
+    #[command(flatten)]
+    files: tls::Arguments,
 }
 
 fn main() -> anyhow::Result<()> {
     let line = Line::parse();
-    let identity = match (&line.chain, &line.key, &line.roots) {
-        (Some(chain), Some(key), Some(roots)) => Some(tls::Identity { chain, key, roots }),
-        _ => None,
-    };
+    let identity = line.files.identity();
     let alpn = &["http/1.1"];
     let server = |identity: &tls::Identity<'_>| tls::server(identity, alpn, tls::Options::default());
     let client = |identity: &tls::Identity<'_>| tls::client(identity, alpn, tls::Options::default());

@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,12 +42,8 @@ struct Line {
     /// TLS is spoken with the server
     #[arg(long)]
     tls_out: bool,
-    #[arg(long)]
-    chain: Option<PathBuf>,
-    #[arg(long)]
-    key: Option<PathBuf>,
-    #[arg(long)]
-    roots: Option<PathBuf>,
+    #[command(flatten)]
+    files: tls::Arguments,
 }
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -184,10 +179,7 @@ async fn serve(io: impl Io + 'static, h2: bool, pool: Pool) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let line = Line::parse();
-    let identity = match (&line.chain, &line.key, &line.roots) {
-        (Some(chain), Some(key), Some(roots)) => Some(tls::Identity { chain, key, roots }),
-        _ => None,
-    };
+    let identity = line.files.identity();
     let alpn: &[&str] = if line.h2 { &["h2"] } else { &["http/1.1"] };
     let options = tls::Options::default();
     let inward = identity

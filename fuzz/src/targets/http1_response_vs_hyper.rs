@@ -10,7 +10,7 @@ use codec::http1::{BodyDecoder, Framing, Limits, Progress, ReceivedResponse, Res
 use codec::{Headers, Method};
 use http_body_util::{BodyExt, Empty};
 
-use super::http1_vs_hyper::Wire;
+use super::http1_vs_hyper::{Wire, fields_of};
 
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
@@ -106,16 +106,9 @@ fn read_hypers(data: &[u8], method: &Method) -> Option<Seen> {
         Poll::Pending => None,
     });
     let (parts, body) = outcome.flatten()?;
-    let mut fields: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-    for (name, value) in &parts.headers {
-        fields
-            .entry(name.to_string())
-            .or_default()
-            .push(value.as_bytes().to_vec());
-    }
     Some(Seen {
         status: parts.status.as_u16(),
-        fields,
+        fields: fields_of(&parts.headers),
         body,
     })
 }

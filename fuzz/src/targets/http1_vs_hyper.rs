@@ -157,14 +157,20 @@ async fn record(seen: Record, request: http::Request<Incoming>) -> Result<http::
     Ok(http::Response::new(Empty::new()))
 }
 
-fn of_hyper(parts: &http::request::Parts) -> Seen {
+/// The values of each name, in order.
+pub(super) fn fields_of(headers: &http::HeaderMap) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut fields: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-    for (name, value) in &parts.headers {
+    for (name, value) in headers {
         fields
             .entry(name.to_string())
             .or_default()
             .push(value.as_bytes().to_vec());
     }
+    fields
+}
+
+fn of_hyper(parts: &http::request::Parts) -> Seen {
+    let mut fields = fields_of(&parts.headers);
     let host = fields.remove("host").and_then(|hosts| hosts.into_iter().next());
     let host = host.map(|host| String::from_utf8_lossy(&host).into_owned());
     let authority = parts.uri.authority().map(ToString::to_string).or(host);

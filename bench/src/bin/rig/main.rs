@@ -17,7 +17,6 @@ mod pace;
 mod relay;
 mod server;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -57,13 +56,8 @@ enum Mode {
 
 #[derive(Args, Clone, Debug)]
 pub struct Tls {
-    /// Certificate chain in PEM; with it, TLS is spoken and the peer must show a certificate of --roots
-    #[arg(long, value_name = "FILE", requires_all = ["key", "roots"])]
-    chain: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    roots: Option<PathBuf>,
+    #[command(flatten)]
+    files: tls::Arguments,
     /// X25519MLKEM768 instead of X25519
     #[arg(long)]
     post_quantum: bool,
@@ -74,11 +68,7 @@ pub struct Tls {
 
 impl Tls {
     pub fn identity(&self) -> Option<tls::Identity<'_>> {
-        Some(tls::Identity {
-            chain: self.chain.as_deref()?,
-            key: self.key.as_deref()?,
-            roots: self.roots.as_deref()?,
-        })
+        self.files.identity()
     }
 
     pub fn options(&self) -> tls::Options {

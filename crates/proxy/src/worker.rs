@@ -179,7 +179,7 @@ impl Worker {
                 } => self.listeners.drain_all(graceful, timeout, done),
                 Command::ClusterChanged { index } => {
                     self.balancers.forget(index);
-                    self.http.sweep();
+                    self.http.sweep_cluster(index);
                 }
                 Command::Stop => break,
             }

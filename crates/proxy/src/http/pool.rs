@@ -3,7 +3,7 @@
 //! A pool is found by the endpoint's identity (its counters, which survive updates) and its transport, so an endpoint that moves from
 //! plaintext to TLS gets new connections. HTTP/1.1 connections are handed out last in, first out; HTTP/2 connections are shared until
 //! their streams are used up. An idle HTTP/1.1 connection is a plain value without a task: whether its peer has closed it is seen when it is
-//! taken out, and by [`WorkerState::sweep`], which also closes those of endpoints that are gone.
+//! taken out, and by a sweep once a second, which also closes those of endpoints that are gone.
 //!
 //! Requests that find no connection wait in one queue for each endpoint. Connections are dialled by the pool and not by the request: one
 //! whose client leaves meanwhile serves the next in the queue.
@@ -116,12 +116,18 @@ impl WorkerState {
         host
     }
 
+    /// After a change of a cluster, told by its slot's index: see [`WorkerState::sweep`].
+    pub fn sweep_cluster(&self, index: usize) {
+        self.sweep(|key| key.cluster == index);
+    }
+
     /// Closes kept connections that are idle too long, closed by the peer, or lead to endpoints that are no longer listed.
-    pub fn sweep(&self) {
+    fn sweep(&self, meant: impl Fn(&PoolKey) -> bool) {
         let hosts: Vec<_> = self
             .hosts
             .borrow()
             .iter()
+            .filter(|(key, _)| meant(key))
             .map(|(key, host)| (*key, host.clone()))
             .collect();
         for (key, host) in hosts {
@@ -139,7 +145,7 @@ impl WorkerState {
         tokio::task::spawn_local(async move {
             while !state.hosts.borrow().is_empty() {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
-                state.sweep();
+                state.sweep(|_| true);
             }
             state.sweeping.set(false);
         });

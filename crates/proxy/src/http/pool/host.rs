@@ -9,7 +9,7 @@ use super::lease::Lease;
 use super::multiplexed::{Multiplexed, SharedStream};
 use super::waiting::{Queue, Waiting};
 use super::{AcquireError, Info};
-use crate::config::{Cluster, ClusterSlot, Endpoint, Transport, UpstreamProtocol};
+use crate::config::{Cluster, ClusterSlot, Endpoint, EndpointSet, Transport, UpstreamProtocol};
 use crate::http::http1::UpstreamConnection;
 use crate::http::side::Server;
 use crate::stats::ClusterStats;
@@ -20,6 +20,8 @@ pub(super) struct Host {
     slot: Arc<ClusterSlot>,
     cluster: RefCell<Arc<Cluster>>,
     pub(super) endpoint: Arc<Endpoint>,
+    /// The last set of endpoints that this one was found in.
+    listed_in: RefCell<Option<Arc<EndpointSet>>>,
     /// The cluster's, which survive its updates.
     pub(super) stats: Arc<ClusterStats>,
     http2: bool,
@@ -95,6 +97,7 @@ impl Host {
             slot: slot.clone(),
             cluster: RefCell::new(cluster.clone()),
             endpoint: endpoint.clone(),
+            listed_in: RefCell::default(),
             stats: cluster.stats.clone(),
             http2,
             idle: RefCell::default(),
@@ -121,9 +124,7 @@ impl Host {
 
     /// Says whether nothing is left that anybody could want.
     pub(super) fn sweep(&self) -> bool {
-        let endpoints = self.slot.endpoints.load();
-        let mut all = endpoints.priorities.iter().flatten();
-        let listed = all.any(|e| Arc::ptr_eq(&e.stats, &self.endpoint.stats));
+        let listed = self.is_listed();
         let timeout = self.cluster.borrow().http.idle_timeout;
         let now = Instant::now();
         let (kept, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.idle.borrow_mut())
@@ -138,6 +139,20 @@ impl Host {
             && self.idle.borrow().is_empty()
             && self.open.get() == 0
             && self.queue.len() == 0
+    }
+
+    /// Whether the cluster still has this endpoint. A set is looked through once: it may be large, and there is a host for each of its
+    /// endpoints.
+    fn is_listed(&self) -> bool {
+        let endpoints = self.slot.endpoints.load();
+        let mut seen = self.listed_in.borrow_mut();
+        if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &endpoints)) {
+            return true;
+        }
+        let mut all = endpoints.priorities.iter().flatten();
+        let listed = all.any(|e| Arc::ptr_eq(&e.stats, &self.endpoint.stats));
+        *seen = listed.then(|| Arc::clone(&endpoints));
+        listed
     }
 
     fn is_idle_too_long(&self, since: Instant, now: Instant, timeout: Duration) -> bool {

@@ -11,5 +11,5 @@ pub use endpoint::{Endpoint, Health, Locality, TlsMode};
 pub use host::Host;
 pub use port::Protocol;
 pub use proxy::{InterceptionMode, Proxy, ProxyKind};
-pub use service::{Resolution, Service, ServicePort, Visibility};
+pub use service::{AddressBlock, Resolution, Service, ServicePort, Visibility};
 pub use snapshot::{Config, ConfigRef, Snapshot};

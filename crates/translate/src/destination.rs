@@ -85,7 +85,7 @@ impl<'a> NamespaceRules<'a> {
         let wildcard = || {
             self.wildcard
                 .iter()
-                .find(|(wildcard, _)| wildcard.matches(host))
+                .find(|(wildcard, _)| wildcard.covers(host))
                 .map(|(_, rules)| rules)
         };
         self.exact.get(host).or_else(wildcard).map(|rules| rules.as_slice())

@@ -165,6 +165,21 @@ fn broad_mesh() -> Mesh {
             service.resolution = model::mesh::Resolution::Dns;
             service.mesh_external = true;
         });
+    let mesh = mesh
+        .service("default", "wild", None, &[("tls", 443, 443), ("http", 80, 80)])
+        .change("wild", |service| {
+            service.hostname = "*.wild.example.com".into();
+            service.mesh_external = true;
+        })
+        .service("default", "blocks", None, &[("tcp", 443, 443), ("", 5001, 5001)])
+        .change("blocks", |service| {
+            let block = |address: &str, length| model::mesh::AddressBlock {
+                address: address.parse().expect("an address"),
+                length,
+            };
+            service.blocks = vec![block("10.64.0.0", 10), block("fd00::", 8)];
+            service.resolution = model::mesh::Resolution::Endpoints;
+        });
     policies(traffic(mesh)).mesh(json!({
         "accessLogFile": "/dev/stdout",
         "accessLogEncoding": "JSON",

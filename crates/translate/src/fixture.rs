@@ -98,6 +98,7 @@ impl Mesh {
             namespace: namespace.to_owned(),
             address,
             more_addresses: Vec::new(),
+            blocks: Vec::new(),
             ports: ports.iter().enumerate().map(port).collect(),
             resolution: if address.is_some() {
                 Resolution::Endpoints

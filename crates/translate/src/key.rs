@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use model::mesh::{ConfigRef, ProxyKind};
+use model::mesh::{ConfigRef, ProxyKind, ServicePort};
 
 use crate::scope::Scope;
 use crate::{ResourceType, authn, destination, gateway, inbound};
@@ -20,6 +20,7 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
         (ResourceType::Route, ProxyKind::Sidecar) => {
             key.add("domain", &scope.proxy.dns_domain);
             key.source_labels();
+            key.hidden_ports();
         }
         (ResourceType::Route, ProxyKind::Router) => {
             key.source_labels();
@@ -86,6 +87,20 @@ impl<'s, 'a> Key<'s, 'a> {
         let rest = authn::peer(scope.snapshot, &scope.proxy.namespace, &scope.proxy.labels, None, None);
         self.add("rest", format_args!("{:?}", rest.mode));
         self.policy(rest.policy);
+    }
+
+    /// Local ports of services whose listener, and so its routes, gives way to a port of the workload itself.
+    fn hidden_ports(&mut self) {
+        let scope = self.scope;
+        if scope.captures() {
+            return;
+        }
+        for inbound in scope.inbound() {
+            let is_local = |port: &ServicePort| port.local_port == Some(inbound.port);
+            if scope.services().iter().any(|visible| visible.ports().any(is_local)) {
+                self.add("hidden", inbound.port);
+            }
+        }
     }
 
     /// In no bytes, but among the origins of what is shared.

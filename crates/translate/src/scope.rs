@@ -1,6 +1,6 @@
 //! What one proxy sees of the mesh, and the keys under which proxies that see the same share what is made for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use model::kinds::{Sidecar, VirtualService};
@@ -233,31 +233,28 @@ impl<'a> VisibleService<'a> {
     }
 }
 
-/// Hosts that routes of imported VirtualServices lead to: without them the routes would lead nowhere.
-fn destinations(snapshot: &Snapshot, virtual_services: &[&Config<VirtualService>]) -> Vec<Host> {
-    let mut hosts = Vec::new();
+/// Hosts that routes of imported VirtualServices lead to, also by way of a delegate: without them the routes would lead nowhere.
+fn destinations(snapshot: &Snapshot, virtual_services: &[&Config<VirtualService>]) -> HashSet<Host> {
+    let mut hosts = HashSet::new();
     for object in virtual_services {
-        let spec = &object.spec;
-        let http = spec.http.iter().flat_map(|rule| {
-            let mirrors = rule
-                .mirror
-                .iter()
-                .chain(rule.mirrors.iter().map(|mirror| &mirror.destination));
-            rule.route.iter().map(|to| &to.destination).chain(mirrors)
-        });
-        let tls = spec
-            .tls
-            .iter()
-            .flat_map(|rule| rule.route.iter().map(|to| &to.destination));
-        let tcp = spec
-            .tcp
-            .iter()
-            .flat_map(|rule| rule.route.iter().map(|to| &to.destination));
-        hosts.extend(
-            http.chain(tls)
-                .chain(tcp)
-                .map(|destination| Host::resolve(&destination.host, object.namespace(), &snapshot.domain)),
-        );
+        of_object(snapshot, object, &mut hosts);
+        let delegates = object.spec.http.iter().filter_map(|rule| rule.delegate.as_ref());
+        for delegate in delegates.filter_map(|delegate| route::delegate(snapshot, object, delegate)) {
+            of_object(snapshot, delegate, &mut hosts);
+        }
     }
     hosts
+}
+
+fn of_object(snapshot: &Snapshot, object: &Config<VirtualService>, hosts: &mut HashSet<Host>) {
+    let spec = &object.spec;
+    let http = spec.http.iter().flat_map(|rule| {
+        let several = rule.mirrors.iter().map(|mirror| &mirror.destination);
+        let mirrors = rule.mirror.iter().chain(several);
+        rule.route.iter().map(|to| &to.destination).chain(mirrors)
+    });
+    let tls = spec.tls.iter().flat_map(|rule| &rule.route);
+    let tcp = spec.tcp.iter().flat_map(|rule| &rule.route);
+    let all = http.chain(tls.chain(tcp).map(|to| &to.destination));
+    hosts.extend(all.map(|destination| Host::resolve(&destination.host, object.namespace(), &snapshot.domain)));
 }

@@ -135,6 +135,20 @@ fn all_of_a_namespace_share_endpoints() {
 }
 
 #[test]
+fn a_port_of_the_workload_that_hides_a_service_is_part_of_the_key_of_routes() {
+    let mesh = mesh();
+    let hidden = mesh.0.services[0].ports[0].local_port.expect("allotted");
+    let mesh = mesh
+        .service("default", "odd", Some([10, 0, 4, 1].into()), &[("http", 80, hidden)])
+        .change("odd", |service| service.selector = labels(&[("app", "reviews")]));
+    let [hides, sees] = [reviews(), productpage()].map(local);
+    let routes = |proxy| Scope::new(&mesh.0, proxy).names(ResourceType::Route);
+    assert_ne!(routes(&hides), routes(&sees));
+    let [a, b] = [&hides, &sees].map(|proxy| Scope::new(&mesh.0, proxy).key(ResourceType::Route));
+    assert_ne!(a, b);
+}
+
+#[test]
 fn everything_named_is_there_and_nothing_else() {
     let mesh = mesh();
     for proxy in [productpage(), reviews(), local(reviews()), router()] {

@@ -39,6 +39,12 @@ impl Host {
         }
     }
 
+    /// Whether every host that `other` can name is one of ours: the two are equal, or ours is a wildcard that is no narrower.
+    pub fn covers(&self, other: &Host) -> bool {
+        let suffix = self.0.strip_prefix('*');
+        self == other || suffix.is_some_and(|suffix| other.0.strip_prefix('*').unwrap_or(&other.0).ends_with(suffix))
+    }
+
     /// Sort key that puts the most specific host first: exact names, then longer wildcards, then alphabetically.
     pub fn specificity(&self) -> (bool, std::cmp::Reverse<usize>, &str) {
         (self.is_wildcard(), std::cmp::Reverse(self.0.len()), &self.0)
@@ -95,6 +101,25 @@ mod tests {
         ];
         for (a, b, expected) in cases {
             assert_eq!(Host::new(a).matches(&Host::new(b)), expected, "{a} ~ {b}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_narrower() {
+        let cases = [
+            ("*", "a.b", true),
+            ("*", "*.b", true),
+            ("*.b", "a.b", true),
+            ("*.b", "*.a.b", true),
+            ("*.b", "*.b", true),
+            ("*.a.b", "*.b", false),
+            ("*.b", "*", false),
+            ("a.b", "*.b", false),
+            ("*.b", "b", false),
+            ("a.b", "a.b", true),
+        ];
+        for (a, b, expected) in cases {
+            assert_eq!(Host::new(a).covers(&Host::new(b)), expected, "{a} covers {b}");
         }
     }
 

@@ -47,6 +47,15 @@ pub struct ServicePort {
     pub target_port: Option<u16>,
 }
 
+/// All addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressBlock {
+    /// The lowest of them.
+    pub address: IpAddr,
+    /// How many bits they have in common; less than an address has.
+    pub length: u8,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub hostname: Host,
@@ -56,6 +65,8 @@ pub struct Service {
     pub address: Option<IpAddr>,
     /// Further virtual addresses of an entry.
     pub more_addresses: Vec<IpAddr>,
+    /// Blocks of addresses behind which an entry's TCP and TLS ports are found.
+    pub blocks: Vec<AddressBlock>,
     pub ports: Vec<ServicePort>,
     pub resolution: Resolution,
     pub mesh_external: bool,

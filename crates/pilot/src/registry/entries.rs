@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::kinds::{
     Location, MeshConfig, Resolution as Declared, ServiceEntry, ServicePort as EntryPort, WorkloadEntry,
 };
-use model::mesh::{Config, Endpoint, Health, Host, Protocol, Resolution, Service, ServicePort, TlsMode};
+use model::mesh::{AddressBlock, Config, Endpoint, Health, Host, Protocol, Resolution, Service, ServicePort, TlsMode};
 
 use super::endpoints::{of_workload, plain};
 use super::locality;
@@ -20,12 +20,14 @@ pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<
     let mut addresses = spec.addresses.iter().filter_map(|text| single_address(text));
     let address = addresses.next();
     let more_addresses: Vec<IpAddr> = addresses.collect();
+    let blocks: Vec<AddressBlock> = spec.addresses.iter().filter_map(|text| block(text)).collect();
     let one = |host: &String| Service {
         hostname: Host::new(host),
         name: host.clone(),
         namespace: object.namespace().to_owned(),
         address,
         more_addresses: more_addresses.clone(),
+        blocks: blocks.clone(),
         ports: spec.ports.iter().filter_map(service_port).collect(),
         resolution: match spec.resolution {
             Declared::None => Resolution::Passthrough,
@@ -50,12 +52,36 @@ pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<
 
 /// An address, also as a network of one.
 fn single_address(text: &str) -> Option<IpAddr> {
-    let address = match text.split_once('/') {
-        None => text,
-        Some((address, "32" | "128")) => address,
-        Some(_) => return None,
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse().ok();
     };
-    address.parse().ok()
+    let address: IpAddr = address.parse().ok()?;
+    (length == if address.is_ipv4() { "32" } else { "128" }).then_some(address)
+}
+
+/// A network of more than one address.
+fn block(text: &str) -> Option<AddressBlock> {
+    let (address, length) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let widest = if address.is_ipv4() { 32 } else { 128 };
+    let length = length.parse().ok().filter(|length: &u8| *length < widest)?;
+    Some(AddressBlock {
+        address: lowest(address, length),
+        length,
+    })
+}
+
+fn lowest(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+    }
 }
 
 fn service_port(port: &EntryPort) -> Option<ServicePort> {

@@ -27,6 +27,7 @@ pub(super) fn service(
         namespace: namespace.to_owned(),
         address: spec.cluster_ip.parse::<IpAddr>().ok().filter(|_| !external),
         more_addresses: Vec::new(),
+        blocks: Vec::new(),
         ports: spec
             .ports
             .iter()

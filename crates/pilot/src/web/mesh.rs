@@ -119,6 +119,7 @@ fn service_json(service: &Service, state: &State) -> Value {
         "namespace": service.namespace,
         "address": service.address,
         "moreAddresses": service.more_addresses,
+        "blocks": service.blocks.iter().map(|block| format!("{}/{}", block.address, block.length)).collect::<Vec<_>>(),
         "ports": service.ports.iter().map(port_json).collect::<Vec<_>>(),
         "resolution": match service.resolution {
             Resolution::Endpoints => "ClientSideLB",

@@ -12,7 +12,7 @@ use crate::{Notes, TranslateError};
 
 use super::chains::{self, TLS};
 use super::hcm::{self, Routes, Side};
-use super::outbound::{Asked, chain_server_names};
+use super::opaque::{Asked, chain_server_names};
 use super::{base, tcp};
 
 /// `None` where no VirtualService leads anywhere: that is a choice, and ends what was there. Servers that cannot be run are

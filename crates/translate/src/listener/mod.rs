@@ -9,7 +9,9 @@ mod chains;
 mod gateway;
 mod hcm;
 mod inbound;
+mod opaque;
 mod outbound;
+mod shared;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use crate::pb::{self, core, listener};
 use crate::scope::{Scope, VisibleService};
 use crate::{Notes, Resource, TranslateError, names};
 pub(crate) use hcm::accepts_http_10;
+use shared::SharedPort;
 
 /// Where clients find the HTTP proxy when the mesh names no port.
 const HTTP_PROXY_PORT: u16 = 15002;
@@ -38,8 +41,8 @@ pub(crate) enum Plan<'a> {
     VirtualOutbound,
     /// All captured inbound traffic.
     VirtualInbound,
-    /// Every HTTP service with this port.
-    OutboundHttp { port: u16 },
+    /// Every service with this port that has no address of its own, and all that are HTTP.
+    SharedPort(SharedPort<'a>),
     /// One service port at one address.
     OutboundService(OutboundService<'a>),
     /// For clients that use the sidecar as their HTTP proxy.
@@ -83,8 +86,8 @@ pub(crate) fn plan<'a>(scope: &Scope<'a>) -> Plans<'a> {
     plans
 }
 
-/// HTTP services share a listener for each port number. Others have one for each address; where a service has none, it
-/// shares the port with nobody: the first service has it, HTTP before anything else.
+/// HTTP services share a listener for each port number, and so do services without an address of their own. Others have a
+/// listener for each address.
 fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
     plans.insert(names::VIRTUAL_OUTBOUND.to_owned(), Plan::VirtualOutbound);
     plans.insert(names::VIRTUAL_INBOUND.to_owned(), Plan::VirtualInbound);
@@ -92,52 +95,53 @@ fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
         let bind = IpAddr::from([127, 0, 0, 1]);
         plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
     }
-    let all = || {
-        scope
-            .services()
-            .iter()
-            .flat_map(|visible| visible.ports().map(move |port| (visible, port)))
-    };
-    for (_, port) in all().filter(|(_, port)| port.protocol.is_http()) {
-        let plan = Plan::OutboundHttp { port: port.number };
-        plans.insert(format!("{ANY_ADDRESS}_{}", port.number), plan);
-    }
-    for (visible, port) in all().filter(|(_, port)| !port.protocol.is_http()) {
-        for bind in addresses(scope, visible, port) {
-            plans.entry(format!("{bind}_{}", port.number)).or_insert_with(|| {
-                Plan::OutboundService(OutboundService {
-                    bind,
-                    listen: port.number,
-                    service: visible.service,
-                    port,
-                })
-            });
+    let mut shared: BTreeMap<u16, SharedPort<'a>> = BTreeMap::new();
+    for visible in scope.services().iter() {
+        for port in visible.ports() {
+            let addresses = addresses(scope, visible, port);
+            if addresses.is_empty() || !visible.service.blocks.is_empty() {
+                let group = shared
+                    .entry(port.number)
+                    .or_insert_with(|| SharedPort::captured(port.number));
+                group.add(visible.service, port, || port.number.to_string());
+            }
+            for bind in addresses {
+                plans.entry(format!("{bind}_{}", port.number)).or_insert_with(|| {
+                    Plan::OutboundService(OutboundService {
+                        bind,
+                        listen: port.number,
+                        service: visible.service,
+                        port,
+                    })
+                });
+            }
         }
     }
+    plans.extend(
+        shared
+            .into_values()
+            .map(|group| (group.name(), Plan::SharedPort(group))),
+    );
 }
 
-/// The addresses a client dials: the virtual ones; of a headless service those of its pods; else any.
+/// The addresses a client dials: the virtual ones; of a headless service those of its pods. None where any address will do.
 fn addresses(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort) -> Vec<String> {
     let service = visible.service;
-    if service.address.is_some() {
+    if port.protocol.is_http() {
+        return Vec::new();
+    }
+    if service.address.is_some() || service.resolution != Resolution::Passthrough {
         return service.addresses().map(|address| address.to_string()).collect();
     }
-    let mut pods: Vec<String> = Vec::new();
-    if service.resolution == Resolution::Passthrough {
-        let endpoints = scope.snapshot.endpoints_of(service);
-        let at_port = endpoints.filter(|endpoint| endpoint.service_port == port.number);
-        let addresses = at_port
-            .map(|endpoint| &endpoint.address)
-            .filter(|text| text.parse::<IpAddr>().is_ok());
-        pods.extend(addresses.cloned());
-        pods.sort();
-        pods.dedup();
-    }
-    if pods.is_empty() {
-        vec![ANY_ADDRESS.to_owned()]
-    } else {
-        pods
-    }
+    let endpoints = scope.snapshot.endpoints_of(service);
+    let at_port = endpoints.filter(|endpoint| endpoint.service_port == port.number);
+    let addresses = at_port
+        .map(|endpoint| &endpoint.address)
+        .filter(|text| text.parse::<IpAddr>().is_ok());
+    let mut pods: Vec<String> = addresses.cloned().collect();
+    pods.sort();
+    pods.dedup();
+    pods
 }
 
 /// Without capture: the HTTP proxy, the workload's own ports, and the local port of each service port.
@@ -176,7 +180,7 @@ pub(crate) fn route_names(scope: &Scope<'_>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (name, plan) in scope.listeners() {
         match plan {
-            Plan::OutboundHttp { port } => names.push(port.to_string()),
+            Plan::SharedPort(plan) => names.extend(plan.routes.clone()),
             Plan::OutboundService(plan) if plan.port.protocol.is_http() || plan.port.protocol == Protocol::Auto => {
                 names.push(plan.route_name());
             }
@@ -210,7 +214,7 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>
     let made = match plan {
         Plan::VirtualOutbound => outbound::virtual_outbound(scope),
         Plan::VirtualInbound => inbound::virtual_inbound(scope, &mut notes),
-        Plan::OutboundHttp { port } => outbound::http(scope, *port, &mut notes),
+        Plan::SharedPort(plan) => shared::build(scope, plan, &mut notes),
         Plan::OutboundService(plan) => outbound::service(scope, plan, &mut notes),
         Plan::HttpProxy { bind, port } => outbound::http_proxy(scope, *bind, *port),
         Plan::Inbound { bind, port } => match inbound::bound(scope, *bind, *port, &mut notes) {

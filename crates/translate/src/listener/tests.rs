@@ -1,3 +1,5 @@
+mod shared;
+
 use model::mesh::Proxy;
 use prost::Message;
 use serde_json::json;

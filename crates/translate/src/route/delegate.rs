@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use model::kinds::{Delegate, HttpMatchRequest, HttpRoute, StringMatch, VirtualService};
-use model::mesh::{Config, Host};
+use model::mesh::{Config, Host, Snapshot};
 
 use crate::scope::Scope;
 use crate::{Notes, TranslateError};
@@ -36,7 +36,7 @@ pub(super) fn expand<'s>(
             });
             continue;
         };
-        let Some(target) = find(scope, object, delegate) else {
+        let Some(target) = target(scope.snapshot, object, delegate) else {
             notes.issue(missing(object, index, delegate));
             continue;
         };
@@ -55,8 +55,9 @@ pub(super) fn expand<'s>(
     rules
 }
 
-fn find<'s>(
-    scope: &'s Scope<'_>,
+/// The VirtualService that a rule of `object` delegates to.
+pub(crate) fn target<'s>(
+    snapshot: &'s Snapshot,
     object: &Config<VirtualService>,
     delegate: &Delegate,
 ) -> Option<&'s Config<VirtualService>> {
@@ -65,12 +66,8 @@ fn find<'s>(
     } else {
         &delegate.namespace
     };
-    let default = &scope.snapshot.mesh.default_virtual_service_export_to;
-    let all = scope
-        .snapshot
-        .virtual_services
-        .iter()
-        .map(|candidate| candidate.as_ref());
+    let default = &snapshot.mesh.default_virtual_service_export_to;
+    let all = snapshot.virtual_services.iter().map(|candidate| candidate.as_ref());
     all.filter(|candidate| candidate.spec.hosts.is_empty() && candidate.name() == delegate.name)
         .filter(|candidate| candidate.namespace() == namespace)
         .find(|candidate| {

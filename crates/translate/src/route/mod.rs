@@ -26,6 +26,7 @@ use crate::scope::Scope;
 use crate::{Notes, Resource, native};
 
 pub(crate) use action::port as destination_port;
+pub(crate) use delegate::target as delegate;
 pub(crate) use gateway::bound as bound_to_gateway;
 pub(crate) use rules::{Context, is_bound};
 

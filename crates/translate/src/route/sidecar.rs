@@ -126,7 +126,7 @@ fn for_other_hosts(
 ) -> Vec<route::VirtualHost> {
     let mut hosts = Vec::new();
     for (host, object) in owners.hosts() {
-        let names_service = |visible: &crate::scope::VisibleService<'_>| host.matches(&visible.service.hostname);
+        let names_service = |visible: &crate::scope::VisibleService<'_>| host.covers(&visible.service.hostname);
         if scope.services().get(host).is_some() || (host.is_wildcard() && scope.services().iter().any(names_service)) {
             continue;
         }
@@ -214,7 +214,7 @@ impl<'a> Owners<'a> {
         let wildcard = || {
             self.wildcard
                 .iter()
-                .find(|(wildcard, _)| wildcard.matches(host))
+                .find(|(wildcard, _)| wildcard.covers(host))
                 .map(|(_, object)| *object)
         };
         self.exact.get(host).copied().or_else(wildcard)

@@ -283,7 +283,7 @@ pub(super) const MESSAGES: &[Message] = &[
             "subjectAltNames",
         ],
         notes: &[
-            ("addresses", "single addresses; blocks are reported and have no effect yet"),
+            ("addresses", "blocks (10.1.0.0/16) tell TCP and TLS ports apart; HTTP goes by its host"),
         ],
         ..Message::EMPTY
     },

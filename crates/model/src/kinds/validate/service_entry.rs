@@ -9,7 +9,6 @@ impl Validate for ServiceEntry {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
         hosts(self, issues);
         addresses(self, issues);
-        blocks(self, issues);
         ports(self, issues);
         endpoints(self, issues);
         export_to(&self.export_to, issues);
@@ -64,27 +63,6 @@ fn addresses(entry: &ServiceEntry, issues: &mut Issues) {
                 issues.error(path, rule, "write resolution: NONE or STATIC, or single addresses");
             }
         }
-    }
-}
-
-/// Blocks are not matched yet: each would be a filter chain of its port's listener.
-fn blocks(entry: &ServiceEntry, issues: &mut Issues) {
-    let matched = matches!(entry.resolution, Resolution::None | Resolution::Static);
-    let is_block = |text: &String| {
-        let net = text.parse::<ipnet::IpNet>();
-        net.is_ok_and(|net| net.prefix_len() < net.max_prefix_len())
-    };
-    for (index, _) in entry
-        .addresses
-        .iter()
-        .enumerate()
-        .filter(|(_, text)| matched && is_block(text))
-    {
-        issues.warn(
-            format!("spec.addresses[{index}]"),
-            "a block of addresses has no effect yet: TCP ports are told apart by single addresses and by number only",
-            "list single addresses, or give the TCP port a number of its own",
-        );
     }
 }
 

@@ -95,6 +95,22 @@ fn a_service_entry_is_a_service_for_each_host() {
 }
 
 #[test]
+fn blocks_of_addresses_are_kept_apart() {
+    let spec = "  namespace: default\nspec: {hosts: [a.example.com], addresses: [10.8.3.1/16, 10.9.0.1, 'fd00:1:2::5/32', 0.0.0.0/0], \
+                ports: [{number: 3306, name: tcp, protocol: TCP}], resolution: STATIC, endpoints: [{address: 10.0.0.1}]}";
+    let snapshot = snapshot(&object("ServiceEntry", "ext", spec));
+    let service = &snapshot.services[0];
+    let blocks: Vec<_> = service
+        .blocks
+        .iter()
+        .map(|block| format!("{}/{}", block.address, block.length))
+        .collect();
+    assert_eq!(blocks, ["10.8.0.0/16", "fd00:1::/32", "0.0.0.0/0"]);
+    let addresses: Vec<String> = service.addresses().map(|address| address.to_string()).collect();
+    assert_eq!(addresses, ["10.9.0.1"]);
+}
+
+#[test]
 fn accounts_of_annotations() {
     let annotated = "  namespace: default\n  annotations: {alpha.istio.io/canonical-serviceaccounts: 'x@y', \
                      alpha.istio.io/kubernetes-serviceaccounts: 'a, b'}\nspec: {ports: [{port: 80}]}";

@@ -15,6 +15,7 @@ mod server;
 mod server_info;
 mod statistics;
 mod stats;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +111,11 @@ const PAGES: &[(&str, &str, Answer)] = &[
         "/stats/prometheus",
         "statistics for Prometheus (?all: also what the bootstrap leaves out)",
         Answer::Read(prometheus::page),
+    ),
+    (
+        "/why",
+        "why a request gets its answer (?url=http://HOST/PATH &method= &header=NAME:VALUE &to=IP:PORT|PORT|LISTENER &direction= &sni= &alpn= &source= &format=json)",
+        Answer::Read(why::page),
     ),
 ];
 

@@ -111,6 +111,10 @@ impl Pipeline {
         self.filters.is_empty()
     }
 
+    pub(crate) fn filters(&self) -> &[HttpFilter] {
+        &self.filters
+    }
+
     /// Runs the request phase. `Some` is the answer of a filter that wants no upstream.
     pub async fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Option<LocalReply> {
         for filter in &self.filters {

@@ -31,6 +31,7 @@ pub mod tcp;
 pub mod telemetry;
 mod tls;
 pub mod upstream;
+mod why;
 pub mod worker;
 
 use std::ffi::OsString;

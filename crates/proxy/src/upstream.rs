@@ -20,6 +20,7 @@ pub use failure::{ConnectError, ConnectFailure, tls_reason};
 pub use outlier::{Outcome, is_ejected, membership, publish_membership, report};
 pub use stream::Stream;
 
+pub(crate) use balance::pickable;
 pub(crate) use failure::is_exhaustion;
 pub(crate) use tls::{cipher_text, expired, version_text};
 

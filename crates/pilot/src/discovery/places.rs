@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use model::mesh::ConfigRef;
-use proto::meltemi::origins::v1::{Origin, Origins};
+use proto::meltemi::origins::v1::{Origin, Origins, Part};
 use store::Object;
 use xds::server::Encoded;
 
@@ -34,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) line: u32,
     /// Generation of the object.
     pub(crate) generation: u64,
+    /// Line by name of what resources can name inside the object, see the message `Part`.
+    parts: Vec<(String, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl Places {
                 .unwrap_or_default(),
             line: object.origin.line,
             generation: object.generation,
+            parts: parts(object),
         };
         let relevant = KINDS.iter().flat_map(|kind| objects.list(kind));
         let by_object: BTreeMap<_, _> = relevant.map(|object| (object.reference(), place(&object))).collect();
@@ -100,6 +103,27 @@ impl fmt::Display for Place {
     }
 }
 
+/// The lists whose entries resources can name, by kind: an entry is called by its `name` if it has one, else by its number.
+const LISTS: &[(&str, &str)] = &[
+    ("VirtualService", "http"),
+    ("DestinationRule", "subsets"),
+    ("Gateway", "servers"),
+];
+
+fn parts(object: &Object) -> Vec<(String, u32)> {
+    let lists = LISTS.iter().filter(|(kind, _)| *kind == &*object.kind);
+    let entries = lists.flat_map(|(_, list)| {
+        let entries = object.value["spec"][*list].as_array().into_iter().flatten();
+        entries.enumerate().map(move |(index, entry)| (*list, index, entry))
+    });
+    let part = |(list, index, entry): (&str, usize, &serde_json::Value)| {
+        let name = entry["name"].as_str().filter(|name| !name.is_empty());
+        let name = name.map_or_else(|| index.to_string(), str::to_owned);
+        (name, object.line(&format!("spec.{list}[{index}]")))
+    };
+    entries.map(part).collect()
+}
+
 fn encode(places: &BTreeMap<ConfigRef, Place>) -> Encoded {
     let origin = |(object, place): (&ConfigRef, &Place)| Origin {
         kind: object.kind.to_string(),
@@ -108,6 +132,14 @@ fn encode(places: &BTreeMap<ConfigRef, Place>) -> Encoded {
         file: place.file.clone(),
         line: place.line,
         generation: place.generation,
+        parts: place
+            .parts
+            .iter()
+            .map(|(name, line)| Part {
+                name: name.clone(),
+                line: *line,
+            })
+            .collect(),
     };
     let message = Origins {
         origins: places.iter().map(origin).collect(),

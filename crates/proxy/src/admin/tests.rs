@@ -109,6 +109,21 @@ fn pages_say_what_envoys_say() {
             ("/healthcheck/fail", "", true, 200, "OK"),
             ("/ready", "", false, 503, "DRAINING\n"),
             ("/healthcheck/ok", "", true, 200, "OK"),
+            ("/why", "", false, 400, "`url` is needed"),
+            (
+                "/why",
+                "url=http://x/&to=l",
+                false,
+                200,
+                "=> 100.0000 %: a: 10.0.0.1:80\n",
+            ),
+            (
+                "/why",
+                "url=http://x/&to=l&format=json",
+                false,
+                200,
+                "\"outcome\": \"forwarded\"",
+            ),
             ("/nothing", "", false, 404, "/config_dump"),
             ("/help", "", false, 200, "/drain_listeners"),
         ];

@@ -25,6 +25,9 @@ pub struct Cluster {
     /// Time, interval, probes of TCP keep-alive.
     pub keepalive: Option<(Duration, Duration, u32)>,
     pub identity: ClusterIdentity,
+    /// Reference of the DestinationRule that shaped it, and the subset; empty if there is none.
+    pub origin: Arc<str>,
+    pub subset: Arc<str>,
     /// Kept over updates of the same name.
     pub stats: Arc<ClusterStats>,
 }

@@ -23,6 +23,8 @@ pub struct Listener {
     pub filters: ListenerFilters,
     pub chains: Vec<Arc<FilterChain>>,
     pub default_chain: Option<Arc<FilterChain>>,
+    /// Reference of the object that wanted it; empty: the control plane says nothing.
+    pub origin: Arc<str>,
     /// Of the listener itself: connections that no chain matched.
     pub access_log: Vec<Arc<AccessLog>>,
     /// Hash of the resource: an update with the same hash is no update.
@@ -57,6 +59,8 @@ pub struct FilterChain {
     /// Limit for TLS handshakes (Envoy's default: 15 s); zero: none.
     pub handshake_timeout: Duration,
     pub filter: NetworkFilter,
+    /// As [`Listener::origin`].
+    pub origin: Arc<str>,
     /// Hash of the resource part: an equal chain in a new listener version keeps its connections.
     pub version: u64,
 }

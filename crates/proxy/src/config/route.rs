@@ -1,6 +1,7 @@
 //! Route tables: plain data, compiled from a `RouteConfiguration`. How they are matched is in `http::routing`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,41 @@ pub enum HeaderRule {
     Text(TextMatch),
     /// A decimal number in `[start, end)`.
     Range(i64, i64),
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathMatch::Prefix(text) => write!(f, "{text}*"),
+            PathMatch::SegmentPrefix(text) => write!(f, "{text} or below {text}/"),
+            PathMatch::Exact(text) => f.write_str(text),
+            PathMatch::Regex(regex) => write!(f, "like {}", regex.as_str()),
+            PathMatch::Connect => f.write_str("that of a CONNECT request"),
+        }
+    }
+}
+
+impl fmt::Display for HeaderRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeaderRule::Present(true) => f.write_str("present"),
+            HeaderRule::Present(false) => f.write_str("absent"),
+            HeaderRule::Text(text) => text.fmt(f),
+            HeaderRule::Range(start, end) => write!(f, "a number from {start} to below {end}"),
+        }
+    }
+}
+
+impl fmt::Display for TextMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TextMatch::Exact { text, .. } => write!(f, "{text:?}"),
+            TextMatch::Prefix { text, .. } => write!(f, "{text:?}*"),
+            TextMatch::Suffix { text, .. } => write!(f, "*{text:?}"),
+            TextMatch::Contains { text, .. } => write!(f, "*{text:?}*"),
+            TextMatch::Regex(regex) => write!(f, "like {}", regex.as_str()),
+        }
+    }
 }
 
 /// A string matcher; with `ignore_case` the pattern is stored in lower case.
@@ -222,6 +258,17 @@ impl HeaderOperations {
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
     }
+
+    /// What they touch, in the words of people: `-name` is removed.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let removed = self.remove.iter().map(|name| format!("-{}", name.as_str()));
+        let set = self.set.iter().map(|operation| match &operation.target {
+            HeaderTarget::Authority => ":authority".to_owned(),
+            HeaderTarget::Path => ":path".to_owned(),
+            HeaderTarget::Field(name) => name.as_str().to_owned(),
+        });
+        removed.chain(set)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -288,27 +335,41 @@ pub struct RetryOn {
 impl RetryOn {
     /// Adds one word of a `retry_on` list; false if the word is unknown.
     pub fn add(&mut self, word: &str) -> bool {
-        let flag = match word {
-            "5xx" => &mut self.server_error,
-            "gateway-error" => &mut self.gateway_error,
-            "reset" => &mut self.reset,
-            "reset-before-request" => &mut self.reset_before_request,
-            "connect-failure" => &mut self.connect_failure,
-            "refused-stream" => &mut self.refused_stream,
-            "retriable-4xx" => &mut self.retriable_4xx,
-            "retriable-status-codes" => &mut self.retriable_status_codes,
-            "retriable-headers" => &mut self.retriable_headers,
-            "envoy-ratelimited" => &mut self.envoy_ratelimited,
-            "http3-post-connect-failure" => &mut self.http3_post_connect_failure,
-            "cancelled" => &mut self.grpc_cancelled,
-            "deadline-exceeded" => &mut self.grpc_deadline_exceeded,
-            "internal" => &mut self.grpc_internal,
-            "resource-exhausted" => &mut self.grpc_resource_exhausted,
-            "unavailable" => &mut self.grpc_unavailable,
-            _ => return false,
-        };
-        *flag = true;
-        true
+        let known = self.flags().into_iter().find(|(name, _)| *name == word);
+        known.map(|(_, flag)| *flag = true).is_some()
+    }
+
+    fn flags(&mut self) -> [(&'static str, &mut bool); 16] {
+        [
+            ("5xx", &mut self.server_error),
+            ("gateway-error", &mut self.gateway_error),
+            ("reset", &mut self.reset),
+            ("reset-before-request", &mut self.reset_before_request),
+            ("connect-failure", &mut self.connect_failure),
+            ("refused-stream", &mut self.refused_stream),
+            ("retriable-4xx", &mut self.retriable_4xx),
+            ("retriable-status-codes", &mut self.retriable_status_codes),
+            ("retriable-headers", &mut self.retriable_headers),
+            ("envoy-ratelimited", &mut self.envoy_ratelimited),
+            ("http3-post-connect-failure", &mut self.http3_post_connect_failure),
+            ("cancelled", &mut self.grpc_cancelled),
+            ("deadline-exceeded", &mut self.grpc_deadline_exceeded),
+            ("internal", &mut self.grpc_internal),
+            ("resource-exhausted", &mut self.grpc_resource_exhausted),
+            ("unavailable", &mut self.grpc_unavailable),
+        ]
+    }
+}
+
+impl fmt::Display for RetryOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut flags = *self;
+        let words = flags
+            .flags()
+            .into_iter()
+            .filter(|(_, flag)| **flag)
+            .map(|(word, _)| word);
+        f.write_str(&words.collect::<Vec<_>>().join(","))
     }
 }
 

@@ -16,7 +16,7 @@ use super::clusters::Clusters;
 use super::routes::Routes;
 use crate::config::compile::{self, Context, References};
 use crate::config::{Listener, RouteSlot};
-use crate::listener::Listeners;
+use crate::listener::{Compiled, Listeners};
 
 /// All listeners, in force and waiting.
 pub struct ListenerBook {
@@ -202,6 +202,10 @@ impl ListenerBook {
 
     pub fn active(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.active.active()
+    }
+
+    pub fn compiled(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.active.compiled()
     }
 
     pub fn address(&self, name: &str) -> Option<std::net::SocketAddr> {

@@ -25,26 +25,21 @@ impl Filter for Cors {
         else {
             return Flow::Continue;
         };
+        let verdict = judge(&policy, head);
         let Some(origin) = head.headers.get("origin") else {
             return Flow::Continue;
         };
-        let allowed = origin
-            .to_str()
-            .is_some_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
-        let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
-        match (preflight, allowed) {
-            (true, true) => Flow::Respond(preflight_answer(&policy, origin)),
-            (true, false) if !policy.forward_not_matching_preflights => {
-                Flow::Respond(LocalReply::new(200, "cors_response"))
-            }
-            (false, true) => {
+        match verdict {
+            Verdict::Preflight => Flow::Respond(preflight_answer(&policy, origin)),
+            Verdict::ForeignPreflight => Flow::Respond(LocalReply::new(200, "cors_response")),
+            Verdict::Allowed => {
                 cx.state.put(Allowed {
                     origin: origin.to_owned(),
                     policy,
                 });
                 Flow::Continue
             }
-            _ => Flow::Continue,
+            Verdict::NotCrossOrigin | Verdict::Foreign => Flow::Continue,
         }
     }
 
@@ -58,6 +53,35 @@ impl Filter for Cors {
             "access-control-expose-headers",
             &allowed.policy.expose_headers,
         );
+    }
+}
+
+/// What a policy says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    NotCrossOrigin,
+    /// Answered here, with what is allowed.
+    Preflight,
+    /// Answered here, with nothing.
+    ForeignPreflight,
+    Allowed,
+    /// Passes, and its answer says nothing to the browser.
+    Foreign,
+}
+
+pub(crate) fn judge(policy: &CorsPolicy, head: &RequestHead) -> Verdict {
+    let Some(origin) = head.headers.get("origin") else {
+        return Verdict::NotCrossOrigin;
+    };
+    let allowed = origin
+        .to_str()
+        .is_some_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
+    let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
+    match (preflight, allowed) {
+        (true, true) => Verdict::Preflight,
+        (true, false) if !policy.forward_not_matching_preflights => Verdict::ForeignPreflight,
+        (false, true) => Verdict::Allowed,
+        (_, false) => Verdict::Foreign,
     }
 }
 

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use super::{Filter, FilterContext, Flow};
-use crate::config::{Action, ClusterChoice, FaultAbort, FaultPolicy};
+use crate::config::{Action, ClusterChoice, FaultAbort, FaultPolicy, Route};
 use crate::head::RequestHead;
 use crate::http::LocalReply;
 use crate::http::routing::header_matches;
 use crate::telemetry::Flags;
+
+/// `%RESPONSE_CODE_DETAILS%` of an injected answer.
+pub(crate) const DETAILS: &str = "fault_filter_abort";
 
 pub struct Fault {
     pub default: Option<Arc<FaultPolicy>>,
@@ -15,11 +18,7 @@ pub struct Fault {
 
 impl Filter for Fault {
     fn request(&self, cx: &mut FilterContext<'_>, head: &mut RequestHead) -> Flow {
-        let policy = cx
-            .route
-            .and_then(|route| route.fault.as_ref())
-            .or(self.default.as_ref());
-        let Some(policy) = policy.filter(|policy| applies(policy, cx, head)) else {
+        let Some(policy) = self.policy_for(cx.route, head) else {
             return Flow::Continue;
         };
         let abort = policy
@@ -39,9 +38,23 @@ impl Filter for Fault {
     }
 }
 
-fn applies(policy: &FaultPolicy, cx: &FilterContext<'_>, head: &RequestHead) -> bool {
+impl Fault {
+    /// What may befall such a request.
+    pub(crate) fn policy_for<'a>(
+        &'a self,
+        route: Option<&'a Arc<Route>>,
+        head: &RequestHead,
+    ) -> Option<&'a FaultPolicy> {
+        let policy = route.and_then(|route| route.fault.as_ref()).or(self.default.as_ref());
+        policy
+            .filter(|policy| applies(policy, route, head))
+            .map(|policy| &**policy)
+    }
+}
+
+fn applies(policy: &FaultPolicy, route: Option<&Arc<Route>>, head: &RequestHead) -> bool {
     let cluster_fits = policy.upstream_cluster.as_deref().is_none_or(|wanted| {
-        let action = cx.route.map(|route| &route.action);
+        let action = route.map(|route| &route.action);
         matches!(action, Some(Action::Forward(forward)) if matches!(&forward.cluster, ClusterChoice::One(slot) if *slot.name == *wanted))
     });
     cluster_fits && policy.headers.iter().all(|rule| header_matches(rule, head))
@@ -56,8 +69,8 @@ fn finish(abort: Option<FaultAbort>, cx: &mut FilterContext<'_>) -> Flow {
     let Some(abort) = abort else { return Flow::Continue };
     cx.record.flags.add(Flags::FAULT_INJECTED);
     let reply = match abort {
-        FaultAbort::Http(status) => LocalReply::new(status, "fault_filter_abort").body("fault filter abort"),
-        FaultAbort::Grpc(code) => LocalReply::new(200, "fault_filter_abort")
+        FaultAbort::Http(status) => LocalReply::new(status, DETAILS).body("fault filter abort"),
+        FaultAbort::Grpc(code) => LocalReply::new(200, DETAILS)
             .body("fault filter abort")
             .grpc_status(code),
     };

@@ -24,7 +24,8 @@ pub(super) fn to_https(head: &RequestHead) -> LocalReply {
     LocalReply::new(301, "direct_response").headers(headers)
 }
 
-fn location(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> String {
+/// Where a redirecting route sends a request.
+pub(crate) fn location(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> String {
     let scheme = redirect
         .scheme
         .as_deref()

@@ -126,6 +126,21 @@ fn new_request_id() -> [u8; 36] {
     text
 }
 
+/// Authority and path as routing would see them, of a request that came to `local`.
+///
+/// # Errors
+/// As [`normalize_path`].
+pub(crate) fn as_routed(
+    manager: &HttpConnectionManager,
+    local: Option<SocketAddr>,
+    head: &mut RequestHead,
+) -> Result<(), ()> {
+    if let Some(local) = local {
+        strip_port(manager, local, head);
+    }
+    normalize_path(manager, head)
+}
+
 fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut RequestHead) {
     let host = super::routing::without_port(&head.authority);
     if host.len() == head.authority.len() {

@@ -3,6 +3,7 @@
 //! Pure and public within the crate: traffic, `GET /why` and tests run the same matcher.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{
@@ -79,6 +80,46 @@ fn route_matches(rule: &RouteMatch, head: &RequestHead) -> bool {
         && rule
             .fraction
             .is_none_or(|millionths| fastrand::u32(0..1_000_000) < millionths)
+}
+
+/// The first condition of a rule that a request does not fulfil, whatever its fraction; `None`: it fulfils all.
+pub(crate) fn mismatch<'a>(rule: &'a RouteMatch, head: &RequestHead) -> Option<Mismatch<'a>> {
+    if !path_matches(&rule.path, rule.ignore_case, head) {
+        return Some(Mismatch::Path(&rule.path));
+    }
+    if rule.grpc_only && !head.is_grpc() {
+        return Some(Mismatch::NotGrpc);
+    }
+    let header = rule.headers.iter().find(|header| !header_matches(header, head));
+    let query = || rule.query.iter().find(|query| !query_matches(query, head.query()));
+    header.map(Mismatch::Header).or_else(|| query().map(Mismatch::Query))
+}
+
+/// A condition that is not fulfilled.
+#[derive(Debug)]
+pub(crate) enum Mismatch<'a> {
+    Path(&'a PathMatch),
+    NotGrpc,
+    Header(&'a HeaderMatch),
+    Query(&'a QueryMatch),
+}
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mismatch::Path(rule) => write!(f, "the path is not {rule}"),
+            Mismatch::NotGrpc => f.write_str("it is not gRPC"),
+            Mismatch::Header(rule) => write!(f, "header {} is not {}{}", rule.name, not(rule.invert), rule.rule),
+            Mismatch::Query(rule) => match &rule.value {
+                Some(value) => write!(f, "query parameter {} is not {value}", rule.name),
+                None => write!(f, "there is no query parameter {}", rule.name),
+            },
+        }
+    }
+}
+
+fn not(inverted: bool) -> &'static str {
+    if inverted { "other than " } else { "" }
 }
 
 fn path_matches(rule: &PathMatch, ignore_case: bool, head: &RequestHead) -> bool {

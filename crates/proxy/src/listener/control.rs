@@ -112,6 +112,11 @@ impl Listeners {
         self.active.values().map(|entry| &entry.compiled.listener)
     }
 
+    /// As [`Listeners::active`], with their matchers.
+    pub fn compiled(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.active.values().map(|entry| &entry.compiled)
+    }
+
     /// Where a listener really listens; `None` if it is not bound or not there.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
         self.active.get(name)?.bound

@@ -78,6 +78,7 @@ impl Proxy {
             transport: DownstreamTransport::Plain,
             handshake_timeout: Duration::from_secs(5),
             filter: NetworkFilter::Tcp(Arc::new(proxy)),
+            origin: "".into(),
             version,
         };
         change(&mut chain);
@@ -118,6 +119,7 @@ fn listener(version: u64, chains: Vec<Arc<FilterChain>>) -> Listener {
         chains,
         default_chain: None,
         access_log: Vec::new(),
+        origin: "".into(),
         version,
         stats: Arc::default(),
     }

@@ -59,6 +59,11 @@ pub struct Balancers {
     destinations: RefCell<HashMap<SocketAddr, Arc<Endpoint>>>,
 }
 
+/// The endpoints that a request may go to now.
+pub(crate) fn pickable(cluster: &Cluster, set: &EndpointSet, now: i64) -> Vec<Arc<Endpoint>> {
+    Levels::new(cluster, set, now).all_from(0).cloned().collect()
+}
+
 struct Derived {
     generation: u64,
     set: Arc<EndpointSet>,
@@ -157,6 +162,8 @@ impl Derived {
         let ejections = cluster.stats.outlier_detection_ejections_enforced_total.get();
         let all = || set.priorities.iter().flatten();
         all().for_each(|endpoint| super::outlier::settle(&cluster.stats, endpoint, now));
+        let levels = Levels::new(&cluster, &set, now);
+        cluster.stats.lb_healthy_panic.add(levels.panics);
         let first_return = all()
             .map(|e| e.stats.ejected_until.get())
             .filter(|until| *until > now)
@@ -165,7 +172,7 @@ impl Derived {
             generation: set.generation,
             ejections,
             first_return: first_return.unwrap_or(i64::MAX),
-            levels: Levels::new(&cluster, &set, now),
+            levels,
             set,
             cluster,
             turn: Cell::new(fastrand::usize(..)),

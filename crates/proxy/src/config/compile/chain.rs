@@ -17,14 +17,14 @@ use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
 use super::manager::{Surroundings, manager};
 use super::tcp::tcp_proxy;
 use super::value::{duration, holds, network, number, port_number, short, unpack};
-use super::{Context, transport};
+use super::{Context, mesh_metadata, transport};
 use crate::config::{ChainMatch, FilterChain, NetworkFilter, SourceType, TransportProtocol};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn chain(mut message: Message, surroundings: &Surroundings, context: &Context) -> Compiled<FilterChain> {
-    // The only part whose encoding has no order of its own.
-    harmless!(message: metadata);
+    // Taken first: the only part whose encoding has no order of its own.
+    let metadata = take(&mut message.metadata);
     let version = xxh3_64_with_seed(&message.encode_to_vec(), u64::from(surroundings.buffer_limit));
     let handshake =
         duration(take(&mut message.transport_socket_connect_timeout)).within("transport_socket_connect_timeout")?;
@@ -33,6 +33,7 @@ pub(super) fn chain(mut message: Message, surroundings: &Surroundings, context: 
         matches: chain_match(take(&mut message.filter_chain_match).unwrap_or_default()).within("filter_chain_match")?,
         transport: transport::downstream(take(&mut message.transport_socket), context).within("transport_socket")?,
         handshake_timeout: handshake.unwrap_or(HANDSHAKE_TIMEOUT),
+        origin: context.texts.get(mesh_metadata::origin(metadata.as_ref()).0),
         filter: filters(take(&mut message.filters), surroundings, context)?,
         version,
     };

@@ -52,6 +52,8 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
         .map_or(Ok((PANIC_THRESHOLD, false)), common)
         .within("common_lb_config")?;
     let discovery = discovery(&mut message, &slot.name)?;
+    let metadata = take(&mut message.metadata);
+    let (origin, subset) = mesh_metadata::destination_rule(metadata.as_ref());
     let cluster = Cluster {
         stats: slot.stats.clone(),
         lb: match discovery {
@@ -77,7 +79,9 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
             .map_or(Ok(context.source), source)
             .within("upstream_bind_config")?,
         keepalive: keepalive(take(&mut message.upstream_connection_options)).within("upstream_connection_options")?,
-        identity: mesh_metadata::identity(take(&mut message.metadata).as_ref(), &context.texts),
+        identity: mesh_metadata::identity(metadata.as_ref(), &context.texts),
+        origin: context.texts.get(origin),
+        subset: context.texts.get(subset),
         name: slot.name.clone(),
     };
     let assignment = take(&mut message.load_assignment);

@@ -17,6 +17,7 @@ use super::access_log::{Place, access_logs};
 use super::chain::chain;
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
 use super::manager::Surroundings;
+use super::mesh_metadata;
 use super::value::{duration, flag, holds, number, short, socket_address};
 use crate::config::{Direction, Listener, ListenerFilters};
 
@@ -28,7 +29,7 @@ const BUFFER_LIMIT: u32 = 1 << 20;
 /// # Errors
 /// Names the field that cannot be used.
 pub fn listener(mut message: Message, version: u64, context: &Context) -> Compiled<Listener> {
-    harmless!(message: stat_prefix, stats_matcher, metadata, drain_type, connection_balance_config, enable_reuse_port, reuse_port);
+    harmless!(message: stat_prefix, stats_matcher, drain_type, connection_balance_config, enable_reuse_port, reuse_port);
     harmless!(message: tcp_fast_open_queue_length, tcp_backlog_size, max_connections_to_accept_per_socket_event);
     harmless!(message: ignore_global_conn_limit, bypass_overload_manager, per_connection_buffer_high_watermark_timeout);
     let name = take(&mut message.name);
@@ -66,6 +67,9 @@ pub fn listener(mut message: Message, version: u64, context: &Context) -> Compil
             .map(|message| chain(message, &surroundings, context).map(Arc::new))
             .transpose()
             .within("default_filter_chain")?,
+        origin: context
+            .texts
+            .get(mesh_metadata::origin(take(&mut message.metadata).as_ref()).0),
         access_log: access_logs(take(&mut message.access_log), Place::Listener, context)?,
         version,
         stats: context

@@ -47,6 +47,11 @@ pub(super) fn origin(metadata: Option<&Metadata>) -> (&str, &str) {
     fields(metadata).map_or(("", ""), |fields| (string(fields, "config"), string(fields, "rule")))
 }
 
+/// The DestinationRule and the subset of a cluster.
+pub(super) fn destination_rule(metadata: Option<&Metadata>) -> (&str, &str) {
+    fields(metadata).map_or(("", ""), |fields| (string(fields, "config"), string(fields, "subset")))
+}
+
 fn fields(metadata: Option<&Metadata>) -> Option<&Struct> {
     metadata?.filter_metadata.get(NAMESPACE)
 }

@@ -20,6 +20,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
         transport: DownstreamTransport::Plain,
         handshake_timeout: Duration::ZERO,
         filter: NetworkFilter::Tcp(Arc::new(proxy)),
+        origin: "".into(),
         version: 0,
     })
 }
@@ -46,6 +47,7 @@ pub(in crate::listener) fn listener(chains: &[(&str, ChainMatch)]) -> Listener {
             .collect(),
         default_chain: None,
         access_log: Vec::new(),
+        origin: "".into(),
         version: 0,
         stats: Arc::default(),
     }

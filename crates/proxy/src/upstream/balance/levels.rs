@@ -15,6 +15,8 @@ pub(super) struct Levels {
     levels: Vec<Level>,
     /// Per level, the load in percent up to and including it: ascending, the last is 100.
     cumulative: Vec<u32>,
+    /// Levels of which everything is used because too little is healthy.
+    pub(super) panics: u64,
 }
 
 struct Level {
@@ -44,13 +46,14 @@ impl Levels {
         let loads = loads(&health);
         let enough = health.iter().map(|h| h * OVERPROVISIONING).sum::<f64>() >= 100.0;
         let nothing = members.iter().all(|m| m.healthy.is_empty());
+        let mut panics = 0;
         let mut used = Vec::new();
         let mut cumulative = Vec::new();
         let mut sum = 0;
         for (members, (load, health)) in members.into_iter().zip(loads.iter().zip(&health)) {
             let panic = !enough && *health < cluster.panic_threshold;
             if panic {
-                cluster.stats.lb_healthy_panic.inc();
+                panics += 1;
             }
             // In a panic everything counts, the weights as they are given.
             let availability = match set.locality_weighted {
@@ -72,6 +75,7 @@ impl Levels {
         Levels {
             levels: used,
             cumulative,
+            panics,
         }
     }
 

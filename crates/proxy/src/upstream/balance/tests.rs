@@ -31,6 +31,8 @@ pub(in crate::upstream) fn cluster_with(lb: LbPolicy) -> Cluster {
         panic_threshold: 50.0,
         source: None,
         keepalive: None,
+        origin: "".into(),
+        subset: "".into(),
         identity: ClusterIdentity::default(),
         stats: Arc::default(),
     }

@@ -26,6 +26,8 @@ mod session;
 mod splice;
 
 pub(crate) use buffers::Buffers;
+pub(crate) use copy::Carrier;
+pub(crate) use splice::{LentPipe, Pipes, is_unsupported};
 
 use copy::{Ended, Side};
 use session::Session;

@@ -107,6 +107,35 @@ impl BodyDecoder {
         }
     }
 
+    /// Bytes of data that come next, before any framing: somebody may take so many past the decoder ([`pass`](Self::pass)), or fewer.
+    /// `u64::MAX` where only the connection's end tells.
+    pub fn plain(&self) -> u64 {
+        match &self.0 {
+            State::Ended => 0,
+            State::Length(left) => *left,
+            State::Chunked(chunks) => chunks.plain(),
+            State::UntilClose => u64::MAX,
+        }
+    }
+
+    /// So many bytes of data were taken past the decoder.
+    ///
+    /// # Panics
+    /// In debug builds, if they are more than [`plain`](Self::plain) had allowed.
+    pub fn pass(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.plain());
+        match &mut self.0 {
+            State::Ended | State::UntilClose => {}
+            State::Length(left) => {
+                *left -= bytes;
+                if *left == 0 {
+                    self.0 = State::Ended;
+                }
+            }
+            State::Chunked(chunks) => chunks.pass(bytes),
+        }
+    }
+
     /// The trailers of a body that has ended, once.
     pub fn take_trailers(&mut self) -> Option<Headers> {
         match &mut self.0 {

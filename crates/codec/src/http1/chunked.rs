@@ -61,6 +61,19 @@ impl Chunks {
         self.trailers.take()
     }
 
+    /// Data of the chunk under way that is still to come.
+    pub(super) fn plain(&self) -> u64 {
+        if self.state == State::Data { self.left } else { 0 }
+    }
+
+    /// So many bytes of it were taken elsewhere.
+    pub(super) fn pass(&mut self, bytes: u64) {
+        self.left -= bytes;
+        if self.left == 0 && self.state == State::Data {
+            self.state = State::DataReturn;
+        }
+    }
+
     pub(super) fn decode(&mut self, input: &[u8]) -> Result<Step, Malformed> {
         let mut at = 0;
         let mut data = 0..0;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codec::http1::Framing;
+
 use super::attempts::{Attempts, Failed, Response};
 use super::exchange::{Answer, Exchange, Matched, Unanswered};
 use super::hashing::hash_of;
@@ -73,7 +75,11 @@ pub(super) async fn forward<'a>(
 fn set_limits(exchange: &mut Exchange<'_>, action: &RouteAction, timeout: Option<Duration>) {
     let manager = &exchange.connection.manager;
     if action.retry.is_some() || !action.mirrors.is_empty() {
-        exchange.body.keep(manager.buffer_limit as usize);
+        let length = match exchange.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Empty | Framing::Chunked | Framing::UntilClose => None,
+        };
+        exchange.body.keep(manager.buffer_limit as usize, length);
     }
     let now = exchange.now();
     let idle = action.idle_timeout.unwrap_or(manager.stream_idle_timeout);

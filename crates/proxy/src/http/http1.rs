@@ -5,12 +5,14 @@
 //! there are bytes in them; a connection that waits holds none.
 
 mod buffers;
+mod bulk;
 mod client;
 mod input;
 mod output;
 mod upstream;
 
 pub(super) use buffers::{lend_headers, return_headers};
+pub(super) use bulk::{Bulk, BulkFault, LEAST};
 pub(super) use client::{ClientConnection, Incoming};
 pub(super) use input::Input;
-pub(super) use upstream::UpstreamConnection;
+pub(super) use upstream::{UpstreamConnection, fault};

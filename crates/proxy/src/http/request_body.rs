@@ -1,10 +1,21 @@
 //! The request's body on its way upstream. It is read once; what an attempt may need again is kept, up to a limit.
+//!
+//! A long body is not handled piece by piece ([`Way`]): what has to be kept is read to where it is kept and sent from there, and what
+//! nobody needs again passes from socket to socket.
 
 use std::time::Instant;
 
+use bytes::BufMut;
+
+use super::http1::{Bulk, LEAST};
 use super::messages::MessageCounter;
 use super::side::BodyFault;
 use crate::head::Headers;
+
+/// What is kept is made room for ahead of its coming, up to here; beyond, as much again as there is.
+const ROOM: usize = 4 * 1024 * 1024;
+/// Most of it that is read at once.
+const READ: usize = 256 * 1024;
 
 pub(super) struct RequestBody {
     /// What was passed on so far, if an attempt (or a mirror) may need it again.
@@ -12,12 +23,28 @@ pub(super) struct RequestBody {
     limit: usize,
     /// How much of what is kept the attempt under way has been given.
     replayed: usize,
+    /// How much of it earlier attempts had been given.
+    again: usize,
+    pub(super) way: Way,
+    pub(super) bulk: Bulk,
     /// The attempt under way was told of the end.
     finished: bool,
     trailers: Option<Headers>,
     state: State,
     bytes: u64,
     counter: Option<MessageCounter>,
+}
+
+/// How what comes next of a body gets on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is read, looked at and written.
+    #[default]
+    Pieces,
+    /// It is read into what is kept.
+    Kept,
+    /// It is not looked at.
+    Spliced,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +60,9 @@ impl RequestBody {
             kept: None,
             limit: 0,
             replayed: 0,
+            again: 0,
+            way: Way::default(),
+            bulk: Bulk::default(),
             finished: false,
             trailers: None,
             state: State::Open,
@@ -41,10 +71,11 @@ impl RequestBody {
         }
     }
 
-    /// Up to `limit` bytes will be kept for a replay.
-    pub(super) fn keep(&mut self, limit: usize) {
+    /// Up to `limit` bytes will be kept for a replay; nothing of a body that is known to be longer.
+    pub(super) fn keep(&mut self, limit: usize, length: Option<u64>) {
         self.limit = limit;
-        self.kept = (limit > 0).then(Vec::new);
+        let fits = length.is_none_or(|length| length <= limit as u64);
+        self.kept = (limit > 0 && fits).then(Vec::new);
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -72,12 +103,54 @@ impl RequestBody {
 
     /// Whether another attempt would see the whole body: nothing was passed on that is not kept.
     pub(super) fn can_replay(&self) -> bool {
-        self.fault().is_none() && (self.kept.is_some() || self.bytes == 0)
+        self.fault().is_none() && (self.kept.is_some() || (self.bytes == 0 && !self.bulk.holds_bytes()))
     }
 
     /// A new attempt begins.
     pub(super) fn restart(&mut self) {
         (self.replayed, self.finished) = (0, false);
+        self.again = self.kept.as_ref().map_or(0, Vec::len);
+        self.bulk.restart();
+    }
+
+    /// The attempt under way is still being given what an earlier one was.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replayed < self.again && self.kept.is_some()
+    }
+
+    /// Changes whenever something comes or goes.
+    pub(super) fn progress(&self) -> (u64, usize) {
+        (self.bytes, self.replayed)
+    }
+
+    /// Chooses the way of what comes next, of which so many bytes are known to be nothing but data.
+    pub(super) fn consider(&mut self, plain: u64) {
+        self.way = match &self.kept {
+            _ if plain < LEAST || self.counter.is_some() => Way::Pieces,
+            None => Way::Spliced,
+            Some(kept) if kept.len() as u64 + plain <= self.limit as u64 => Way::Kept,
+            Some(_) => Way::Pieces,
+        };
+    }
+
+    /// Room behind what is kept, for some of `plain` bytes that come next.
+    pub(super) fn room(&mut self, plain: u64) -> Option<impl BufMut> {
+        let kept = self.kept.as_mut().filter(|_| plain > 0)?;
+        let most = usize::try_from(plain).unwrap_or(usize::MAX);
+        if kept.capacity() == kept.len() {
+            kept.reserve_exact(most.min(ROOM.max(kept.len())));
+        }
+        Some(kept.limit(most.min(READ)))
+    }
+
+    /// So many bytes came from the client into the [room](Self::room).
+    pub(super) fn came(&mut self, n: usize) {
+        self.bytes += n as u64;
+    }
+
+    /// So many bytes went from the client's socket to the upstream's.
+    pub(super) fn spliced(&mut self, n: u64) {
+        self.bytes += n;
     }
 
     /// No attempt will follow the one under way: nothing need be kept for it. A stream of messages would fill the memory.
@@ -152,7 +225,7 @@ mod tests {
     fn what_is_kept_is_given_again_and_what_is_too_much_is_not_kept() {
         for (limit, replays) in [(11, true), (10, false), (0, false)] {
             let mut body = RequestBody::new(false);
-            body.keep(limit);
+            body.keep(limit, None);
             assert!(body.can_replay() && body.replay().is_empty());
             body.passed(b"hello");
             body.passed(b" world");
@@ -171,7 +244,7 @@ mod tests {
     #[test]
     fn what_the_attempt_under_way_still_needs_stays() {
         let mut body = RequestBody::new(false);
-        body.keep(100);
+        body.keep(100, None);
         body.passed(b"hello");
         body.restart();
         body.replayed(2);

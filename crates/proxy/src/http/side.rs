@@ -126,6 +126,14 @@ impl Client<'_> {
         on_client!(self, side => side.poll_gone(cx))
     }
 
+    /// Data of the body that comes next from a socket of its own, with no framing in it.
+    pub(super) fn plain_ahead(&self) -> u64 {
+        match self {
+            Client::Http1(side) => side.plain_ahead(),
+            Client::Http2(_) => 0,
+        }
+    }
+
     /// Begins the answer.
     pub(super) fn send_head(&mut self, head: &ResponseHead, framing: Framing, connection: Connection) {
         match self {
@@ -224,6 +232,14 @@ impl Server {
 
     pub(super) fn consume(&mut self, n: usize) {
         on_server!(self, side => side.consume(n));
+    }
+
+    /// Data of the body that comes next from a socket of its own, with no framing in it.
+    pub(super) fn plain_ahead(&self) -> u64 {
+        match self {
+            Server::Http1(kept) => kept.http.plain_ahead(),
+            Server::Http2(_) => 0,
+        }
     }
 
     /// Drops what of the response's body is here already.

@@ -1,6 +1,7 @@
 //! Conversations through a whole connection manager: a client, this worker, and upstreams that follow a script, over real sockets.
 
 mod bodies;
+mod bulk;
 mod connections;
 mod endings;
 mod filters;

@@ -10,9 +10,11 @@ use std::task::{Context, Poll, ready};
 
 use super::deadlines::Expired;
 use super::exchange::{End, Exchange};
+use super::http1::{self, Bulk, BulkFault, LEAST};
 use super::messages::MessageCounter;
+use super::request_body::Way;
 use super::retry::Failure;
-use super::side::{Answered, BodyFault, Piece, Server, StreamFault};
+use super::side::{Answered, BodyFault, Client, Piece, Server, StreamFault};
 use crate::head::Headers;
 use crate::telemetry::Flags;
 
@@ -37,6 +39,24 @@ impl Turn {
     }
 }
 
+/// What is known of a response under way.
+struct Download {
+    counter: Option<MessageCounter>,
+    /// What comes next is not looked at.
+    spliced: bool,
+    bulk: Bulk,
+}
+
+impl Download {
+    fn new(grpc: bool) -> Self {
+        Download {
+            counter: grpc.then(MessageCounter::default),
+            spliced: false,
+            bulk: Bulk::default(),
+        }
+    }
+}
+
 /// Which side ended an upload.
 enum Fault {
     Client(BodyFault),
@@ -51,7 +71,7 @@ impl Exchange<'_> {
         let mut turn = Turn::default();
         poll_fn(|cx| {
             turn.begin(self);
-            let before = self.body.bytes();
+            let before = self.body.progress();
             if broken.is_none() {
                 match self.poll_upload(cx, server) {
                     Err(Fault::Client(fault)) => return Poll::Ready(Err(Interrupted::Client(fault))),
@@ -67,7 +87,7 @@ impl Exchange<'_> {
                 Poll::Pending => {}
             }
             let reading = broken.is_none() && self.is_reading();
-            self.poll_interruption(cx, before != self.body.bytes(), reading)
+            self.poll_interruption(cx, before != self.body.progress(), reading)
                 .map(Err)
         })
         .await
@@ -89,14 +109,14 @@ impl Exchange<'_> {
 
     /// Passes the response's body on, and what is still to come of the request's.
     pub(super) async fn transfer(&mut self, server: &mut Server) -> End {
-        let mut counter = self.record.grpc.then(MessageCounter::default);
+        let mut download = Download::new(self.record.grpc);
         let now = self.now();
         self.deadlines.moved(now);
         let mut uploading = true;
         let mut turn = Turn::default();
         poll_fn(|cx| {
             turn.begin(self);
-            let before = (self.body.bytes(), self.record.bytes_sent);
+            let before = (self.body.progress(), self.record.bytes_sent);
             if uploading {
                 // A peer that has answered need not hear the rest.
                 match self.poll_upload(cx, server) {
@@ -105,10 +125,10 @@ impl Exchange<'_> {
                     Ok(()) => {}
                 }
             }
-            if let Poll::Ready(end) = self.poll_download(cx, server, &mut counter) {
+            if let Poll::Ready(end) = self.poll_download(cx, server, &mut download) {
                 return Poll::Ready(end);
             }
-            let moved = before != (self.body.bytes(), self.record.bytes_sent);
+            let moved = before != (self.body.progress(), self.record.bytes_sent);
             let reading = uploading && self.is_reading();
             match self.poll_interruption(cx, moved, reading) {
                 Poll::Ready(interrupted) => {
@@ -182,12 +202,22 @@ impl Exchange<'_> {
                 self.body.set_finished();
                 break;
             }
+            let moved = match self.body.way {
+                Way::Pieces => false,
+                Way::Kept => ready!(self.poll_take(cx))?,
+                Way::Spliced => ready!(self.poll_splice(cx, server))?,
+            };
+            if moved {
+                continue;
+            }
+            self.body.way = Way::Pieces;
             match ready!(self.client.poll_piece(cx)) {
                 Ok(Piece::Data) => {
                     let data = self.client.data();
                     let n = ready!(server.poll_send(cx, data)).map_err(Fault::Upstream)?;
                     self.body.passed(&data[..n]);
                     self.client.consume(n);
+                    self.body.consider(self.client.plain_ahead());
                 }
                 Ok(Piece::Trailers(trailers)) => self.request_ended(Some(trailers)),
                 Ok(Piece::End) => self.request_ended(None),
@@ -198,6 +228,45 @@ impl Exchange<'_> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads some of the request into what is kept of it; false if what comes next is not so simple.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+        let Client::Http1(client) = &mut self.client else {
+            return Poll::Ready(Ok(false));
+        };
+        let Some(mut room) = self.body.room(client.plain_ahead()) else {
+            return Poll::Ready(Ok(false));
+        };
+        let taken = ready!(client.poll_take(cx, &mut room));
+        drop(room);
+        if let Err(fault) = taken {
+            self.body.failed(fault);
+        }
+        let n = taken.map_err(Fault::Client)?;
+        self.body.came(n);
+        Poll::Ready(Ok(n > 0))
+    }
+
+    /// Passes the request on from socket to socket; false when what comes next has to be read.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, server: &mut Server) -> Poll<Result<bool, Fault>> {
+        let (Client::Http1(client), Server::Http1(kept)) = (&mut self.client, server) else {
+            return Poll::Ready(Ok(false));
+        };
+        let (mut moved, pipes) = (0, &self.connection.worker.buffers.pipes);
+        let polled = self
+            .body
+            .bulk
+            .poll(cx, pipes, client.source(), kept.http.sink(), &mut moved);
+        self.body.spliced(moved);
+        match ready!(polled) {
+            Ok(()) => Poll::Ready(Ok(false)),
+            Err(BulkFault::Source(_)) => {
+                self.body.failed(BodyFault::Gone);
+                Poll::Ready(Err(Fault::Client(BodyFault::Gone)))
+            }
+            Err(BulkFault::Sink(error)) => Poll::Ready(Err(Fault::Upstream(http1::fault(&error)))),
+        }
     }
 
     fn request_ended(&mut self, mut trailers: Option<Headers>) {
@@ -217,13 +286,8 @@ impl Exchange<'_> {
     }
 
     /// Moves what can be moved of the response, and flushes it. Completes when the client has been sent all.
-    fn poll_download(
-        &mut self,
-        cx: &mut Context<'_>,
-        server: &mut Server,
-        counter: &mut Option<MessageCounter>,
-    ) -> Poll<End> {
-        let outcome = self.poll_response(cx, server, counter);
+    fn poll_download(&mut self, cx: &mut Context<'_>, server: &mut Server, download: &mut Download) -> Poll<End> {
+        let outcome = self.poll_response(cx, server, download);
         match (self.client.poll_flush(cx), outcome) {
             (_, Poll::Ready(Err(end))) => Poll::Ready(end),
             (Poll::Ready(Err(_)), _) => Poll::Ready(End::ClientGone),
@@ -236,20 +300,26 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         server: &mut Server,
-        counter: &mut Option<MessageCounter>,
+        download: &mut Download,
     ) -> Poll<Result<(), End>> {
         // An end that comes after the last byte is not waited for.
         while !self.client.is_response_complete() {
+            if download.spliced {
+                ready!(self.poll_splice_back(cx, server, &mut download.bulk))?;
+                download.spliced = false;
+                continue;
+            }
             match ready!(server.poll_piece(cx)) {
                 Ok(Piece::Data) => {
                     let data = server.data();
                     let n = ready!(self.client.poll_send(cx, data)).map_err(|error| unsent(&error))?;
                     self.record.bytes_sent += n as u64;
-                    if let Some(counter) = counter {
+                    if let Some(counter) = &mut download.counter {
                         counter.feed(&data[..n]);
                         self.record.response_messages = counter.messages();
                     }
                     server.consume(n);
+                    download.spliced = download.counter.is_none() && server.plain_ahead() >= LEAST;
                 }
                 Ok(Piece::Trailers(trailers)) => {
                     if let Some(status) = trailers.text("grpc-status") {
@@ -265,6 +335,30 @@ impl Exchange<'_> {
         Poll::Ready(Ok(()))
     }
 
+    /// Passes the response on from socket to socket; ready when what comes next has to be read.
+    fn poll_splice_back(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &mut Server,
+        bulk: &mut Bulk,
+    ) -> Poll<Result<(), End>> {
+        let (Client::Http1(client), Server::Http1(kept)) = (&mut self.client, server) else {
+            return Poll::Ready(Ok(()));
+        };
+        let pipes = &self.connection.worker.buffers.pipes;
+        let polled = bulk.poll(
+            cx,
+            pipes,
+            kept.http.source(),
+            client.sink(),
+            &mut self.record.bytes_sent,
+        );
+        Poll::Ready(ready!(polled).map_err(|fault| match fault {
+            BulkFault::Source(error) => End::UpstreamReset(http1::fault(&error).failure),
+            BulkFault::Sink(error) => unsent(&error),
+        }))
+    }
+
     /// On HTTP/1 only who asks for them knows what to do with them.
     fn client_takes_trailers(&self) -> bool {
         use crate::head::HttpVersion::Http2;
@@ -273,7 +367,7 @@ impl Exchange<'_> {
 
     /// The attempt under way waits for more of the client's body.
     fn is_reading(&self) -> bool {
-        self.body.ended_at().is_none() && self.body.replay().is_empty()
+        self.body.ended_at().is_none() && !self.body.is_replaying()
     }
 
     /// Completes when the client has gone, or something takes too long. `moved`: something came or went in this turn. `reading`: more of the

@@ -17,7 +17,7 @@ const KEEP_LARGE: usize = 4;
 pub(crate) struct Buffers {
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
-    pub(super) pipes: Pipes,
+    pub(crate) pipes: Pipes,
 }
 
 impl Buffers {

@@ -50,7 +50,7 @@ pub(super) enum Ended {
 }
 
 /// What is copied from and to.
-pub(super) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// The bare socket, if there is nothing between it and the bytes.
     fn tcp(&self) -> Option<&TcpStream> {
         None
@@ -300,7 +300,7 @@ impl Half {
         let (Some(socket), Some(mut pipe)) = (from.tcp(), buffers.pipes.lend()) else {
             return self.read(cx, buffers, from);
         };
-        let polled = pipe.poll_fill(cx, socket);
+        let polled = pipe.poll_fill(cx, socket, usize::MAX);
         match polled {
             Poll::Ready(Ok(length)) if length > 0 => {
                 from.took(length);

@@ -38,7 +38,7 @@ struct Pipe {
 }
 
 /// A pipe in use. Dropped, it is closed, with what is in it.
-pub(super) struct LentPipe {
+pub(crate) struct LentPipe {
     pipe: Pipe,
     filled: usize,
     _count: Count,
@@ -57,7 +57,7 @@ pub(super) struct Streak {
 
 impl Pipes {
     /// `None`: too many are in use, or the system gives none.
-    pub(super) fn lend(&self) -> Option<LentPipe> {
+    pub(crate) fn lend(&self) -> Option<LentPipe> {
         if self.lent.get() >= MOST {
             return None;
         }
@@ -72,7 +72,7 @@ impl Pipes {
     }
 
     /// Takes a pipe back, if there is nothing in it.
-    pub(super) fn give_back(&self, lent: LentPipe) {
+    pub(crate) fn give_back(&self, lent: LentPipe) {
         let mut idle = self.idle.borrow_mut();
         if lent.filled == 0 && idle.len() < KEEP {
             idle.push(lent.pipe);
@@ -83,7 +83,7 @@ impl Pipes {
 #[cfg(test)]
 impl Pipes {
     /// Idle ones, and those in use.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.idle.borrow().len(), self.lent.get())
     }
 }
@@ -105,15 +105,20 @@ impl Drop for Count {
 // === impl LentPipe ===
 
 impl LentPipe {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// Takes what the socket has; 0 at its end. The pipe is empty before.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
+    /// Bytes in it.
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Takes what the socket has, up to `most` bytes; 0 at its end. The pipe is empty before.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream, most: usize) -> Poll<io::Result<usize>> {
         loop {
             ready!(from.poll_read_ready(cx))?;
-            let moved = from.try_io(Interest::READABLE, || step(from, &self.pipe.write, SIZE));
+            let moved = from.try_io(Interest::READABLE, || step(from, &self.pipe.write, most.min(SIZE)));
             if let Some(moved) = unless_blocked(moved) {
                 self.filled = *moved.as_ref().unwrap_or(&0);
                 return Poll::Ready(moved);
@@ -122,7 +127,7 @@ impl LentPipe {
     }
 
     /// Hands what is in the pipe to the socket, or part of it.
-    pub(super) fn poll_empty(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_empty(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(to.poll_write_ready(cx))?;
             let moved = to.try_io(Interest::WRITABLE, || step(&self.pipe.read, to, self.filled));
@@ -148,7 +153,7 @@ fn unless_blocked(moved: io::Result<usize>) -> Option<io::Result<usize>> {
 }
 
 /// The system does not splice these sockets; copying will do.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 

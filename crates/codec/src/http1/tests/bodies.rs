@@ -178,3 +178,29 @@ fn lengths_count_down() {
     let step = decoder.decode(b"g").expect("sound");
     assert_eq!((step.data, step.consumed, step.end), (0..0, 0, true));
 }
+
+/// Data that somebody takes past the decoder counts like data that it has given out.
+#[test]
+fn what_passes_by_is_not_expected_again() {
+    let head = b"a\r\nab";
+    let mut chunks = BodyDecoder::new(Framing::Chunked, &Limits::default());
+    assert_eq!(chunks.plain(), 0, "a size comes first");
+    assert_eq!(chunks.decode(head).expect("sound").data, 3..5);
+    assert_eq!(chunks.plain(), 8);
+    chunks.pass(3);
+    assert_eq!(chunks.plain(), 5);
+    chunks.pass(5);
+    assert_eq!(chunks.plain(), 0, "the chunk's end comes");
+    assert!(chunks.decode(b"\r\n0\r\n\r\n").expect("sound").end);
+
+    let mut length = BodyDecoder::new(Framing::Length(10), &Limits::default());
+    assert_eq!(length.plain(), 10);
+    length.pass(9);
+    assert_eq!((length.plain(), length.has_ended()), (1, false));
+    length.pass(1);
+    assert!(length.has_ended());
+
+    let mut to_the_close = BodyDecoder::new(Framing::UntilClose, &Limits::default());
+    to_the_close.pass(1 << 40);
+    assert_eq!(to_the_close.plain(), u64::MAX);
+}

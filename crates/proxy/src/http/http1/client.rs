@@ -4,13 +4,15 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use codec::http1::{
     BodyDecoder, CONTINUE, Connection, Framing, Limits, Malformed, Progress, ReceivedRequest, request_head,
     write_response_head,
 };
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::buffers::lend_headers;
+use super::bulk::{Sink, Source};
 use super::input::{Given, Input};
 use super::output::{BodyEncoder, Output};
 use crate::head::{Headers, HttpVersion, ResponseHead};
@@ -178,6 +180,58 @@ impl ClientConnection {
         if let Some(given) = &mut self.exchange.piece {
             given.consume(n);
         }
+    }
+
+    /// Data of the request's body that comes next from the socket, with nothing else before or in it.
+    pub(in crate::http) fn plain_ahead(&self) -> u64 {
+        self.exchange.request.plain()
+    }
+
+    /// Where the rest of the request's body comes from; `None` while some of it is here.
+    pub(in crate::http) fn source(&mut self) -> Option<Source<'_, Downstream>> {
+        self.settle().then_some(Source {
+            stream: &mut self.stream,
+            input: &mut self.input,
+            body: &mut self.exchange.request,
+        })
+    }
+
+    pub(in crate::http) fn sink(&mut self) -> Sink<'_, Downstream> {
+        Sink {
+            stream: &mut self.stream,
+            output: &mut self.output,
+            body: &mut self.exchange.response,
+        }
+    }
+
+    /// Reads data of the body once, to where it shall stay: `room` has no more than [`plain_ahead`](Self::plain_ahead). 0: what is here
+    /// already has to be taken first.
+    pub(in crate::http) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut impl BufMut,
+    ) -> Poll<Result<usize, BodyFault>> {
+        if !self.settle() {
+            return Poll::Ready(Ok(0));
+        }
+        let reading = std::pin::pin!(self.stream.read_buf(room));
+        let n = ready!(reading.poll(cx)).map_err(|_| BodyFault::Gone)?;
+        if n == 0 {
+            self.input.end();
+            return Poll::Ready(Err(BodyFault::Gone));
+        }
+        self.exchange.request.pass(n as u64);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Drops what was used up; true if nothing of the connection's bytes is here.
+    fn settle(&mut self) -> bool {
+        self.input.settle(&mut self.exchange.piece);
+        let nothing = self.exchange.piece.is_none() && self.input.is_empty() && !self.input.has_ended();
+        if nothing {
+            self.input.rest();
+        }
+        nothing
     }
 
     /// Completes when the client has gone away. Asked while nothing else is expected from it; what it sends meanwhile is kept.

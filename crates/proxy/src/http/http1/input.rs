@@ -67,6 +67,16 @@ impl Input {
         self.ended
     }
 
+    /// It was seen elsewhere that the peer sends no more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Reads have filled their buffers of late.
+    pub(super) fn is_in_full_flow(&self) -> bool {
+        self.full_reads >= FULL_READS
+    }
+
     pub(super) fn consume(&mut self, n: usize) {
         self.start += n;
         debug_assert!(self.start <= self.end);
@@ -153,7 +163,7 @@ impl Input {
 
     /// Room behind what is unread; false if `most` bytes are unread.
     fn make_room(&mut self, most: usize) -> bool {
-        let is_bulk = self.full_reads >= FULL_READS;
+        let is_bulk = self.is_in_full_flow();
         if is_bulk && self.is_empty() && self.buffer.as_ref().is_some_and(|buffer| buffer.len() < LARGE) {
             self.rest();
         }

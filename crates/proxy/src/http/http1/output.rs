@@ -201,6 +201,44 @@ impl BodyEncoder {
         }
     }
 
+    /// The next `length` bytes, which are not 0, go to the socket behind the output's back.
+    ///
+    /// # Errors
+    /// `InvalidData` if the head promised less.
+    pub(super) fn announce(&mut self, output: &mut Output, length: usize) -> io::Result<()> {
+        match self {
+            BodyEncoder::UntilClose => {}
+            BodyEncoder::Length(left) if length as u64 <= *left => {}
+            BodyEncoder::Chunked(left @ 0) => {
+                output.bytes().extend_from_slice(ChunkHead::new(length).as_bytes());
+                *left = length;
+            }
+            BodyEncoder::Ended | BodyEncoder::Length(_) | BodyEncoder::Chunked(_) => {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// So many of the bytes that were announced went.
+    pub(super) fn passed(&mut self, output: &mut Output, n: usize) {
+        match self {
+            BodyEncoder::Ended | BodyEncoder::UntilClose => {}
+            BodyEncoder::Length(left) => {
+                *left -= n as u64;
+                if *left == 0 {
+                    *self = BodyEncoder::Ended;
+                }
+            }
+            BodyEncoder::Chunked(left) => {
+                *left -= n;
+                if *left == 0 {
+                    output.bytes().extend_from_slice(CHUNK_END);
+                }
+            }
+        }
+    }
+
     /// The body is complete.
     ///
     /// # Errors

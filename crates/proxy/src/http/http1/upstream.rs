@@ -9,6 +9,7 @@ use codec::http1::{
 };
 
 use super::buffers::lend_headers;
+use super::bulk::{Sink, Source};
 use super::input::{Given, Input};
 use super::output::{BodyEncoder, Output};
 use crate::head::{Headers, Method, RequestHead};
@@ -186,6 +187,33 @@ impl UpstreamConnection {
         }
     }
 
+    /// Data of the response's body that comes next from the socket, with nothing else before or in it.
+    pub(in crate::http) fn plain_ahead(&self) -> u64 {
+        self.response.plain()
+    }
+
+    /// Where the rest of the response's body comes from; `None` while some of it is here.
+    pub(in crate::http) fn source(&mut self) -> Option<Source<'_, Stream>> {
+        self.input.settle(&mut self.piece);
+        if self.piece.is_some() || !self.input.is_empty() {
+            return None;
+        }
+        self.input.rest();
+        Some(Source {
+            stream: &mut self.stream,
+            input: &mut self.input,
+            body: &mut self.response,
+        })
+    }
+
+    pub(in crate::http) fn sink(&mut self) -> Sink<'_, Stream> {
+        Sink {
+            stream: &mut self.stream,
+            output: &mut self.output,
+            body: &mut self.request,
+        }
+    }
+
     /// Makes the connection ready for its next request, if it can have one.
     pub(in crate::http) fn reuse(&mut self) -> bool {
         self.input.settle(&mut self.piece);
@@ -206,7 +234,7 @@ fn refused(_: Malformed) -> StreamFault {
 }
 
 /// What a broken socket means. What TLS has to say comes with it: a server that does not believe our certificate says so only now.
-fn fault(error: &io::Error) -> StreamFault {
+pub(in crate::http) fn fault(error: &io::Error) -> StreamFault {
     let failure = match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if tls_reason(error).is_none() => Failure::Protocol,
         _ => Failure::ConnectionTermination,

@@ -9,8 +9,14 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let files = protox::compile(["istio/auth.proto", "meltemi/origins.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(files)?;
+    let files = protox::compile(
+        ["istio/auth.proto", "istio/nds.proto", "meltemi/origins.proto"],
+        ["proto"],
+    )?;
+    tonic_prost_build::configure()
+        // In an order that does not change, so that equal tables have equal bytes.
+        .btree_map(".istio.networking.nds")
+        .compile_fds(files)?;
     if env::var_os("CARGO_FEATURE_DESCRIPTORS").is_some() {
         let set = protox::compile(ENVOY_FILES, envoy_folders()?)?;
         fs::write(out.join("envoy.binpb"), prost::Message::encode_to_vec(&set))?;

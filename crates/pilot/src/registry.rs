@@ -4,6 +4,7 @@
 //! wrote them. It is synchronous and pure but for what it remembers: objects are read once per change, and what did not change
 //! keeps its `Arc`, so that the next step ([`Impact`]) is a comparison of pointers.
 
+mod allotment;
 mod endpoints;
 mod entries;
 mod impact;
@@ -16,7 +17,8 @@ mod workloads;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::kinds::k8s::{ConfigMap, EndpointSlice, Endpoints, Node, Service as KubeService};
@@ -24,7 +26,7 @@ use model::kinds::{
     DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar,
     VirtualService, WorkloadEntry,
 };
-use model::mesh::{Endpoint, Host, Service, Snapshot};
+use model::mesh::{ConfigRef, Endpoint, Host, Locality, Service, Snapshot};
 
 pub(crate) use impact::Impact;
 use local_ports::LocalPorts;
@@ -72,8 +74,11 @@ type EndpointsByHost = HashMap<Host, Arc<Vec<Endpoint>>>;
 #[derive(Default)]
 struct Found {
     services: Vec<Service>,
+    /// Entries that name no address at all.
+    without_address: HashSet<ConfigRef>,
     endpoints: HashMap<Host, Vec<Endpoint>>,
     without_pod: usize,
+    localities: HashMap<IpAddr, Locality>,
 }
 
 // === impl Registry ===
@@ -106,8 +111,9 @@ impl Registry {
     /// The mesh as these objects describe it, and what of it is new.
     pub(crate) fn update(&mut self, objects: &dyn Objects, mesh: &Arc<MeshConfig>) -> (Arc<Snapshot>, Impact) {
         let service_entries = self.service_entries.refresh(objects);
-        let found = self.gather(objects, mesh);
+        let mut found = self.gather(objects, mesh);
         self.endpoints_without_pod = found.without_pod;
+        let localities = Arc::new(std::mem::take(&mut found.localities));
         let (services, endpoints) = found.share_with(&self.last);
         let trust_domain = match &*self.settings.trust_domain {
             "" => mesh.trust_domain.as_str().into(),
@@ -120,6 +126,7 @@ impl Registry {
             mesh: mesh.clone(),
             services,
             endpoints,
+            localities,
             virtual_services: self.virtual_services.refresh(objects),
             destination_rules: self.destination_rules.refresh(objects),
             gateways: self.gateways.refresh(objects),
@@ -144,7 +151,10 @@ impl Registry {
         let entries = self.workload_entries.refresh(objects);
         let ports = LocalPorts::new(&self.config_maps.refresh(objects));
         let slices = endpoints::Sources::new(&self.slices.refresh(objects), &self.endpoints.refresh(objects));
-        let mut found = Found::default();
+        let mut found = Found {
+            localities: workloads.localities(),
+            ..Found::default()
+        };
         for object in self.services.refresh(objects) {
             let service = services::service(&object, mesh, &self.settings, &ports);
             let mut list = match object.spec.spec.type_.as_str() {
@@ -155,6 +165,9 @@ impl Registry {
             found.add(service, list);
         }
         for object in self.service_entries.refresh(objects) {
+            if object.spec.addresses.is_empty() {
+                found.without_address.insert(object.reference.clone());
+            }
             for service in entries::services(&object, mesh) {
                 let list = entries::endpoints(&object, &service, &entries, &workloads);
                 found.add(service, list);
@@ -185,6 +198,10 @@ impl Found {
     fn share_with(mut self, last: &Snapshot) -> (Vec<Arc<Service>>, EndpointsByHost) {
         self.services
             .sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
+        let without_address = &self.without_address;
+        let entries = self.services.iter_mut();
+        let entries = entries.filter(|service| without_address.contains(&service.origin));
+        allotment::allot(entries.filter(|service| allotment::is_eligible(service)));
         let known: HashMap<_, _> = last.services.iter().map(|s| ((&s.origin, &s.hostname), s)).collect();
         let share = |service: Service| match known.get(&(&service.origin, &service.hostname)) {
             Some(old) if ***old == service => (*old).clone(),

@@ -11,12 +11,20 @@ pub mod type_url;
 pub use envoy_types::pb as envoy;
 pub use type_url::{TypeUrl, any};
 
-/// Citadel's certificate services.
+/// What the original's processes say to each other.
 pub mod istio {
+    /// Citadel's certificate services.
     pub mod auth {
         #[allow(clippy::all, unreachable_pub)]
         pub mod v1 {
             tonic::include_proto!("istio.v1.auth");
+        }
+    }
+    /// Names for the agent's DNS server.
+    pub mod nds {
+        #[allow(clippy::all, unreachable_pub)]
+        pub mod v1 {
+            tonic::include_proto!("istio.networking.nds.v1");
         }
     }
 }

@@ -11,7 +11,7 @@ pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.Cluster
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
-/// DNS names for the agent's DNS proxy.
+/// [`crate::istio::nds::v1::NameTable`].
 pub const NAME_TABLE: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
 /// [`crate::meltemi::origins::v1::Origins`].
 pub const ORIGINS: &str = "type.googleapis.com/meltemi.origins.v1.Origins";
@@ -33,6 +33,7 @@ type_urls! {
     listener::v3::Listener => LISTENER;
     route::v3::RouteConfiguration => ROUTE;
     tls::v3::Secret => SECRET;
+    crate::istio::nds::v1::NameTable => NAME_TABLE;
     crate::meltemi::origins::v1::Origins => ORIGINS;
 }
 

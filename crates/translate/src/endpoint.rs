@@ -6,12 +6,13 @@ use model::mesh::{Endpoint, Health, Locality, Snapshot, TlsMode};
 
 use crate::authn::{PeerMode, peer_mode};
 use crate::cluster::{self, Discovery, Target};
+use crate::locality::{self, Group, Plan};
 use crate::pb::{self, core, endpoint};
 use crate::scope::Scope;
 use crate::{Notes, Resource};
 
 /// Name of the cluster registry's cluster in workload metadata.
-const CLUSTER_ID: &str = "Kubernetes";
+pub(crate) const CLUSTER_ID: &str = "Kubernetes";
 
 /// The clusters of the proxy that take their endpoints from here.
 pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
@@ -38,53 +39,49 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
     endpoints.retain(|endpoint| {
         endpoint.address.starts_with("unix://") || endpoint.address.parse::<std::net::IpAddr>().is_ok()
     });
-    Some(Resource::new(
-        name,
-        &assignment(scope.snapshot, &target, &endpoints),
-        notes,
-    ))
+    Some(Resource::new(name, &assignment(scope, &target, &endpoints), notes))
 }
 
 /// Endpoints as a load assignment, in a stable order.
 pub(crate) fn assignment(
-    snapshot: &Snapshot,
+    scope: &Scope<'_>,
     target: &Target<'_>,
     endpoints: &[&Endpoint],
 ) -> endpoint::ClusterLoadAssignment {
     let best = endpoints.iter().map(|endpoint| rank(endpoint.health)).min();
-    let mut localities: BTreeMap<&Locality, BTreeMap<(&str, u16), endpoint::LbEndpoint>> = BTreeMap::new();
-    for endpoint in endpoints {
-        let locality = localities.entry(&endpoint.locality).or_default();
-        let known = locality.entry((&endpoint.address, endpoint.port));
-        known.or_insert_with(|| lb_endpoint(snapshot, target, endpoint, best));
-    }
+    let plan = Plan::of(scope.snapshot, &target.policy());
+    let groups = locality::arrange(scope, plan, endpoints);
     endpoint::ClusterLoadAssignment {
         cluster_name: target.name(),
-        endpoints: localities
+        endpoints: groups
             .into_iter()
-            .map(|(locality, endpoints)| in_locality(locality, endpoints))
+            .map(|group| in_locality(scope, target, group, best))
             .collect(),
         ..Default::default()
     }
 }
 
 fn in_locality(
-    locality: &Locality,
-    endpoints: BTreeMap<(&str, u16), endpoint::LbEndpoint>,
+    scope: &Scope<'_>,
+    target: &Target<'_>,
+    group: Group<'_>,
+    best: Option<u8>,
 ) -> endpoint::LocalityLbEndpoints {
-    let lb_endpoints: Vec<_> = endpoints.into_values().collect();
-    let weights = lb_endpoints
-        .iter()
-        .filter_map(|endpoint| endpoint.load_balancing_weight.as_ref());
-    let weight = weights.fold(0_u32, |sum, weight| sum.saturating_add(weight.value));
+    let mut made: BTreeMap<(&str, u16), endpoint::LbEndpoint> = BTreeMap::new();
+    for endpoint in group.endpoints {
+        let known = made.entry((&endpoint.address, endpoint.port));
+        known.or_insert_with(|| lb_endpoint(scope.snapshot, target, endpoint, best));
+    }
+    let locality = group.locality;
     endpoint::LocalityLbEndpoints {
         locality: (*locality != Locality::default()).then(|| core::Locality {
             region: locality.region.clone(),
             zone: locality.zone.clone(),
             sub_zone: locality.subzone.clone(),
         }),
-        load_balancing_weight: pb::u32(weight.max(1)),
-        lb_endpoints,
+        load_balancing_weight: pb::u32(group.weight),
+        priority: group.priority,
+        lb_endpoints: made.into_values().collect(),
         ..Default::default()
     }
 }

@@ -99,6 +99,7 @@ impl Mesh {
             address,
             more_addresses: Vec::new(),
             blocks: Vec::new(),
+            allotted: Vec::new(),
             ports: ports.iter().enumerate().map(port).collect(),
             resolution: if address.is_some() {
                 Resolution::Endpoints
@@ -151,6 +152,7 @@ impl Mesh {
             namespace: namespace.to_owned(),
             service_namespace: namespace.to_owned(),
             pod: pod.to_owned(),
+            dns_name: String::new(),
             workload: pod.to_owned(),
             service_account: format!("bookinfo-{service}"),
             weight: 1,

@@ -14,13 +14,17 @@ use crate::{ResourceType, authn, destination, gateway, inbound};
 pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
     let mut key = Key::new(scope, ty);
     match (ty, scope.proxy.kind) {
-        (ResourceType::Endpoint, _) => {}
-        (ResourceType::Cluster, ProxyKind::Sidecar) => key.inbound(),
-        (ResourceType::Cluster, ProxyKind::Router) => {}
+        (ResourceType::Endpoint, _) | (ResourceType::Cluster, ProxyKind::Router) => key.locality(),
+        (ResourceType::Cluster, ProxyKind::Sidecar) => {
+            key.inbound();
+            key.locality();
+        }
+        (ResourceType::NameTable, _) => key.names(),
         (ResourceType::Route, ProxyKind::Sidecar) => {
             key.add("domain", &scope.proxy.dns_domain);
             key.source_labels();
             key.hidden_ports();
+            key.allotted();
         }
         (ResourceType::Route, ProxyKind::Router) => {
             key.source_labels();
@@ -30,6 +34,7 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
             key.inbound();
             key.http_10();
             key.source_labels();
+            key.allotted();
         }
         (ResourceType::Listener, ProxyKind::Router) => {
             key.http_10();
@@ -110,6 +115,36 @@ impl<'s, 'a> Key<'s, 'a> {
                 "by",
                 format_args!("{}/{}/{}", policy.kind, policy.namespace, policy.name),
             );
+        }
+    }
+
+    /// Where the client is, as far as that orders its endpoints.
+    fn locality(&mut self) {
+        let facts = crate::locality::facts(self.scope);
+        if !facts.is_empty() {
+            self.add("place", facts);
+        }
+    }
+
+    /// Whether services have addresses that were allotted to them.
+    fn allotted(&mut self) {
+        let (mut v4, mut v6) = (false, false);
+        if self.scope.resolves_names() {
+            v4 = self.scope.proxy.ips.iter().any(|ip| ip.is_ipv4());
+            v6 = self.scope.proxy.ips.iter().any(|ip| ip.is_ipv6());
+        }
+        if v4 || v6 {
+            self.add("allotted", format_args!("{v4}/{v6}"));
+        }
+    }
+
+    fn names(&mut self) {
+        self.allotted();
+        let proxy = self.scope.proxy;
+        let families = proxy.ips.iter().map(|ip| ip.is_ipv6()).collect::<BTreeSet<_>>();
+        self.add("families", format_args!("{families:?}"));
+        if !self.scope.captures() {
+            self.add("ip", format_args!("{:?}", proxy.ip()));
         }
     }
 

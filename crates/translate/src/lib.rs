@@ -12,6 +12,8 @@
 //! | which services, routes and rules a proxy sees | `scope`, `visibility`, `sidecar`, `destination` |
 //! | which ports a workload serves, and with what security | `inbound`, `authn`, `tls` |
 //! | clusters and endpoints | `cluster`, `endpoint` |
+//! | which endpoints are near, and who steps in for them | `locality` |
+//! | names that an application may resolve | `name_table` |
 //! | listeners of sidecars and gateways | `listener`, `gateway` |
 //! | virtual hosts and routes | `route` |
 //! | whether client and server agree about mutual TLS | `tls_check` |
@@ -31,6 +33,8 @@ mod gateway;
 mod inbound;
 mod key;
 mod listener;
+mod locality;
+mod name_table;
 mod names;
 mod native;
 mod pb;
@@ -56,22 +60,25 @@ pub use error::TranslateError;
 pub use scope::Scope;
 pub use tls_check::{TlsCheck, TlsSide};
 
-/// The four types that are generated here.
+/// The types that are generated here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceType {
     Cluster,
     Endpoint,
     Listener,
     Route,
+    /// Names for the agent's DNS server, one resource for all of them.
+    NameTable,
 }
 
 impl ResourceType {
     /// In the order in which a change must be applied so that nothing refers to what is not there yet.
-    pub const ALL: [ResourceType; 4] = [
+    pub const ALL: [ResourceType; 5] = [
         ResourceType::Cluster,
         ResourceType::Endpoint,
         ResourceType::Listener,
         ResourceType::Route,
+        ResourceType::NameTable,
     ];
 
     pub fn type_url(self) -> &'static str {
@@ -80,6 +87,7 @@ impl ResourceType {
             ResourceType::Endpoint => proto::type_url::ENDPOINT,
             ResourceType::Listener => proto::type_url::LISTENER,
             ResourceType::Route => proto::type_url::ROUTE,
+            ResourceType::NameTable => proto::type_url::NAME_TABLE,
         }
     }
 }
@@ -98,9 +106,14 @@ pub struct Resource {
 
 impl Resource {
     pub(crate) fn new<M: canonical::Shaped>(name: &str, message: &M, notes: Notes) -> Self {
+        Resource::of_any(name, canonical::any(message), notes)
+    }
+
+    /// Of a message without maps in an order of chance.
+    pub(crate) fn of_any(name: &str, any: proto::envoy::google::protobuf::Any, notes: Notes) -> Self {
         Resource {
             name: name.to_owned(),
-            any: canonical::any(message),
+            any,
             origins: notes.origins.into_iter().collect(),
             issues: notes.issues.into_iter().collect(),
         }

@@ -1,10 +1,13 @@
 //! What one proxy sees of the mesh, and the keys under which proxies that see the same share what is made for them.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use model::kinds::{Sidecar, VirtualService};
-use model::mesh::{Config, Host, InterceptionMode, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot};
+use model::mesh::{
+    Config, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot,
+};
 
 use crate::destination::{Destination, Rules};
 use crate::gateway::Servers;
@@ -13,7 +16,8 @@ use crate::listener::Plan;
 use crate::sidecar::{Egress, Imported};
 use crate::visibility::exported;
 use crate::{
-    Resource, ResourceType, TranslateError, cluster, endpoint, gateway, inbound, key, listener, route, sidecar,
+    Resource, ResourceType, TranslateError, cluster, endpoint, gateway, inbound, key, listener, name_table, route,
+    sidecar,
 };
 
 /// What one class of proxies sees. Cheap to make; each view is worked out when it is first asked for.
@@ -58,6 +62,7 @@ impl<'a> Scope<'a> {
             ResourceType::Endpoint => endpoint::names(self),
             ResourceType::Listener => self.listeners().keys().cloned().collect(),
             ResourceType::Route => listener::route_names(self),
+            ResourceType::NameTable => name_table::names(self),
         }
     }
 
@@ -71,6 +76,7 @@ impl<'a> Scope<'a> {
             ResourceType::Endpoint => endpoint::generate(self, name),
             ResourceType::Listener => listener::generate(self, name)?,
             ResourceType::Route => route::generate(self, name),
+            ResourceType::NameTable => name_table::generate(self, name),
         })
     }
 
@@ -148,6 +154,36 @@ impl<'a> Scope<'a> {
         self.proxy.interception != InterceptionMode::None
     }
 
+    /// Where the client runs: as it says itself, else as its pod's node or labels say.
+    pub(crate) fn locality(&self) -> &'a Locality {
+        let proxy = self.proxy;
+        if proxy.locality != Locality::default() {
+            return &proxy.locality;
+        }
+        let known = proxy.ip().and_then(|ip| self.snapshot.localities.get(&ip));
+        known.unwrap_or(&proxy.locality)
+    }
+
+    /// Every address under which the client may call a service. One that has none of its own is given one where the agent
+    /// answers the application's DNS queries, for only then anybody learns of it.
+    pub(crate) fn addresses<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = IpAddr> + use<'s, 'a> {
+        let given = service.address.is_none() && self.resolves_names();
+        let proxy = self.proxy;
+        let speaks = move |address: &IpAddr| proxy.ips.iter().any(|ip| ip.is_ipv4() == address.is_ipv4());
+        let allotted = service
+            .allotted
+            .iter()
+            .copied()
+            .filter(move |address| given && speaks(address));
+        service.addresses().chain(allotted)
+    }
+
+    /// Whether the application's DNS queries come to the agent, and its traffic to the addresses that it answers with.
+    pub(crate) fn resolves_names(&self) -> bool {
+        let captured = self.proxy.metadata.get("DNS_CAPTURE");
+        self.captures() && !self.is_gateway() && captured.is_some_and(|value| is_true(value))
+    }
+
     pub(crate) fn allows_unknown(&self) -> bool {
         sidecar::allows_unknown(self.snapshot, self.sidecar)
     }
@@ -160,6 +196,11 @@ impl<'a> Scope<'a> {
             crate::names::BLACK_HOLE
         }
     }
+}
+
+/// A switch in node metadata, as people write it.
+fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "t")
 }
 
 /// The services a proxy sees, one for each host name: its own namespace's first, then the oldest.

@@ -48,6 +48,11 @@ fn mesh() -> Mesh {
         .apply("PeerAuthentication", "default", "strict", json!({
             "selector": { "matchLabels": { "version": "v2" } }, "mtls": { "mode": "STRICT" },
         }))
+        .apply("DestinationRule", "default", "near", json!({
+            "host": "productpage",
+            "trafficPolicy": { "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "failoverPriority": ["tier"] } } },
+        }))
+        .endpoints("productpage-v1", |endpoint| endpoint.locality.region = "east".to_owned())
         .apply("Sidecar", "other", "narrow", json!({
             "workloadSelector": { "labels": { "app": "reviews" } }, "egress": [{ "hosts": ["./*", "default/ratings.default.svc.cluster.local"] }],
         }))
@@ -67,6 +72,8 @@ prop_compose! {
         domain in prop::sample::select(vec!["default.svc.cluster.local", "other.svc.cluster.local"]),
         http_10 in any::<bool>(),
         native in any::<bool>(),
+        region in prop::sample::select(vec!["", "east", "west"]),
+        dns in any::<bool>(),
     ) -> Proxy {
         let mut proxy = sidecar(namespace, &format!("pod-{pod}"), &[("app", app), ("version", version)]);
         if router {
@@ -79,6 +86,10 @@ prop_compose! {
         proxy.app_address = own_app.map(|n| IpAddr::from([127, 64, 0, n]));
         proxy.bind_address = bind;
         proxy.native = native;
+        proxy.locality.region = region.to_owned();
+        if dns {
+            proxy.metadata.insert("DNS_CAPTURE".to_owned(), "true".to_owned());
+        }
         proxy.dns_domain = domain.to_owned();
         if http_10 {
             proxy.metadata.insert("HTTP10".to_owned(), "1".to_owned());

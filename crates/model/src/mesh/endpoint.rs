@@ -45,6 +45,8 @@ pub struct Endpoint {
     pub service_namespace: String,
     /// Pod name, or the WorkloadEntry's; empty for plain addresses.
     pub pod: String,
+    /// `<hostname>.<subdomain>` of a pod that has both, as DNS names it within its namespace; else empty.
+    pub dns_name: String,
     /// Name of the Deployment (or other controller) behind the pod; empty if unknown.
     pub workload: String,
     pub service_account: String,

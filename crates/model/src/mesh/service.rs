@@ -67,6 +67,8 @@ pub struct Service {
     pub more_addresses: Vec<IpAddr>,
     /// Blocks of addresses behind which an entry's TCP and TLS ports are found.
     pub blocks: Vec<AddressBlock>,
+    /// Addresses that the registry gave an entry without any, for clients whose names the agent resolves.
+    pub allotted: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
     pub resolution: Resolution,
     pub mesh_external: bool,

@@ -1,9 +1,10 @@
 //! The input of translation: everything that is known at one moment, immutable and shared.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, Host, Service};
+use super::{Endpoint, Host, Locality, Service};
 use crate::kinds::{
     DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar,
     VirtualService,
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// By service host name; all ports together, and those of every namespace: see [`Snapshot::endpoints_of`].
     pub endpoints: HashMap<Host, Arc<Vec<Endpoint>>>,
+    /// Where pods run, by their addresses, as far as that is known. A change of it alone is no change of what services are.
+    pub localities: Arc<HashMap<IpAddr, Locality>>,
     pub virtual_services: Vec<Arc<Config<VirtualService>>>,
     pub destination_rules: Vec<Arc<Config<DestinationRule>>>,
     pub gateways: Vec<Arc<Config<Gateway>>>,

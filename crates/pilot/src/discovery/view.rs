@@ -106,6 +106,7 @@ pub(crate) fn resource_type(kind: Kind) -> Option<ResourceType> {
         Kind::Endpoint => Some(ResourceType::Endpoint),
         Kind::Listener => Some(ResourceType::Listener),
         Kind::Route => Some(ResourceType::Route),
+        Kind::NameTable => Some(ResourceType::NameTable),
         Kind::Origins => None,
     }
 }

@@ -116,6 +116,7 @@ pub(super) fn plain(service: &Service, address: &str, service_port: u16, port: u
         namespace: service.namespace.clone(),
         service_namespace: service.namespace.clone(),
         pod: String::new(),
+        dns_name: String::new(),
         workload: String::new(),
         service_account: String::new(),
         weight: 1,
@@ -132,6 +133,7 @@ pub(super) fn of_workload(located: &Located, endpoint: &mut Endpoint) {
     endpoint.labels = pod.spec.labels.clone();
     endpoint.namespace = pod.namespace().to_owned();
     endpoint.pod = pod.name().to_owned();
+    endpoint.dns_name = pod.spec.dns_name.clone();
     endpoint.workload = pod.spec.name.clone();
     endpoint.service_account = pod.spec.service_account.clone();
     endpoint.locality = located.locality.clone();

@@ -28,6 +28,7 @@ pub(super) fn services(object: &Config<ServiceEntry>, mesh: &MeshConfig) -> Vec<
         address,
         more_addresses: more_addresses.clone(),
         blocks: blocks.clone(),
+        allotted: Vec::new(),
         ports: spec.ports.iter().filter_map(service_port).collect(),
         resolution: match spec.resolution {
             Declared::None => Resolution::Passthrough,

@@ -11,7 +11,7 @@ pub(super) struct Localities(HashMap<Arc<str>, Locality>);
 
 impl Localities {
     pub(super) fn new(nodes: &[Arc<Config<Node>>]) -> Self {
-        let of = |node: &Arc<Config<Node>>| (node.reference.name.clone(), of_node(&node.labels));
+        let of = |node: &Arc<Config<Node>>| (node.reference.name.clone(), of_labels(&node.labels));
         Localities(nodes.iter().map(of).collect())
     }
 
@@ -20,7 +20,8 @@ impl Localities {
     }
 }
 
-fn of_node(labels: &BTreeMap<String, String>) -> Locality {
+/// Labels of a node, or those of a pod that they were copied to.
+pub(super) fn of_labels(labels: &BTreeMap<String, String>) -> Locality {
     let first = |names: [&str; 2]| {
         names
             .iter()

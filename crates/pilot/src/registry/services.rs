@@ -28,6 +28,7 @@ pub(super) fn service(
         address: spec.cluster_ip.parse::<IpAddr>().ok().filter(|_| !external),
         more_addresses: Vec::new(),
         blocks: Vec::new(),
+        allotted: Vec::new(),
         ports: spec
             .ports
             .iter()

@@ -1,6 +1,7 @@
 //! Pods, as what stands behind an address.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::kinds::catalog;
@@ -16,6 +17,8 @@ pub(super) struct Workload {
     pub(super) labels: Arc<BTreeMap<String, String>>,
     pub(super) ips: Vec<String>,
     pub(super) node: String,
+    /// `<hostname>.<subdomain>`, if it has both.
+    pub(super) dns_name: String,
     pub(super) service_account: String,
     /// Name of what controls the pod.
     pub(super) name: String,
@@ -54,8 +57,15 @@ pub(super) fn read(object: &Object) -> Option<Workload> {
         .conditions
         .iter()
         .any(|c| c.type_ == "Ready" && c.status == "True");
+    let (hostname, subdomain) = (pod.spec.hostname, pod.spec.subdomain);
+    let named = !hostname.is_empty() && !subdomain.is_empty();
     Some(Workload {
         ips,
+        dns_name: if named {
+            format!("{hostname}.{subdomain}")
+        } else {
+            String::new()
+        },
         node: pod.spec.node_name,
         service_account: account
             .into_iter()
@@ -110,10 +120,11 @@ impl Workloads {
                 workloads.by_ip.insert(ip.clone(), index);
             }
             let of_node = localities.of(&pod.spec.node).cloned();
-            let of_label = || pod.spec.labels.get("istio-locality").map(|text| locality::parse(text));
+            let said = pod.spec.labels.get("istio-locality").map(|text| locality::parse(text));
+            let copied = || locality::of_labels(&pod.spec.labels);
             workloads.all.push(Located {
                 pod: pod.clone(),
-                locality: of_node.or_else(of_label).unwrap_or_default(),
+                locality: said.or(of_node).unwrap_or_else(copied),
             });
         }
         workloads
@@ -127,6 +138,20 @@ impl Workloads {
 
     pub(super) fn at(&self, ip: &str) -> Option<&Located> {
         self.by_ip.get(ip).map(|index| &self.all[*index])
+    }
+
+    /// Places of pods by address, where they are known.
+    pub(super) fn localities(&self) -> HashMap<IpAddr, Locality> {
+        let known = self
+            .all
+            .iter()
+            .filter(|located| located.locality != Locality::default());
+        known
+            .flat_map(|located| {
+                let ips = located.pod.spec.ips.iter().filter_map(|ip| ip.parse().ok());
+                ips.map(|ip| (ip, located.locality.clone()))
+            })
+            .collect()
     }
 
     pub(super) fn selected<'a>(

@@ -12,15 +12,15 @@ use crate::config::Endpoint;
 pub(super) struct Ring(Vec<(u64, u32)>);
 
 impl Ring {
-    pub(super) fn new(members: &[Arc<Endpoint>], min_size: u64, max_size: u64) -> Self {
-        let weights = normalized(members);
+    /// `weights` add up to 1, see [`normalized`].
+    pub(super) fn new(members: &[Arc<Endpoint>], weights: &[f64], min_size: u64, max_size: u64) -> Self {
         let smallest = weights.iter().copied().fold(f64::INFINITY, f64::min);
         // As many points as give the lightest endpoint a whole number of them, within the limits.
         let scale = ((smallest * min_size as f64).ceil() / smallest).min(max_size as f64);
         let mut points = Vec::with_capacity(scale.max(0.0).ceil() as usize);
         let (mut current, mut target) = (0.0, 0.0);
         let mut key = String::new();
-        for (index, (member, weight)) in members.iter().zip(&weights).enumerate() {
+        for (index, (member, weight)) in members.iter().zip(weights).enumerate() {
             target += scale * weight;
             for replica in 0u64.. {
                 if current >= target {
@@ -63,14 +63,14 @@ struct Filling {
 const EMPTY: u32 = u32::MAX;
 
 impl Maglev {
-    pub(super) fn new(members: &[Arc<Endpoint>], size: u64) -> Self {
-        let weights = normalized(members);
+    /// `weights` add up to 1, see [`normalized`].
+    pub(super) fn new(members: &[Arc<Endpoint>], weights: &[f64], size: u64) -> Self {
         let largest = weights.iter().copied().fold(0.0, f64::max);
         let mut entries: Vec<(&str, Filling)> = members
             .iter()
             .zip(weights)
             .enumerate()
-            .map(|(index, (member, weight))| {
+            .map(|(index, (member, &weight))| {
                 let key: &str = &member.address_text;
                 let offset = xxh64(key.as_bytes(), 0) % size;
                 let skip = xxh64(key.as_bytes(), 1) % (size - 1).max(1) + 1;
@@ -148,7 +148,8 @@ impl Filling {
     }
 }
 
-fn normalized(members: &[Arc<Endpoint>]) -> Vec<f64> {
+/// The endpoints' own weights, as parts of 1.
+pub(super) fn normalized(members: &[Arc<Endpoint>]) -> Vec<f64> {
     let total: f64 = members.iter().map(|member| f64::from(member.weight.max(1))).sum();
     members
         .iter()
@@ -173,6 +174,14 @@ mod tests {
             .collect()
     }
 
+    fn ring(members: &[Arc<Endpoint>], min_size: u64, max_size: u64) -> Ring {
+        Ring::new(members, &normalized(members), min_size, max_size)
+    }
+
+    fn maglev(members: &[Arc<Endpoint>], size: u64) -> Maglev {
+        Maglev::new(members, &normalized(members), size)
+    }
+
     #[test]
     fn the_hash_is_xxhash64_with_seed_0() {
         assert_eq!(xxh64(b"", 0), 0xef46_db37_51d8_e999);
@@ -195,31 +204,31 @@ mod tests {
             (15516499411664133160, 94),
             (16117243373044804889, 90),
         ];
-        let ring = Ring::new(&members(&[1; 6]), 12, 1024);
-        let points: Vec<(u64, u32)> = ring.0.iter().map(|(point, index)| (*point, index + 90)).collect();
+        let made = ring(&members(&[1; 6]), 12, 1024);
+        let points: Vec<(u64, u32)> = made.0.iter().map(|(point, index)| (*point, index + 90)).collect();
         assert_eq!(points, expected);
     }
 
     #[test]
     fn ring_points_are_shared_out_by_weight_and_found_in_order() {
         let members = members(&[1, 2, 1]);
-        let ring = Ring::new(&members, 12, 1024);
-        let owned = |index: u32| ring.0.iter().filter(|(_, owner)| *owner == index).count();
+        let made = ring(&members, 12, 1024);
+        let owned = |index: u32| made.0.iter().filter(|(_, owner)| *owner == index).count();
         assert_eq!((owned(0), owned(1), owned(2)), (3, 6, 3));
-        let first = ring.0[0];
-        assert_eq!(ring.get(0, 0), Some(first.1 as usize));
-        assert_eq!(ring.get(first.0, 0), Some(first.1 as usize));
-        assert_eq!(ring.get(first.0 + 1, 0), Some(ring.0[1].1 as usize));
-        assert_eq!(ring.get(u64::MAX, 0), Some(first.1 as usize));
-        assert_eq!(ring.get(first.0, 1), Some(ring.0[1].1 as usize));
-        assert!(Ring::new(&[], 12, 1024).get(1, 0).is_none());
+        let first = made.0[0];
+        assert_eq!(made.get(0, 0), Some(first.1 as usize));
+        assert_eq!(made.get(first.0, 0), Some(first.1 as usize));
+        assert_eq!(made.get(first.0 + 1, 0), Some(made.0[1].1 as usize));
+        assert_eq!(made.get(u64::MAX, 0), Some(first.1 as usize));
+        assert_eq!(made.get(first.0, 1), Some(made.0[1].1 as usize));
+        assert!(ring(&[], 12, 1024).get(1, 0).is_none());
     }
 
     #[test]
     fn a_lost_endpoint_moves_only_its_own_share() {
         let all = members(&[1; 10]);
         let rest = all[..9].to_vec();
-        let (before, after) = (Ring::new(&all, 1024, 8192), Ring::new(&rest, 1024, 8192));
+        let (before, after) = (ring(&all, 1024, 8192), ring(&rest, 1024, 8192));
         let moved = (0..1000u64).filter(|n| {
             let hash = xxh64(&n.to_be_bytes(), 0);
             let owner = before.get(hash, 0);
@@ -232,30 +241,30 @@ mod tests {
     /// The table that Envoy's own tests state for six hosts and size 7.
     #[test]
     fn maglev_is_envoys() {
-        let maglev = Maglev::new(&members(&[1; 6]), 7);
-        assert_eq!(maglev.0, [2, 4, 0, 1, 5, 0, 3]);
+        let made = maglev(&members(&[1; 6]), 7);
+        assert_eq!(made.0, [2, 4, 0, 1, 5, 0, 3]);
     }
 
     #[test]
     fn maglev_fills_its_table_by_weight() {
         let members = members(&[1, 2, 1]);
-        let maglev = Maglev::new(&members, 251);
-        let owned = |index: u32| maglev.0.iter().filter(|owner| **owner == index).count();
-        assert!(maglev.0.iter().all(|owner| *owner != EMPTY));
+        let made = maglev(&members, 251);
+        let owned = |index: u32| made.0.iter().filter(|owner| **owner == index).count();
+        assert!(made.0.iter().all(|owner| *owner != EMPTY));
         assert!(
             (61..=64).contains(&owned(0)) && (124..=127).contains(&owned(1)),
             "{} {}",
             owned(0),
             owned(1)
         );
-        assert!(Maglev::new(&[], 251).get(1, 0).is_none());
+        assert!(maglev(&[], 251).get(1, 0).is_none());
     }
 
     #[test]
     fn maglev_does_not_depend_on_the_order_of_arrival() {
         let forward = members(&[1; 5]);
         let backward: Vec<_> = forward.iter().rev().cloned().collect();
-        let (one, two) = (Maglev::new(&forward, 251), Maglev::new(&backward, 251));
+        let (one, two) = (maglev(&forward, 251), maglev(&backward, 251));
         let agree = |hash| one.get(hash, 0).map(|i| 4 - i) == two.get(hash, 0);
         assert!((0..251).all(agree));
     }

@@ -5,6 +5,7 @@ use model::mesh::{Endpoint, Host, Service, ServicePort};
 
 use crate::destination::Destination;
 use crate::endpoint;
+use crate::locality::Plan;
 use crate::pb::cluster::cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig};
 use crate::pb::{self, cluster};
 use crate::scope::Scope;
@@ -95,6 +96,7 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
     discover(scope, target, &mut cluster, notes)?;
     let policy = target.policy();
     policy::apply(&mut cluster, &policy);
+    policy::by_locality(&mut cluster, Plan::of(scope.snapshot, &policy));
     if policy::is_original_destination(&cluster) || policy::wants_original_destination(&policy) {
         reserved::original_destination(&mut cluster);
     }
@@ -137,7 +139,7 @@ fn discover(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Clust
 fn dns(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, limit: usize) {
     let mut endpoints = target.endpoints(scope);
     endpoints.truncate(limit);
-    cluster.load_assignment = Some(endpoint::assignment(scope.snapshot, target, &endpoints));
+    cluster.load_assignment = Some(endpoint::assignment(scope, target, &endpoints));
     cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
 }
 

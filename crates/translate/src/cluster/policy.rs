@@ -7,7 +7,9 @@ use model::kinds::{
 use model::mesh::Snapshot;
 
 use crate::destination::Policy;
+use crate::locality::Plan;
 use crate::pb::cluster::circuit_breakers::{Thresholds, thresholds};
+use crate::pb::cluster::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
 use crate::pb::cluster::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig,
     RingHashLbConfig, RoundRobinLbConfig, SlowStartConfig,
@@ -257,6 +259,16 @@ fn outlier_detection(cluster: &mut cluster::Cluster, outlier: &OutlierDetection)
         ..Default::default()
     });
     cluster.common_lb_config = Some(panic_threshold(outlier.min_health_percent.min(100)));
+}
+
+/// Lets the shares of localities count.
+pub(super) fn by_locality(cluster: &mut cluster::Cluster, plan: Option<Plan<'_>>) {
+    if plan.is_some_and(|plan| plan.is_weighted()) {
+        let common = cluster.common_lb_config.get_or_insert_default();
+        common.locality_config_specifier = Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(
+            LocalityWeightedLbConfig::default(),
+        ));
+    }
 }
 
 fn panic_threshold(percent: u32) -> CommonLbConfig {

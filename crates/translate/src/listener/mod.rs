@@ -130,8 +130,9 @@ fn addresses(scope: &Scope<'_>, visible: &VisibleService<'_>, port: &ServicePort
     if port.protocol.is_http() {
         return Vec::new();
     }
-    if service.address.is_some() || service.resolution != Resolution::Passthrough {
-        return service.addresses().map(|address| address.to_string()).collect();
+    let own: Vec<String> = scope.addresses(service).map(|address| address.to_string()).collect();
+    if !own.is_empty() || service.resolution != Resolution::Passthrough {
+        return own;
     }
     let endpoints = scope.snapshot.endpoints_of(service);
     let at_port = endpoints.filter(|endpoint| endpoint.service_port == port.number);

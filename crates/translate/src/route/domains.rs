@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use model::mesh::Service;
 
+use crate::scope::Scope;
+
 /// Full name, the shorter forms that DNS search resolves from the client's namespace, and the addresses; each with the port,
 /// and without where `bare`.
-pub(super) fn of_service(service: &Service, port: u16, client_domain: &str, bare: bool) -> Vec<String> {
+pub(super) fn of_service(scope: &Scope<'_>, service: &Service, port: u16, bare: bool) -> Vec<String> {
     let mut hosts = vec![service.hostname.to_string()];
-    hosts.extend(shorter(service.hostname.as_str(), client_domain));
-    hosts.extend(service.addresses().map(|address| match address {
+    hosts.extend(shorter(service.hostname.as_str(), &scope.proxy.dns_domain));
+    hosts.extend(scope.addresses(service).map(|address| match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     }));

@@ -114,7 +114,7 @@ fn for_service(
         .filter(|routes| !routes.is_empty())
         .unwrap_or_else(|| vec![action::to_service(scope, service, port.number, notes)]);
     let bare = selection.is_default_port(port.number);
-    let domains = domains::of_service(service, port.number, &scope.proxy.dns_domain, bare);
+    let domains = domains::of_service(scope, service, port.number, bare);
     virtual_host(&service.hostname, port.number, taken.claim(domains), routes)
 }
 

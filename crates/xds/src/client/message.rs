@@ -50,8 +50,11 @@ pub(super) struct RawResource {
 
 /// Names longer than this are refused.
 const MAX_NAME: usize = 4096;
-/// The name of the one resource of a type whose messages have none.
-const ORIGINS_NAME: &str = "origins";
+/// The names of the one resource of each type whose messages have none.
+const NAMELESS: [(&str, &str); 2] = [
+    (proto::type_url::ORIGINS, "origins"),
+    (proto::type_url::NAME_TABLE, "name-table"),
+];
 
 /// Decodes a resource as the message it should be.
 ///
@@ -125,8 +128,8 @@ fn delta_parts(response: discovery::DeltaDiscoveryResponse) -> Parts {
 
 /// The name inside a resource, without decoding the rest: field 1 of every type that xDS carries at its top level.
 pub(super) fn name_of(type_url: &str, body: &[u8]) -> Result<String, String> {
-    if type_url == proto::type_url::ORIGINS {
-        return Ok(ORIGINS_NAME.to_owned());
+    if let Some((_, name)) = NAMELESS.iter().find(|(url, _)| *url == type_url) {
+        return Ok((*name).to_owned());
     }
     read_name(body)
         .map_err(|error| format!("it does not decode: {error}"))?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proto::envoy::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use proto::envoy::google::rpc::Status;
-use proto::type_url::{CLUSTER, LISTENER, ORIGINS};
+use proto::type_url::{CLUSTER, LISTENER, NAME_TABLE, ORIGINS};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::machine::{Interest, Rejection, Resource, Update};
@@ -303,7 +303,7 @@ impl ResourceType {
 
     /// Whether a state-of-the-world response holds every resource, so that what is missing does not exist.
     fn is_whole_set(&self) -> bool {
-        matches!(self.url, CLUSTER | LISTENER | ORIGINS)
+        matches!(self.url, CLUSTER | LISTENER | ORIGINS | NAME_TABLE)
     }
 
     fn absent(&self, present: &HashSet<Arc<str>>) -> Vec<Arc<str>> {

@@ -113,6 +113,7 @@ struct Nonces {
 /// The order of removals: what refers before what is referred to. A proxy drops the endpoints of a removed cluster by itself.
 const REMOVALS: [Kind; Kind::ALL.len()] = [
     Kind::Origins,
+    Kind::NameTable,
     Kind::Listener,
     Kind::Route,
     Kind::Cluster,

@@ -11,15 +11,18 @@ pub enum Kind {
     Route,
     /// Where each configuration object was written (file and line): only our own proxy asks for it.
     Origins,
+    /// Names for the DNS server of an agent: only agents ask for it.
+    NameTable,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Cluster,
         Kind::Endpoint,
         Kind::Listener,
         Kind::Route,
         Kind::Origins,
+        Kind::NameTable,
     ];
 
     pub fn type_url(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Kind {
             Kind::Listener => type_url::LISTENER,
             Kind::Route => type_url::ROUTE,
             Kind::Origins => type_url::ORIGINS,
+            Kind::NameTable => type_url::NAME_TABLE,
         }
     }
 
@@ -44,13 +48,14 @@ impl Kind {
             Kind::Listener => "LDS",
             Kind::Route => "RDS",
             Kind::Origins => "origins",
+            Kind::NameTable => "NDS",
         }
     }
 
     /// Whether a state-of-the-world response carries every resource (so that what is left out is removed), and a first
     /// request without names asks for all.
     pub fn is_whole_set(self) -> bool {
-        matches!(self, Kind::Cluster | Kind::Listener | Kind::Origins)
+        matches!(self, Kind::Cluster | Kind::Listener | Kind::Origins | Kind::NameTable)
     }
 }
 

@@ -165,14 +165,22 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "LoadBalancerSettings",
-        works: &["simple", "consistentHash"],
+        works: &["simple", "consistentHash", "localityLbSetting"],
         envoy_only: &["warmupDurationSecs", "warmup"],
-        unsupported: &["localityLbSetting", "zoneAwareLbSetting"],
+        unsupported: &["zoneAwareLbSetting"],
         notes: &[
             ("simple", "default LEAST_REQUEST"),
+            ("localityLbSetting", "an order of localities needs `outlierDetection`; shares (`distribute`) do not"),
             ("warmupDurationSecs", "deprecated: write `warmup.duration`"),
         ],
     },
+    Message {
+        name: "LocalityLbSetting",
+        works: &["distribute", "failover", "failoverPriority", "enabled"],
+        ..Message::EMPTY
+    },
+    Message { name: "LocalityDistribute", works: &["from", "to"], ..Message::EMPTY },
+    Message { name: "LocalityFailover", works: &["from", "to"], ..Message::EMPTY },
     Message {
         name: "ConsistentHashLb",
         works: &[
@@ -294,7 +302,7 @@ pub(super) const MESSAGES: &[Message] = &[
         unsupported: &["network"],
         notes: &[
             ("network", "all workloads are taken to reach one another"),
-            ("locality", "told to proxies; balancing by it (`localityLbSetting`) has no effect yet"),
+            ("locality", "of the endpoint, for `localityLbSetting`"),
         ],
         ..Message::EMPTY
     },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::edf::Edf;
 use super::pool::Pool;
-use crate::config::{Cluster, Endpoint, EndpointSet, Health};
+use crate::config::{Cluster, Endpoint, EndpointSet, Health, LbPolicy};
 use crate::upstream::outlier::is_ejected;
 
 /// A group is held to be able to carry 1.4 times its share (Envoy's overprovisioning), so a few sick endpoints shift no load.
@@ -201,6 +201,9 @@ impl Level {
                 weights: None,
             };
         };
+        if matches!(cluster.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. }) {
+            return Level::by_hash(cluster.lb, usable);
+        }
         let mut groups: Vec<(f64, Vec<Arc<Endpoint>>)> = Vec::new();
         for endpoint in usable {
             match groups
@@ -222,6 +225,30 @@ impl Level {
             .map(|(_, group)| Pool::new(cluster.lb, group))
             .collect();
         Level { pools, weights }
+    }
+
+    /// One table over all localities, or a client's hash would not lead to one endpoint: each endpoint has its part of its
+    /// locality's part. What is sick bends nothing here; the table was made without it.
+    fn by_hash(policy: LbPolicy, usable: Vec<Arc<Endpoint>>) -> Self {
+        let members: Vec<Arc<Endpoint>> = usable.into_iter().filter(|e| e.locality_weight > 0).collect();
+        let mut localities: HashMap<&str, (f64, f64)> = HashMap::new();
+        for endpoint in &members {
+            let (weight, sum) = localities.entry(&endpoint.locality).or_default();
+            *weight = f64::from(endpoint.locality_weight);
+            *sum += f64::from(endpoint.weight.max(1));
+        }
+        let total: f64 = localities.values().map(|(weight, _)| weight).sum();
+        let share = |endpoint: &Arc<Endpoint>| {
+            let (weight, sum) = localities.get(&*endpoint.locality).copied().unwrap_or((0.0, 1.0));
+            f64::from(endpoint.weight.max(1)) / sum * weight / total
+        };
+        let shares = members.iter().map(share).collect();
+        let pools = if members.is_empty() {
+            Vec::new()
+        } else {
+            vec![Pool::shared_out(policy, members, shares)]
+        };
+        Level { pools, weights: None }
     }
 
     fn choose(&self) -> Option<&Pool> {

@@ -1,14 +1,17 @@
 //! Endpoints among which a policy chooses freely.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use super::edf::Edf;
 use crate::config::{Endpoint, LbPolicy};
-use crate::upstream::hash::{Maglev, Ring};
+use crate::upstream::hash::{Maglev, Ring, normalized};
 
 pub(super) struct Pool {
     members: Vec<Arc<Endpoint>>,
+    /// Of policies by hash: parts of 1 in place of the members' own weights.
+    shares: Option<Vec<f64>>,
     strategy: Strategy,
 }
 
@@ -56,7 +59,26 @@ impl Pool {
                 table: OnceCell::new(),
             },
         };
-        Pool { members, strategy }
+        Pool {
+            members,
+            shares: None,
+            strategy,
+        }
+    }
+
+    /// As [`Pool::new`], for policies by hash: `shares` are the members' parts of 1.
+    pub(super) fn shared_out(policy: LbPolicy, members: Vec<Arc<Endpoint>>, shares: Vec<f64>) -> Self {
+        Pool {
+            shares: Some(shares),
+            ..Pool::new(policy, members)
+        }
+    }
+
+    fn shares(&self) -> Cow<'_, [f64]> {
+        match &self.shares {
+            Some(shares) => Cow::Borrowed(shares),
+            None => Cow::Owned(normalized(&self.members)),
+        }
     }
 
     pub(super) fn members(&self) -> &[Arc<Endpoint>] {
@@ -80,10 +102,10 @@ impl Pool {
                 max_size,
                 ring,
             } => ring
-                .get_or_init(|| Ring::new(&self.members, *min_size, *max_size))
+                .get_or_init(|| Ring::new(&self.members, &self.shares(), *min_size, *max_size))
                 .get(hash, attempt)?,
             Strategy::Maglev { size, table } => table
-                .get_or_init(|| Maglev::new(&self.members, *size))
+                .get_or_init(|| Maglev::new(&self.members, &self.shares(), *size))
                 .get(hash, attempt)?,
         };
         self.members.get(index)

@@ -324,6 +324,52 @@ fn localities_share_by_their_weight_not_by_their_size() {
 }
 
 #[test]
+fn by_hash_a_client_keeps_its_endpoint_and_localities_still_share_by_weight() {
+    let at = |n: usize, locality, locality_weight| {
+        shaped(
+            &format!("10.0.0.{n}:80"),
+            Shape {
+                weight: 1,
+                health: Health::Healthy,
+                locality,
+                locality_weight,
+            },
+        )
+    };
+    for lb in [
+        LbPolicy::Maglev { table_size: 65_537 },
+        LbPolicy::RingHash {
+            min_size: 10_000,
+            max_size: 100_000,
+        },
+    ] {
+        let members = vec![at(1, "a", 3), at(2, "b", 1), at(3, "b", 1), at(4, "c", 0)];
+        let set = EndpointSet {
+            generation: 1,
+            priorities: vec![members],
+            locality_weighted: true,
+        };
+        let rig = Rig::new(cluster_with(lb), set);
+        let of = |hash: u64| {
+            let context = PickContext {
+                hash: Some(xxhash_rust::xxh64::xxh64(&hash.to_be_bytes(), 0)),
+                ..PickContext::default()
+            };
+            rig.pick(&context).expect("an endpoint")
+        };
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for hash in 0..4000 {
+            let first = of(hash);
+            assert!((0..3).all(|_| of(hash) == first), "{lb:?}");
+            *counts.entry(first).or_default() += 1;
+        }
+        assert!((2850..3150).contains(&counts["10.0.0.1:80"]), "{lb:?} {counts:?}");
+        assert!((400..600).contains(&counts["10.0.0.2:80"]), "{lb:?} {counts:?}");
+        assert!(!counts.contains_key("10.0.0.4:80"));
+    }
+}
+
+#[test]
 fn a_locality_with_few_healthy_endpoints_gets_less_than_its_weight() {
     let at = |n: usize, locality, health| {
         shaped(

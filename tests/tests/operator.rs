@@ -97,7 +97,50 @@ async fn commands(mesh: &Mesh, directory: &Directory) -> Result<()> {
         unknown.contains("nobody") && unknown.contains("productpage-v1"),
         "{unknown}"
     );
+    describe(mesh, directory)?;
     origin(mesh, directory).await
+}
+
+/// From a request to the lines that decide about it, at both ends.
+fn describe(mesh: &Mesh, directory: &Directory) -> Result<()> {
+    let words = [
+        "describe",
+        "request",
+        "http://reviews:9080/reviews/0",
+        "--from",
+        "productpage-v1",
+    ];
+    let text = mesh.command(&words)?;
+    let json = mesh.command(&[&words[..], &["-o", "json"]].concat())?;
+    let value: Value = serde_json::from_str(&json).with_context(|| format!("describe: {json}"))?;
+    let outcomes = value["hops"][0]["outcomes"].as_array().cloned().unwrap_or_default();
+    let shares: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| (outcome["cluster"].as_str(), outcome["share"].as_f64()))
+        .collect();
+    let cluster = |subset: &str| format!("outbound|9080|{subset}|reviews.default.svc.cluster.local");
+    let (v1, v2) = (cluster("v1"), cluster("v2"));
+    ensure!(
+        shares == [(Some(&*v1), Some(90.0)), (Some(&*v2), Some(10.0))],
+        "{shares:?} in {text}"
+    );
+    let line = directory
+        .read("reviews-90-10.yaml")?
+        .lines()
+        .position(|line| line.contains("- route"))
+        .unwrap_or(0)
+        + 1;
+    let place = format!(
+        "VirtualService default/reviews [0]  {}:{line}",
+        directory.path().join("reviews-90-10.yaml").display()
+    );
+    ensure!(text.contains(&place), "{place} is not in {text}");
+    let arrival = value["hops"].as_array().is_some_and(|hops| {
+        hops.iter()
+            .any(|hop| hop["proxy"].as_str().is_some_and(|name| name.starts_with("reviews-v2")))
+    });
+    ensure!(arrival, "no proxy of reviews-v2 was asked: {text}");
+    Ok(())
 }
 
 /// From a route back to the file and line that made it.

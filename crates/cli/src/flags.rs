@@ -97,6 +97,73 @@ pub(crate) enum What {
     },
 }
 
+/// Explain what the mesh does, and which line of which file wants it so.
+#[derive(Debug, Parser)]
+#[command(name = "describe", bin_name = "meltemi describe")]
+pub(crate) struct Describe {
+    #[command(subcommand)]
+    pub(crate) what: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subject {
+    /// Why a request gets the answer it gets: listener, route, rule, subset and endpoint, step by step, without sending anything
+    ///
+    /// The proxies themselves are asked, so the answer is about what is in force now. What chance decides (weights, injected
+    /// faults) is told with how often it happens.
+    #[command(after_help = DESCRIBE_HELP)]
+    Request(DescribeRequest),
+}
+
+const DESCRIBE_HELP: &str = "\
+Examples:
+  meltemi describe request GET http://reviews:9080/reviews/0 --from productpage-v1
+  meltemi describe request http://reviews:9080/reviews/0 --from productpage-v1 -H 'end-user: jason'
+  meltemi describe request http://localhost:8080/productpage --from istio-ingressgateway.istio-system --to :8080
+
+Without Meltemi's own proxy (--data-plane envoy) there is nobody who could be asked.";
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeRequest {
+    /// The request, as its client would write it; without METHOD: GET
+    #[arg(value_name = "[METHOD] URL", num_args = 1..=2, required = true)]
+    pub(crate) request: Vec<String>,
+
+    /// The pod that sends it, or the gateway that gets it: its name or the beginning of it, with its namespace after a dot if need be
+    #[arg(
+        long,
+        value_name = "POD[.NAMESPACE]",
+        required_unless_present = "proxy_admin_address"
+    )]
+    pub(crate) from: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) mesh: MeshFlags,
+
+    /// Address of the proxy's admin, in place of a pod of a local mesh
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "from")]
+    pub(crate) proxy_admin_address: Option<String>,
+
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+
+    /// Where the client dials: an address, a port, or the name of a listener [default: what fits the URL]
+    #[arg(long, value_name = "IP:PORT|:PORT|LISTENER")]
+    pub(crate) to: Option<String>,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: DescribeFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DescribeFormat {
+    Text,
+    Json,
+    Yaml,
+}
+
 /// Whom to ask, and the form of the output.
 #[derive(Debug, Args)]
 pub(crate) struct From {
@@ -207,6 +274,7 @@ mod tests {
     fn the_command_lines_are_sound() {
         ProxyStatus::command().debug_assert();
         ProxyConfig::command().debug_assert();
+        Describe::command().debug_assert();
     }
 
     #[test]

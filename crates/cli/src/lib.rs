@@ -1,9 +1,10 @@
-//! Commands that look into a running mesh: `proxy-status` asks pilot, `proxy-config` asks a proxy.
+//! Commands that look into a running mesh: `proxy-status` asks pilot, `proxy-config` and `describe` ask proxies.
 //!
 //! What a command prints is made by pure functions from the JSON that was answered; only [`http`] dials and only [`place`]
 //! reads files. Columns, filters and names are istioctl's, so that habits and scripts carry over.
 
 mod config;
+mod describe;
 mod flags;
 mod http;
 mod output;
@@ -28,6 +29,11 @@ pub fn proxy_status_main(args: Vec<OsString>) -> ExitCode {
 /// `meltemi proxy-config`.
 pub fn proxy_config_main(args: Vec<OsString>) -> ExitCode {
     run::<flags::ProxyConfig, _>(args, config::run)
+}
+
+/// `meltemi describe`.
+pub fn describe_main(args: Vec<OsString>) -> ExitCode {
+    run::<flags::Describe, _>(args, describe::run)
 }
 
 /// Reads the command line, runs the command and prints its text; an error is one message for people.

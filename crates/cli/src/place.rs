@@ -3,6 +3,7 @@
 //! A running `meltemi up` keeps `mesh.json` in its state directory: its process, pilot's address, and every pod with its
 //! proxy's admin address.
 
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ impl Mesh {
             let place = flags.state_dir.as_ref().map(|dir| format!(" in {}", dir.display())).unwrap_or_default();
             format!(
                 "no local mesh is running{place}; start one with `meltemi up DIR`, name its --state-dir, or name an address \
-                 with --pilot-address (proxy-status) or --proxy-admin-address (proxy-config)"
+                 with --pilot-address (proxy-status) or --proxy-admin-address (proxy-config, describe)"
             )
         })
     }
@@ -89,6 +90,12 @@ impl Mesh {
                 self.list(&found)
             )),
         }
+    }
+
+    /// The pod whose proxy has this IP address.
+    pub(crate) fn pod_at(&self, ip: IpAddr) -> Option<&Pod> {
+        let is_there = |admin: &str| admin.parse::<SocketAddr>().is_ok_and(|address| address.ip() == ip);
+        self.pods.iter().find(|pod| pod.admin.as_deref().is_some_and(is_there))
     }
 
     fn list(&self, pods: &[&Pod]) -> String {

@@ -78,6 +78,7 @@ Examples:
 In another terminal:
   meltemi proxy-status              who is connected and in sync
   meltemi proxy-config route POD    what a proxy has been told
+  meltemi describe request URL --from POD   why it gets its answer
   meltemi restart DEPLOYMENT        replace its pods one by one, without losing a request";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -45,6 +45,11 @@ const FOR_PEOPLE: &[Command] = &[
         "what a proxy has been told: clusters, listeners, routes …",
         cli::proxy_config_main,
     ),
+    command(
+        &["describe"],
+        "why a request gets its answer, with the line of YAML that wanted it",
+        cli::describe_main,
+    ),
     command(&["version"], "print the version", version),
 ];
 

@@ -127,7 +127,7 @@ fn facts(question: &Question, listener: &Listener, address: SocketAddr) -> Conne
         WayIn::Url if question.direction == Direction::Inbound => SocketAddr::new(address.ip(), question.port()),
         WayIn::Url | WayIn::Listener(_) => address,
     };
-    let tls = question.server_name.is_some();
+    let tls = question.server_name.is_some() || !question.protocols.is_empty();
     let offered = match (tls, question.protocols.is_empty()) {
         (true, true) => BROWSER.map(str::to_owned).into(),
         (true, false) => question.protocols.clone(),

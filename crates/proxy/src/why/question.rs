@@ -9,9 +9,9 @@ use crate::head::{Headers, HttpVersion, Method, Name, RequestHead, Text, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) head: RequestHead,
-    /// The client speaks TLS, and names this server.
+    /// The server that a TLS client names. A client that names none and has no `protocols` speaks no TLS.
     pub(crate) server_name: Option<String>,
-    /// ALPN of a TLS client; empty: what browsers offer.
+    /// ALPN of a TLS client; empty for one that names a server: what browsers offer.
     pub(crate) protocols: Vec<String>,
     pub(crate) way_in: WayIn,
     /// Whether the request comes to this workload or leaves it; `Unspecified`: leaves it, or whatever the way in is for.
@@ -128,10 +128,12 @@ impl Question {
         self.head.authority = Text::from(host.unwrap_or(written));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         self.head.path = Text::from(path);
-        if self.way_in == WayIn::Url {
-            if let Some(address) = authority.host().trim_matches(['[', ']']).parse::<IpAddr>().ok() {
-                self.way_in = WayIn::Destination(SocketAddr::new(address, authority.port_u16().unwrap_or(default)));
-            }
+        // A host that is an address is where the client dials.
+        if let (WayIn::Url, Ok(ip)) = (
+            &self.way_in,
+            authority.host().trim_matches(['[', ']']).parse::<IpAddr>(),
+        ) {
+            self.way_in = WayIn::Destination(SocketAddr::new(ip, authority.port_u16().unwrap_or(default)));
         }
         Ok(())
     }

@@ -221,7 +221,8 @@ fn outcomes(explanation: &Explanation) -> Vec<String> {
 fn what_may_become_of_a_request() {
     on_control_thread(async {
         let talk = proxy();
-        let cases: [(&[(&str, &str)], &[&str]); 8] = [
+        type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+        let cases: [Case; 8] = [
             (
                 &[("url", "http://shop/"), ("header", "end-user: jason")],
                 &["100% v2 10.0.0.2:80,10.0.0.3:80"],

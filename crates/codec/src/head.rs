@@ -1,10 +1,9 @@
 //! Heads of requests and responses as routing, filters, logs and metrics see them.
 
-use std::rc::Rc;
-
 pub use http::{Method, StatusCode};
 
 use crate::fields::Headers;
+use crate::text::Text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HttpVersion {
@@ -20,56 +19,6 @@ impl HttpVersion {
             HttpVersion::Http11 => "HTTP/1.1",
             HttpVersion::Http2 => "HTTP/2",
         }
-    }
-}
-
-/// Text that is shared, not copied: path, authority.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text(Rc<str>);
-
-impl Text {
-    /// `None` if the bytes are not UTF-8.
-    pub fn from_utf8(bytes: &[u8]) -> Option<Self> {
-        std::str::from_utf8(bytes).ok().map(Text::from)
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Text::from("")
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Text(text.into())
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Text(text.into())
-    }
-}
-
-impl std::ops::Deref for Text {
-    type Target = str;
-    fn deref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl std::fmt::Debug for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

@@ -11,6 +11,9 @@ mod fields;
 mod head;
 pub mod http1;
 pub mod http2;
+mod text;
+mod words;
 
 pub use fields::{Headers, InvalidField, Name, OwnedName, OwnedValue, Value};
-pub use head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode, Text};
+pub use head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode};
+pub use text::Text;

@@ -56,15 +56,12 @@ fn forward_response(out: &mut Vec<u8>, spare: &mut Headers) {
 }
 
 #[test]
-fn a_head_is_read_and_written_with_an_allocation_for_path_and_authority() {
+fn a_head_is_read_and_written_without_an_allocation() {
     let (mut out, mut spare) = (Vec::new(), Headers::default());
-    for (forward, most) in [
-        (forward_request as fn(&mut Vec<u8>, &mut Headers), 2),
-        (forward_response, 0),
-    ] {
+    for forward in [forward_request as fn(&mut Vec<u8>, &mut Headers), forward_response] {
         forward(&mut out, &mut spare); // makes the room
         out.clear();
         let counted = allocation_counter::measure(|| forward(&mut out, &mut spare));
-        assert!(counted.count_total <= most, "{} allocations", counted.count_total);
+        assert_eq!(counted.count_total, 0, "allocations");
     }
 }

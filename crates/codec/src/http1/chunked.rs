@@ -162,7 +162,7 @@ impl Chunks {
         let lines = &input[found];
         if lines != b"\r\n" {
             let mut trailers = Headers::default();
-            field_lines::read(lines, Section::Trailers, &mut trailers)?;
+            field_lines::read(lines, Section::Trailers, self.max_trailers, &mut trailers)?;
             self.trailers = Some(trailers);
         }
         Ok(Some(length))

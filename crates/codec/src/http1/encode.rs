@@ -6,8 +6,9 @@
 use super::Framing;
 use super::field_lines::is_forbidden_trailer;
 use super::target::is_writable_target;
-use crate::fields::Headers;
+use crate::fields::{Headers, Name, Traits, put_line};
 use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode};
+use crate::words;
 
 /// What goes before the final answer to a client that waits for it.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -16,7 +17,7 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// The end of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-const ATTEMPT_COUNT: &[u8] = b"x-envoy-attempt-count";
+const ATTEMPT_COUNT: Name<'static> = Name::from_static("x-envoy-attempt-count");
 /// Bytes of a head beside its fields, its path and its authority, at most: a first guess for the buffer's room.
 const AROUND: usize = 160;
 
@@ -60,7 +61,7 @@ pub fn write_request_head(
     connection: Connection,
 ) -> Result<(), Unwritable> {
     let authority = overrides.authority.unwrap_or(&head.authority);
-    if !authority.bytes().all(|byte| byte > b' ' && byte != 0x7f) {
+    if words::span(authority.as_bytes(), words::blanks) < authority.len() {
         return Err(Unwritable::Authority);
     }
     let target = request_target(head, authority)?;
@@ -76,19 +77,21 @@ pub fn write_request_head(
             b"\r\n",
         ],
     );
-    for (name, value) in head.headers.raw() {
-        let is_replaced = match name.len() {
-            4 => name == b"host",
-            7 => name == b"upgrade" && connection != Connection::Upgrade,
-            21 => overrides.attempt.is_some() && name == ATTEMPT_COUNT,
-            _ => is_of_one_hop(name),
-        };
-        if !is_replaced {
-            put_field(out, name, value);
-        }
-    }
+    let replaced = OF_ONE_HOP.and(Traits::HOST);
+    let replaced = if connection == Connection::Upgrade {
+        replaced
+    } else {
+        replaced.and(Traits::UPGRADE)
+    };
+    let counted = overrides.attempt.map(|_| ATTEMPT_COUNT);
+    head.headers.write_lines(out, replaced, counted);
     if let Some(attempt) = overrides.attempt {
-        put_field(out, ATTEMPT_COUNT, itoa::Buffer::new().format(attempt).as_bytes());
+        let mut digits = itoa::Buffer::new();
+        put_line(
+            out,
+            ATTEMPT_COUNT.as_str().as_bytes(),
+            digits.format(attempt).as_bytes(),
+        );
     }
     match framing {
         // RFC 9110 §8.6: a method that gives content a meaning says that there is none.
@@ -157,12 +160,12 @@ pub fn write_response_head(
             b"\r\n",
         ],
     );
-    for (name, value) in head.headers.raw() {
-        let stays = name == b"content-length" && framing == Framing::Empty && !is_bodiless;
-        if stays || !is_of_one_hop(name) {
-            put_field(out, name, value);
-        }
-    }
+    let replaced = if framing == Framing::Empty && !is_bodiless {
+        Traits::ONE_HOP
+    } else {
+        OF_ONE_HOP
+    };
+    head.headers.write_lines(out, replaced, None);
     match framing {
         Framing::Empty | Framing::UntilClose => {}
         Framing::Length(length) => put_length(out, length),
@@ -179,15 +182,7 @@ pub fn write_response_head(
 }
 
 /// Fields that are about one connection or one message's framing.
-fn is_of_one_hop(name: &[u8]) -> bool {
-    match name.len() {
-        10 => name == b"connection" || name == b"keep-alive",
-        14 => name == b"content-length",
-        16 => name == b"proxy-connection",
-        17 => name == b"transfer-encoding",
-        _ => false,
-    }
-}
+const OF_ONE_HOP: Traits = Traits::ONE_HOP.and(Traits::CONTENT_LENGTH);
 
 /// Only what differs from the version's default is said (RFC 9112 §9.3).
 fn put_connection(out: &mut Vec<u8>, connection: Connection, version: HttpVersion) {
@@ -206,12 +201,8 @@ fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     }
 }
 
-fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    put(out, &[name, b": ", value, b"\r\n"]);
-}
-
 fn put_length(out: &mut Vec<u8>, length: u64) {
-    put_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    put_line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
 /// The line before a chunk's data.
@@ -251,7 +242,7 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     };
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.raw().filter(|(name, _)| !is_forbidden_trailer(name)) {
-        put_field(out, name, value);
+        put_line(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -1,12 +1,18 @@
 //! Field lines: into [`Headers`], and what they say about the message that follows.
+//!
+//! Lines are copied as they are and read in their copy, so that each byte is looked at once, with its neighbours, and only names are written
+//! again. How much is copied at first is a guess, since nobody has looked for the head's end: a body may follow in the same bytes.
 
 use super::{Framing, Malformed};
-use crate::fields::{Headers, InvalidField, trim};
+use crate::fields::{Fields, Headers, InvalidField, Mark, NAME_BYTES, Traits, trim};
 use crate::head::HttpVersion;
+use crate::words;
 
 /// What the fields of a head say to this hop.
 #[derive(Default)]
 pub(super) struct Said<'a> {
+    /// Bytes of the lines, with the empty one that ends them.
+    pub(super) bytes: usize,
     /// The first `host`, which is not among the headers.
     pub(super) host: Option<&'a [u8]>,
     pub(super) has_several_hosts: bool,
@@ -56,20 +62,151 @@ pub(super) enum Section {
     Trailers,
 }
 
-/// Reads `lines`, each with its line end, up to the empty one.
-pub(super) fn read<'a>(lines: &'a [u8], section: Section, into: &mut Headers) -> Result<Said<'a>, Malformed> {
-    let mut said = Said::default();
-    let mut rest = lines;
-    while let Some(feed) = memchr::memchr(b'\n', rest) {
-        // The scan for the head's end has seen a carriage return before each line feed.
-        let line = &rest[..feed.saturating_sub(1)];
-        rest = &rest[feed + 1..];
-        if line.is_empty() {
-            break;
+/// Bytes of lines that are copied before it is known how many there are: as many as there is room for in [`Headers`] that are kept.
+const AT_FIRST: usize = 1000;
+
+/// Reads the lines that `input` begins with, `most` of them before the empty one.
+///
+/// # Errors
+/// If they are not all well formed, or the empty one has not come.
+pub(super) fn read<'a>(
+    input: &'a [u8],
+    section: Section,
+    most: usize,
+    into: &mut Headers,
+) -> Result<Said<'a>, Malformed> {
+    let mut copied = input.len().min(AT_FIRST);
+    into.begin_lines(&input[..copied]);
+    let mut reader = Reader {
+        input,
+        section,
+        at: 0,
+        left: most,
+        tidy: true,
+        said: Said::default(),
+    };
+    loop {
+        let (text, fields) = into.lines();
+        let Some(fault) = reader.read(text, fields)? else { break };
+        if copied == input.len() {
+            return Err(fault);
         }
-        into.append_line(line, |name, value| said.hear(name, value, section))?;
+        copied = input.len().min(copied * 4);
+        into.more_lines(reader.at, &input[reader.at..copied]);
     }
+    let mut said = reader.said;
+    said.bytes = reader.at + LINE_END.len();
+    into.end_lines(said.bytes, reader.tidy);
     Ok(said)
+}
+
+const LINE_END: &[u8] = b"\r\n";
+
+struct Reader<'a> {
+    input: &'a [u8],
+    section: Section,
+    /// Where the line begins that is read next, in the input and in its copy.
+    at: usize,
+    /// Lines that may still come.
+    left: usize,
+    /// Whether each field has just one space before its value.
+    tidy: bool,
+    said: Said<'a>,
+}
+
+impl Reader<'_> {
+    /// Reads the lines of `text` up to the empty one. Or gives what is wrong with the one at `self.at`: if there is more of the input, it may just
+    /// not be whole.
+    fn read(&mut self, text: &mut [u8], fields: &mut Fields) -> Result<Option<Malformed>, Malformed> {
+        let mut at = self.at;
+        loop {
+            let line = &mut text[at..];
+            let name = lower_name(line);
+            if name == 0 || line[name] != b':' {
+                self.at = at;
+                return Ok((!line.starts_with(LINE_END)).then_some(Malformed::FieldName));
+            }
+            let Some((behind, tidy)) = value(&line[name + 1..]) else {
+                self.at = at;
+                return Ok(Some(Malformed::FieldValue));
+            };
+            let name = &line[..name];
+            let end = at + name.len() + 1 + behind;
+            self.left = self.left.checked_sub(1).ok_or(Malformed::TooManyFields)?;
+            let mark = Mark::of(name);
+            let mut traits = Traits::NONE;
+            let mut keep = true;
+            if mark.may_have_traits() || self.section == Section::Trailers {
+                traits = Traits::of(name);
+                let value = trim(&self.input[at + name.len() + 1..end]);
+                keep = self.said.hear(name, traits, value, self.section)?;
+            }
+            if keep {
+                self.tidy &= tidy;
+                fields.push_line(at, name, behind, mark, traits)?;
+            }
+            at = end + LINE_END.len();
+        }
+    }
+}
+
+/// Makes the name that `text` begins with lower case and gives its length. Behind a text is always something that is no name.
+#[inline]
+fn lower_name(text: &mut [u8]) -> usize {
+    let mut length = 0;
+    for word in text.as_chunks_mut::<8>().0 {
+        for byte in word {
+            let lower = NAME_BYTES[usize::from(*byte)];
+            if lower == 0 {
+                return length;
+            }
+            *byte = lower;
+            length += 1;
+        }
+    }
+    length
+}
+
+/// How many bytes stand before the line end, and whether they are a space and a value without white space around it.
+#[inline]
+fn value(text: &[u8]) -> Option<(usize, bool)> {
+    let words = text.as_chunks::<8>().0;
+    let mut length = 0;
+    for word in words {
+        let marks = words::controls(u64::from_le_bytes(*word));
+        if marks == 0 {
+            length += 8;
+            continue;
+        }
+        length += words::first(marks);
+        // No control character but the tab is in there.
+        let begins = matches!(text, [b' ', first, ..] if *first > b' ');
+        let last = text.get(length.wrapping_sub(1)..).and_then(|last| last.first_chunk());
+        return match last {
+            Some([last, b'\r', b'\n']) => Some((length, begins && *last > b' ')),
+            _ => {
+                length = value_length_from(text, length)?;
+                Some((length, begins && text[length - 1] > b' '))
+            }
+        };
+    }
+    None
+}
+
+/// How many bytes of a value, and of white space around it, stand before the line end.
+pub(super) fn value_length(text: &[u8]) -> Option<usize> {
+    value_length_from(text, words::span(text, words::controls))
+}
+
+/// As [`value_length`] says, where the first `length` bytes have been looked at.
+fn value_length_from(text: &[u8], mut length: usize) -> Option<usize> {
+    loop {
+        match text.get(length..)? {
+            [b'\r', b'\n', ..] => return Some(length),
+            [b'\t', rest @ ..] => length += 1 + words::span(rest, words::controls),
+            _ => return None,
+        }
+    }
 }
 
 impl From<InvalidField> for Malformed {
@@ -83,7 +220,7 @@ impl From<InvalidField> for Malformed {
 
 impl<'a> Said<'a> {
     /// Takes note of a field, its name in lower case; says whether it belongs to the headers.
-    fn hear(&mut self, name: &[u8], value: &'a [u8], section: Section) -> Result<bool, Malformed> {
+    fn hear(&mut self, name: &[u8], traits: Traits, value: &'a [u8], section: Section) -> Result<bool, Malformed> {
         if section == Section::Trailers {
             return if is_forbidden_trailer(name) {
                 Err(Malformed::ForbiddenTrailer)
@@ -91,22 +228,22 @@ impl<'a> Said<'a> {
                 Ok(true)
             };
         }
-        match name {
-            b"host" if section == Section::Request => {
+        match traits {
+            Traits::HOST if section == Section::Request => {
                 self.has_several_hosts |= self.host.is_some();
                 self.host.get_or_insert(value);
                 return Ok(false);
             }
-            b"expect" => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            b"upgrade" => self.upgrade |= !value.is_empty(),
-            b"connection" => self.hear_connection(value),
-            b"content-length" => {
+            Traits::EXPECT => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Traits::UPGRADE => self.upgrade |= !value.is_empty(),
+            Traits::CONTENT_LENGTH => {
                 let length = content_length(value)?;
                 if self.length.replace(length).is_some() {
                     return Err(Malformed::ContentLengths);
                 }
             }
-            b"transfer-encoding" => {
+            Traits::ONE_HOP if name == b"connection" => self.hear_connection(value),
+            Traits::ONE_HOP if name == b"transfer-encoding" => {
                 // A second field makes a list of two codings.
                 if self.transfer_coding || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Malformed::TransferCoding);
@@ -146,21 +283,19 @@ fn content_length(value: &[u8]) -> Result<u64, Malformed> {
 /// Fields (names in lower case) by which a message ends, is routed, or is let in: too late behind the body (RFC 9110 §6.5.1), and dangerous where somebody merges
 /// trailers into the head.
 pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
-    const FORBIDDEN: [&str; 12] = [
-        "authorization",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    FORBIDDEN
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    matches!(
+        name,
+        b"authorization"
+            | b"connection"
+            | b"content-length"
+            | b"expect"
+            | b"host"
+            | b"keep-alive"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
 }

@@ -5,7 +5,9 @@ use super::scan::{Bounds, Progress};
 use super::target::{self, Target};
 use super::{Framing, Limits, Malformed};
 use crate::fields::{Headers, NAME_BYTES};
-use crate::head::{HttpVersion, Method, RequestHead, Text};
+use crate::head::{HttpVersion, Method, RequestHead};
+use crate::text::Text;
+use crate::words;
 
 /// A request head, and what its bytes say about the connection.
 #[derive(Debug)]
@@ -49,6 +51,12 @@ pub fn request_head(
     scheme: &'static str,
     spare: &mut Headers,
 ) -> Result<Option<ReceivedRequest>, Malformed> {
+    if progress.is_new()
+        && let Ok(received) = read(input, limits, scheme, spare)
+        && received.length <= limits.head_bytes
+    {
+        return Ok(Some(received));
+    }
     let Some(found) = progress.find_head(input, &Bounds::head(limits))? else {
         return match input.get(progress.start()) {
             Some(first) if *first != b'\r' && NAME_BYTES[usize::from(*first)] == 0 => Err(Malformed::NotHttp),
@@ -57,15 +65,28 @@ pub fn request_head(
     };
     *progress = Progress::default();
     let length = found.end;
-    let (line, lines) = first_line(&input[found]);
-    let (method, target, version) = request_line(line)?;
-    let target = target::parse(&method, target)?;
-    spare.clear();
-    let said = field_lines::read(lines, Section::Request, spare)?;
+    let received = read(&input[found], limits, scheme, spare)?;
+    Ok(Some(ReceivedRequest { length, ..received }))
+}
+
+/// The head that `input` begins with.
+///
+/// # Errors
+/// If it is malformed or has not come whole.
+fn read(
+    input: &[u8],
+    limits: &Limits,
+    scheme: &'static str,
+    spare: &mut Headers,
+) -> Result<ReceivedRequest, Malformed> {
+    let line = request_line(input).ok_or_else(|| fault(input))?;
+    let RequestLine { method, version, .. } = line;
+    let target = target::parse(&method, line.target)?;
+    let said = field_lines::read(&input[line.bytes..], Section::Request, limits.fields, spare)?;
     let body = body(&method, &said, version)?;
     let (authority, fault) = authority(&method, &target, &said, version);
-    Ok(Some(ReceivedRequest {
-        length,
+    Ok(ReceivedRequest {
+        length: line.bytes + said.bytes,
         body,
         keep_alive: said.keeps_alive(version),
         expects_continue: said.expects_continue(version),
@@ -79,34 +100,66 @@ pub fn request_head(
             version,
             headers: std::mem::take(spare),
         },
-    }))
+    })
 }
 
-/// The first line, and those after it.
-pub(super) fn first_line(head: &[u8]) -> (&[u8], &[u8]) {
-    let feed = memchr::memchr(b'\n', head).unwrap_or(head.len().saturating_sub(1));
-    // A head has at least one line with its line end.
-    (&head[..feed.saturating_sub(1)], &head[feed + 1..])
+struct RequestLine<'a> {
+    method: Method,
+    /// Of characters that may stand in a target.
+    target: &'a [u8],
+    version: HttpVersion,
+    /// With its line end.
+    bytes: usize,
 }
 
 /// Method, target and version with exactly one space between them.
-fn request_line(line: &[u8]) -> Result<(Method, &[u8], HttpVersion), Malformed> {
-    let space = memchr::memchr(b' ', line).ok_or(Malformed::RequestLine)?;
-    let (method, rest) = (&line[..space], &line[space + 1..]);
-    let method = Method::from_bytes(method).map_err(|_| Malformed::Method)?;
-    let space = memchr::memchr(b' ', rest).ok_or(Malformed::RequestLine)?;
-    let (target, version) = (&rest[..space], &rest[space + 1..]);
-    if target.is_empty() {
-        return Err(Malformed::RequestLine);
-    }
-    Ok((method, target, http_version(version)?))
+fn request_line(input: &[u8]) -> Option<RequestLine<'_>> {
+    let (method, rest) = match input.split_first_chunk() {
+        Some((b"GET ", rest)) => (Method::GET, rest),
+        _ => {
+            let space = memchr::memchr(b' ', input)?;
+            (Method::from_bytes(&input[..space]).ok()?, &input[space + 1..])
+        }
+    };
+    let (target, behind) = rest.split_at(words::span(rest, words::besides_targets));
+    let (b' ', behind) = behind.split_first()? else {
+        return None;
+    };
+    let (version, behind) = behind.split_at_checked(VERSION)?;
+    let version = http_version(version)?;
+    let is_line = !target.is_empty() && behind.starts_with(b"\r\n");
+    is_line.then(|| RequestLine {
+        method,
+        target,
+        version,
+        bytes: input.len() - behind.len() + 2,
+    })
 }
 
-pub(super) fn http_version(text: &[u8]) -> Result<HttpVersion, Malformed> {
-    match text {
-        b"HTTP/1.1" => Ok(HttpVersion::Http11),
-        b"HTTP/1.0" => Ok(HttpVersion::Http10),
-        _ => Err(Malformed::Version),
+/// What is wrong with the first line of a head, which [`request_line`] has not taken.
+fn fault(head: &[u8]) -> Malformed {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.strip_suffix(b"\r").unwrap_or(line).splitn(3, |byte| *byte == b' ');
+    let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
+    match (target, version) {
+        (None, _) => Malformed::RequestLine,
+        _ if Method::from_bytes(method).is_err() => Malformed::Method,
+        (_, None) | (Some(b""), _) => Malformed::RequestLine,
+        (_, Some(version)) if http_version(version).is_none() => Malformed::Version,
+        _ => Malformed::Target,
+    }
+}
+
+/// Bytes of a version.
+pub(super) const VERSION: usize = "HTTP/1.1".len();
+
+pub(super) fn http_version(text: &[u8]) -> Option<HttpVersion> {
+    const HTTP11: u64 = u64::from_le_bytes(*b"HTTP/1.1");
+    const HTTP10: u64 = u64::from_le_bytes(*b"HTTP/1.0");
+    match u64::from_le_bytes(text.try_into().ok()?) {
+        HTTP11 => Some(HttpVersion::Http11),
+        HTTP10 => Some(HttpVersion::Http10),
+        _ => None,
     }
 }
 
@@ -131,6 +184,7 @@ fn authority<'a>(
     let host = said.host.map(|host| std::str::from_utf8(host).unwrap_or("\u{fffd}"));
     let authority = target.authority.or(host).unwrap_or("");
     let is_bad = |host: &str| !host.is_empty() && !target::is_authority(host);
+    let host_is_bad = target.authority.is_some() && host.is_some_and(is_bad);
     let path_is_good = match (&*target.path, method) {
         ("", method) => *method == Method::CONNECT,
         ("*", method) => *method == Method::OPTIONS,
@@ -138,7 +192,7 @@ fn authority<'a>(
     };
     let fault = if authority.is_empty() && target.authority.is_none() && version != HttpVersion::Http10 {
         Some(BadHead::MissingHost)
-    } else if said.has_several_hosts || is_bad(authority) || host.is_some_and(is_bad) || target.authority == Some("") {
+    } else if said.has_several_hosts || is_bad(authority) || host_is_bad || target.authority == Some("") {
         Some(BadHead::InvalidHost)
     } else if !path_is_good {
         Some(BadHead::InvalidPath)

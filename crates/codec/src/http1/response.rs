@@ -1,10 +1,10 @@
 //! Response heads from their bytes.
 
 use super::field_lines::{self, Said, Section};
-use super::request::{first_line, http_version};
+use super::request::{VERSION, http_version};
 use super::scan::{Bounds, Progress};
 use super::{Framing, Limits, Malformed};
-use crate::fields::{Headers, Value};
+use crate::fields::Headers;
 use crate::head::{HttpVersion, Method, ResponseHead, StatusCode};
 
 /// A response head, and what its bytes say about the connection.
@@ -40,6 +40,12 @@ pub fn response_head(
     method: &Method,
     spare: &mut Headers,
 ) -> Result<Option<ReceivedResponse>, Malformed> {
+    if progress.is_new()
+        && let Ok(received) = read(input, limits, method, spare)
+        && received.length <= limits.head_bytes
+    {
+        return Ok(Some(received));
+    }
     let Some(found) = progress.find_head(input, &Bounds::head(limits))? else {
         let so_far = &input[progress.start()..];
         return if so_far == b"\r" || is_beginning(so_far) {
@@ -50,10 +56,18 @@ pub fn response_head(
     };
     *progress = Progress::default();
     let length = found.end;
-    let (line, lines) = first_line(&input[found]);
-    let (version, status) = status_line(line)?;
-    spare.clear();
-    let said = field_lines::read(lines, Section::Response, spare)?;
+    let received = read(&input[found], limits, method, spare)?;
+    Ok(Some(ReceivedResponse { length, ..received }))
+}
+
+/// The head that `input` begins with.
+///
+/// # Errors
+/// If it is malformed or has not come whole.
+fn read(input: &[u8], limits: &Limits, method: &Method, spare: &mut Headers) -> Result<ReceivedResponse, Malformed> {
+    let line = status_line(input).ok_or_else(|| fault(input))?;
+    let StatusLine { version, status, .. } = line;
+    let said = field_lines::read(&input[line.bytes..], Section::Response, limits.fields, spare)?;
     let kind = kind(status, method);
     let body = body(status, method, kind, &said, version)?;
     if kind == ResponseKind::Switch {
@@ -61,17 +75,17 @@ pub fn response_head(
         spare.remove("content-length");
         spare.remove("transfer-encoding");
     }
-    Ok(Some(ReceivedResponse {
+    Ok(ReceivedResponse {
         version,
         kind,
-        length,
+        length: line.bytes + said.bytes,
         body,
         keep_alive: said.keeps_alive(version) && body != Framing::UntilClose,
         head: ResponseHead {
             status,
             headers: std::mem::take(spare),
         },
-    }))
+    })
 }
 
 /// Whether a status line may begin so: a peer that speaks something else is found out by its first bytes.
@@ -81,21 +95,39 @@ fn is_beginning(input: &[u8]) -> bool {
     input[..common] == START[..common]
 }
 
+struct StatusLine {
+    version: HttpVersion,
+    status: StatusCode,
+    /// With its line end.
+    bytes: usize,
+}
+
 /// The reason phrase is dropped: nobody may act on it (RFC 9112 §4). A server that leaves out the space before it is understood.
-fn status_line(line: &[u8]) -> Result<(HttpVersion, StatusCode), Malformed> {
-    let (version, rest) = line.split_at_checked(8).ok_or(Malformed::StatusLine)?;
+fn status_line(input: &[u8]) -> Option<StatusLine> {
+    let (version, rest) = input.split_at_checked(VERSION)?;
     let version = http_version(version)?;
     let [b' ', a, b, c, reason @ ..] = rest else {
-        return Err(Malformed::StatusLine);
+        return None;
     };
-    let reason = match reason {
-        [] => reason,
-        [b' ', reason @ ..] => reason,
-        _ => return Err(Malformed::StatusLine),
+    let status = StatusCode::from_bytes(&[*a, *b, *c]).ok()?;
+    let end = match reason {
+        [b'\r', b'\n', ..] => 0,
+        [b' ', ..] => field_lines::value_length(reason)?,
+        _ => return None,
     };
-    Value::new(reason).map_err(|_| Malformed::StatusLine)?;
-    let status = StatusCode::from_bytes(&[*a, *b, *c]).map_err(|_| Malformed::StatusLine)?;
-    Ok((version, status))
+    Some(StatusLine {
+        version,
+        status,
+        bytes: input.len() - reason.len() + end + 2,
+    })
+}
+
+/// What is wrong with the first line of a head, which [`status_line`] has not taken.
+fn fault(head: &[u8]) -> Malformed {
+    match head.get(..VERSION) {
+        Some(version) if http_version(version).is_none() => Malformed::Version,
+        _ => Malformed::StatusLine,
+    }
 }
 
 fn kind(status: StatusCode, method: &Method) -> ResponseKind {

@@ -55,6 +55,11 @@ impl Bounds {
 }
 
 impl Progress {
+    /// Whether nothing was looked through yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.scanned == 0
+    }
+
     /// Where the head stands in `input`, without the empty lines before it and with the one that ends it; `None` if it has not come whole.
     pub(super) fn find_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<Option<Range<usize>>, Malformed> {
         let mut from = self.scanned;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::Malformed;
 use crate::head::Method;
+use crate::words;
 
 /// A request target, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,13 +15,12 @@ pub(super) struct Target<'a> {
     pub(super) path: Cow<'a, str>,
 }
 
+/// Takes apart what holds only what a target may hold.
+///
 /// # Errors
-/// If no target of any form may hold what it holds, or CONNECT names no host with a port.
+/// If it is no text, or CONNECT names no host with a port.
 pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Malformed> {
     let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
-    if !is_writable_target(target.as_bytes()) {
-        return Err(Malformed::Target);
-    }
     if *method == Method::CONNECT {
         return match target.rsplit_once(':') {
             Some((_, port)) if !port.is_empty() && is_authority(target) => Ok(Target {
@@ -42,11 +42,13 @@ pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
 /// What may stand in a request line as target: no space, no control character, and none of what RFC 3986 and browsers always escape. Bytes
 /// above ASCII are left alone, since clients send them.
 pub(crate) fn is_writable_target(target: &[u8]) -> bool {
-    let is_bad = |byte| byte <= b' ' || matches!(byte, 0x7f | b'#' | b'<' | b'>');
-    !target.is_empty() && !target.iter().any(|byte| is_bad(*byte))
+    !target.is_empty() && words::span(target, words::besides_targets) == target.len()
 }
 
 fn without_scheme(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return None;
+    }
     ["http://", "https://"].into_iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)
@@ -85,12 +87,11 @@ pub(crate) fn is_authority(text: &str) -> bool {
                 _ => return false,
             }
         }
-        _ => bytes.split_at(
-            bytes
-                .iter()
-                .position(|byte| !may_be_in(*byte, NAME))
-                .unwrap_or(bytes.len()),
-        ),
+        _ => {
+            let usual = words::span(bytes, words::besides_names);
+            let unusual = bytes[usual..].iter().position(|byte| !may_be_in(*byte, NAME));
+            bytes.split_at(unusual.map_or(bytes.len(), |unusual| usual + unusual))
+        }
     };
     !host.is_empty() && is_port(port)
 }
@@ -100,11 +101,14 @@ fn is_port(bytes: &[u8]) -> bool {
     let [b':', digits @ ..] = bytes else {
         return bytes.is_empty();
     };
-    let number = digits.iter().try_fold(0_u16, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    });
-    number.is_some()
+    // Four digits are always a port; of more, the number is to be looked at.
+    digits.iter().all(u8::is_ascii_digit) && (digits.len() <= 4 || number(digits).is_some())
+}
+
+fn number(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0_u16, |number, digit| {
+        number.checked_mul(10)?.checked_add(u16::from(digit - b'0'))
+    })
 }
 
 /// In a host's name, with RFC 3986's sub-delimiters.

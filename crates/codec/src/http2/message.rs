@@ -5,8 +5,9 @@
 
 use super::hpack::{self, Field, FieldSink, Kind};
 use crate::fields::{Headers, Name, Value};
-use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode, Text};
+use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, StatusCode};
 use crate::http1::{BadHead, is_authority, is_writable_target};
+use crate::text::Text;
 
 /// What a block of header fields may hold.
 #[derive(Clone, Copy, Debug)]

@@ -43,7 +43,7 @@ const INTERNAL: [&str; 15] = [
 
 /// Removes what belongs to the connection, and what `connection` names; `te: trailers` stays. Most heads have none of it.
 pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
-    if !headers.raw().any(|(name, _)| is_hop_by_hop(name)) {
+    if !headers.has_hop_by_hop() {
         return;
     }
     let named: Vec<String> = headers
@@ -74,8 +74,8 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
 pub(super) fn prepare(manager: &HttpConnectionManager, client: &str, local: SocketAddr, head: &mut RequestHead) {
     // From outside nothing of the kind is believed; from inside, no instructions to a router.
     let distrusted = manager.use_remote_address && manager.xff_num_trusted_hops == 0;
-    head.headers.retain(|name, _| {
-        !name.starts_with("x-envoy-") || !(INTERNAL.contains(&name) || (distrusted && !is_peer_metadata(name)))
+    head.headers.retain_raw(|name, _| {
+        !name.starts_with(b"x-envoy-") || !(is_internal(name) || (distrusted && !is_peer_metadata(name)))
     });
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
@@ -96,8 +96,14 @@ pub(super) fn prepare(manager: &HttpConnectionManager, client: &str, local: Sock
     strip_port(manager, local, head);
 }
 
-fn is_peer_metadata(name: &str) -> bool {
-    name == crate::telemetry::PEER_METADATA || name == crate::telemetry::PEER_METADATA_ID
+fn is_internal(name: &[u8]) -> bool {
+    INTERNAL.iter().any(|internal| internal.as_bytes() == name)
+}
+
+fn is_peer_metadata(name: &[u8]) -> bool {
+    [crate::telemetry::PEER_METADATA, crate::telemetry::PEER_METADATA_ID]
+        .map(str::as_bytes)
+        .contains(&name)
 }
 
 fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::fields::{Name, Value};
-use crate::head::{RequestHead, ResponseHead, Text};
+use crate::head::{RequestHead, ResponseHead};
+use crate::text::Text;
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> Headers {
     let mut headers = Headers::default();

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fields::{Name, Value};
-use crate::head::{RequestHead, Text};
+use crate::head::RequestHead;
 use crate::http1::BodyDecoder;
+use crate::text::Text;
 
 fn field() -> impl Strategy<Value = (String, Vec<u8>)> {
     let name = "x[!#$%&'*+.^_`|~0-9a-z-]{0,20}";

@@ -500,6 +500,63 @@ fn fields_keep_their_order_and_lose_the_space_around_them() {
     assert_eq!((received.length, received.head.scheme), (input.len(), "http"));
 }
 
+/// However a field's value was set off, it is found by its name and leaves as one tidy line.
+#[test]
+fn fields_leave_with_one_space_before_the_value() {
+    for (line, expected) in [
+        ("X-A: b", "x-a: b"),
+        ("X-A:b", "x-a: b"),
+        ("X-A:  b", "x-a: b"),
+        ("X-A:\tb", "x-a: b"),
+        ("X-A: b \t", "x-a: b"),
+        ("X-A: \t b c \t ", "x-a: b c"),
+        ("X-A: b\tc", "x-a: b\tc"),
+        (
+            "X-A: a value of many words\tand a tab",
+            "x-a: a value of many words\tand a tab",
+        ),
+        ("X-A:", "x-a: "),
+        ("X-A: ", "x-a: "),
+        ("X-A:\t \t", "x-a: "),
+        ("X_A.b~C: d", "x_a.b~c: d"),
+        (
+            "a-very-long-name-with-an-underscore_: d",
+            "a-very-long-name-with-an-underscore_: d",
+        ),
+        ("!#$%&'*+-.^_`|~09AZaz: d", "!#$%&'*+-.^_`|~09azaz: d"),
+    ] {
+        let input = format!("GET / HTTP/1.1\r\nB: 1\r\n{line}\r\nHost: a\r\nC: 2\r\n\r\n");
+        let received = request(input.as_bytes()).expect("sound").expect("whole");
+        let (name, value) = expected.split_once(": ").expect("a line");
+        assert_eq!(received.head.headers.text(name), Some(value), "{line:?}");
+        let (mut out, keep) = (Vec::new(), Connection::KeepAlive);
+        write_request_head(&mut out, &received.head, Overrides::default(), received.body, keep).expect("writable");
+        let expected = format!("GET / HTTP/1.1\r\nhost: a\r\nb: 1\r\n{expected}\r\nc: 2\r\n\r\n");
+        assert_eq!(String::from_utf8(out).expect("text"), expected, "{line:?}");
+    }
+}
+
+/// Heads of every length up to several thousand bytes, in front of a body and of a part of one, and cut off.
+#[test]
+fn long_heads_are_read_as_short_ones() {
+    for length in (0..5000).step_by(7) {
+        let value = "v".repeat(length % 97);
+        let line = format!("X-Long: {value}\r\n");
+        let count = (length / line.len()).min(Limits::default().fields - 2);
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{}Last:b\r\n\r\n", line.repeat(count));
+        let cut = request(&head.as_bytes()[..head.len() - 1]).expect("sound so far");
+        assert!(cut.is_none(), "{length}");
+        for body in [0, 1, 100, 3000] {
+            let input = [head.as_bytes(), &b"\xff".repeat(body)].concat();
+            let received = request(&input).expect("sound").expect("whole");
+            assert_eq!(received.length, head.len());
+            let headers = received.head.headers;
+            assert_eq!((headers.len(), headers.text("last")), (count + 1, Some("b")));
+            assert!(headers.all("x-long").all(|found| found.as_bytes() == value.as_bytes()));
+        }
+    }
+}
+
 #[test]
 fn what_may_be_kept_has_a_limit() {
     let limits = Limits {

@@ -8,9 +8,10 @@ mod malformed;
 
 use super::*;
 use crate::fields::{Headers, Name, Value};
-use crate::head::{HttpVersion, Method, RequestHead, ResponseHead, Text};
+use crate::head::{HttpVersion, Method, RequestHead, ResponseHead};
 use crate::http1::{Framing, Overrides};
 use crate::http2::frame::{Kind, PREFACE, flags, put_head};
+use crate::text::Text;
 
 /// Names and values.
 type Fields<'a> = &'a [(&'a str, &'a str)];

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod admin;
 pub mod bootstrap;
+pub mod dns;
 pub mod environment;
 pub mod grpc;
 pub mod http_client;

@@ -19,6 +19,7 @@ use crate::supervise::{Stop, supervise};
 pub(crate) const NAME: &str = "istio-proxy";
 
 const STATUS_PORT: u16 = 15020;
+const DNS_PORT: u16 = 15053;
 pub(crate) const ADMIN_PORT: u16 = 15000;
 
 /// The longest that open requests keep a leaving proxy.
@@ -178,6 +179,10 @@ fn environment(pod: &Pod) -> Vec<(String, String)> {
         ("ISTIO_METAJSON_LABELS", json!(template.labels).to_string()),
         ("ISTIO_METAJSON_ANNOTATIONS", json!(template.annotations).to_string()),
     ];
+    if identity.role == Role::Sidecar {
+        env.push(("ISTIO_META_DNS_CAPTURE", "true".into()));
+        env.push(("DNS_PROXY_ADDR", format!("{}:{DNS_PORT}", identity.addresses.pod)));
+    }
     if identity.role == (Role::Gateway { ingress: true }) {
         env.push(("ISTIO_META_BIND_ADDRESS", "127.0.0.1".into()));
     } else if identity.role == (Role::Gateway { ingress: false }) {

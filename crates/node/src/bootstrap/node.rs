@@ -1,5 +1,7 @@
 //! Who the proxy says it is.
 
+use proto::envoy::envoy::config::core::v3 as core;
+use proto::envoy::google::protobuf::{ListValue, Struct, Value as ProtoValue, value::Kind};
 use serde_json::{Value, json};
 
 use crate::supervise::DataPlane;
@@ -46,11 +48,46 @@ impl Node {
         node
     }
 
+    /// As whoever speaks for this node, and not for its proxy, sends it to pilot.
+    pub(crate) fn message(&self, user_agent: &str) -> core::Node {
+        let Locality { region, zone, sub_zone } = self.locality.clone();
+        core::Node {
+            id: self.id.clone(),
+            cluster: self.cluster.clone(),
+            metadata: match proto_value(&self.metadata).kind {
+                Some(Kind::StructValue(metadata)) => Some(metadata),
+                _ => None,
+            },
+            locality: Some(core::Locality { region, zone, sub_zone }),
+            user_agent_name: user_agent.to_owned(),
+            ..Default::default()
+        }
+    }
+
     /// What services' names end with after their namespace: `svc.cluster.local`.
-    pub(super) fn cluster_domain(&self) -> String {
+    pub(crate) fn cluster_domain(&self) -> String {
         self.domain
             .split_once('.')
             .map_or("svc.cluster.local", |(_, rest)| rest)
             .to_owned()
     }
+}
+
+fn proto_value(value: &Value) -> ProtoValue {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(proto_value).collect(),
+        }),
+        Value::Object(fields) => Kind::StructValue(Struct {
+            fields: fields
+                .iter()
+                .map(|(key, value)| (key.clone(), proto_value(value)))
+                .collect(),
+        }),
+    };
+    ProtoValue { kind: Some(kind) }
 }

@@ -52,6 +52,13 @@ impl Metadata {
         self.0.entry(key).or_insert_with(|| value.into());
     }
 
+    /// A switch, as people write it.
+    pub(super) fn is_on(&self, key: &str) -> bool {
+        let value = self.0.get(key);
+        let text = value.and_then(Value::as_str).map(str::to_ascii_lowercase);
+        matches!(text.as_deref(), Some("true" | "1" | "t")) || value == Some(&Value::Bool(true))
+    }
+
     fn label(&self, name: &str) -> Option<&str> {
         self.0.get(LABELS)?.get(name)?.as_str()
     }

@@ -16,6 +16,7 @@ use super::termination::{begin_drain, drained};
 use super::{ProxySettings, Settings};
 use crate::admin::Admin;
 use crate::bootstrap::Bootstrap;
+use crate::dns;
 use crate::identity::{self, Rotation, RotationMetrics, Secrets};
 use crate::sds::{self, SecretService};
 use crate::status::{self, Actions, AgentMetrics, Metrics, Ready, Status};
@@ -53,6 +54,12 @@ async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> 
         Some(address) => Some(status::bind(address).await?),
         None => None,
     };
+    let (names, table) = dns::channel();
+    let resolving = Arc::<dns::Counters>::default();
+    let dns_server = match &settings.dns {
+        Some(dns) => Some(dns::Server::bind(dns, table, resolving.clone()).await?),
+        None => None,
+    };
     write_bootstrap(&settings)?;
 
     let (publish, secrets) = identity::channel();
@@ -63,6 +70,17 @@ async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> 
     ));
     let rotation = start_rotation(&settings, publish, &actions);
     tokio::spawn(rotate_on_signal(rotate_signal, actions.clone()));
+    if let (Some(server), Some(dns)) = (dns_server, &settings.dns) {
+        let pilot = dns::Pilot {
+            discovery: settings.discovery.clone(),
+            node: settings.node.clone(),
+            secrets: secrets.clone(),
+            source: settings.proxy.source,
+        };
+        tracing::info!(addresses = ?server.addresses(), "DNS");
+        tokio::spawn(dns::follow(pilot, dns.client.clone(), server.search(), names));
+        server.start();
+    }
 
     let (supervisor, proxy) = Supervisor::new(program(&settings.proxy), Restarts::default());
     let (drain, draining) = watch::channel(false);
@@ -74,6 +92,7 @@ async fn life(settings: Settings, bound: &mut bool) -> anyhow::Result<ExitCode> 
             rotation,
             sds: counters,
             proxy: proxy.clone(),
+            dns: settings.dns.is_some().then_some(resolving),
             failed_scrapes: Default::default(),
         };
         let status = status(&settings, &admin, agent, (proxy, draining), &actions);

@@ -1,5 +1,6 @@
 //! Flags and environment, judged: what the rest of the agent relies on without asking again.
 
+mod dns;
 mod files;
 mod network;
 mod pod;
@@ -12,6 +13,7 @@ use super::metadata::Metadata;
 use super::termination::TerminationSettings;
 use super::{Faults, Flags};
 use crate::bootstrap::{Discovery, Inclusion, Node, XdsMode};
+use crate::dns::DnsSettings;
 use crate::environment::Environment;
 use crate::identity::citadel::Citadel;
 use crate::status::{Probes, Scrape};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     pub status: StatusSettings,
     pub termination: TerminationSettings,
+    /// None: the application's DNS is left to others.
+    pub dns: Option<DnsSettings>,
     /// Flags that have no effect, and the like.
     pub warnings: Vec<String>,
 }
@@ -101,6 +105,7 @@ impl Settings {
         let identity = network::identity(flags, environment, &pod, &mut faults);
         let status = network::status(flags, environment, &mut faults);
         let termination = network::termination(flags, environment, &mut faults);
+        let dns = dns::read(environment, &pod, &metadata, &mut faults);
         if discovery
             .as_ref()
             .is_some_and(|discovery| discovery.pilot_identity.is_some())
@@ -125,6 +130,7 @@ impl Settings {
             proxy,
             status,
             termination,
+            dns,
             warnings,
         })
     }

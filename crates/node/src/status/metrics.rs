@@ -48,6 +48,8 @@ pub struct AgentMetrics {
     pub rotation: Arc<RotationMetrics>,
     pub sds: Arc<Counters>,
     pub proxy: watch::Receiver<ProxyState>,
+    /// None: DNS is not served.
+    pub dns: Option<Arc<crate::dns::Counters>>,
     pub failed_scrapes: AtomicU64,
 }
 
@@ -179,6 +181,24 @@ impl AgentMetrics {
                 "counter",
                 "Starts of the proxy, the first included",
                 Some(starts as f64),
+            ),
+            (
+                "dns_requests_total",
+                "counter",
+                "DNS queries of the application",
+                self.dns.as_ref().map(|dns| count(&dns.requests)),
+            ),
+            (
+                "dns_upstream_requests_total",
+                "counter",
+                "DNS queries passed on to the resolvers of the pod",
+                self.dns.as_ref().map(|dns| count(&dns.upstream_requests)),
+            ),
+            (
+                "dns_upstream_failures_total",
+                "counter",
+                "DNS queries that no resolver answered",
+                self.dns.as_ref().map(|dns| count(&dns.upstream_failures)),
             ),
             (
                 "scrape_failures_total",

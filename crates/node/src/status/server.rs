@@ -228,6 +228,7 @@ pub(crate) mod tests {
             rotation: Arc::new(RotationMetrics::default()),
             sds: Arc::default(),
             proxy: proxy.clone(),
+            dns: None,
             failed_scrapes: Default::default(),
         };
         let status = Status {

@@ -70,7 +70,8 @@ impl Progress {
 // === impl Connections ===
 
 impl Connections {
-    pub(super) fn add(&self, proxy: Arc<Proxy>, peer: Option<Peer>, now: SystemTime) -> Arc<Connection> {
+    /// Only what is `listed` is shown and counted as a proxy.
+    pub(super) fn add(&self, proxy: Arc<Proxy>, peer: Option<Peer>, now: SystemTime, listed: bool) -> Arc<Connection> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Arc::new(Connection {
             number,
@@ -79,7 +80,9 @@ impl Connections {
             since: now,
             progress: Mutex::default(),
         });
-        self.lock().insert(number, connection.clone());
+        if listed {
+            self.lock().insert(number, connection.clone());
+        }
         connection
     }
 

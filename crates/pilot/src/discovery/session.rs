@@ -13,6 +13,9 @@ use super::view::resource_type;
 use super::{Connection, Discovery, Peer, ProxyView, State, proxy_of};
 use crate::report::Reports;
 
+/// How an agent calls itself that asks for names beside its proxy.
+const AGENT: &str = "meltemi-agent";
+
 /// The source of all streams.
 #[derive(Clone)]
 pub(crate) struct Ads {
@@ -38,6 +41,7 @@ impl Source for Ads {
 
     fn open(&self, node: Node, extensions: &tonic::Extensions) -> Result<ProxySession, Status> {
         let peer = extensions.get::<Peer>().cloned();
+        let of_agent = node.user_agent_name == AGENT;
         let proxy = proxy_of(node).map_err(|error| {
             tracing::warn!(peer = ?peer.as_ref().map(|peer| peer.address), %error, "proxy refused");
             Status::invalid_argument(error.to_string())
@@ -46,11 +50,15 @@ impl Source for Ads {
             tracing::warn!(peer = ?peer.as_ref().map(|peer| peer.address), %impostor, "proxy refused");
             return Err(Status::permission_denied(impostor.to_string()));
         }
-        let connection = self.discovery.connections.add(Arc::new(proxy), peer, SystemTime::now());
+        let connection = {
+            let connections = &self.discovery.connections;
+            connections.add(Arc::new(proxy), peer, SystemTime::now(), !of_agent)
+        };
         self.discovery.metrics.xds.inc();
         tracing::info!(
             proxy = connection.proxy_id(),
             number = connection.number,
+            of_agent,
             "proxy connected"
         );
         let mut states = self.discovery.subscribe();

@@ -1,4 +1,4 @@
-use proto::type_url::{CLUSTER, ENDPOINT, ORIGINS};
+use proto::type_url::{CLUSTER, ENDPOINT, NAME_TABLE, ORIGINS};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -21,7 +21,11 @@ async fn an_edit_reaches_the_proxy() {
     assert_eq!(names, [WEB]);
     client.answer(&response, None);
     client.subscribe(ORIGINS, &["*"]);
-    assert_eq!(client.expect(ORIGINS).await.0, ["origins"]);
+    let (names, response) = client.expect(ORIGINS).await;
+    assert_eq!(names, ["origins"]);
+    client.answer(&response, None);
+    client.subscribe(NAME_TABLE, &["*"]);
+    assert_eq!(client.expect(NAME_TABLE).await.0, ["name-table"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,6 +97,65 @@ pub(crate) enum What {
     },
 }
 
+/// Find mistakes in manifests, without a mesh: broken rules, fields without effect, hosts, subsets and gateways that are not there,
+/// rules that no request reaches, gateways in conflict, mutual TLS that cannot work.
+///
+/// Each finding has a stable code, the object, file:line, and the way out. What ends in an error is refused by a mesh, which keeps
+/// the last good version; a warning is taken as it is. Ends with status 79 if something at or above the threshold is found.
+#[derive(Debug, Parser)]
+#[command(name = "analyze", bin_name = "meltemi analyze", after_help = ANALYZE_HELP)]
+pub(crate) struct Analyze {
+    /// Directories (with all below them) and files of YAML; of two objects of one name the first counts
+    #[arg(value_name = "DIR|FILE", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// What is bad enough to fail
+    #[arg(long, value_enum, default_value = "error")]
+    pub(crate) failure_threshold: Threshold,
+
+    /// The data plane that is meant: fields that only Envoy does are a finding for ours
+    #[arg(long, value_enum, default_value = "native")]
+    pub(crate) data_plane: DataPlane,
+
+    /// Namespace of mesh-wide configuration
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
+    pub(crate) root_namespace: String,
+
+    /// DNS domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) domain: String,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: AnalyzeFormat,
+}
+
+const ANALYZE_HELP: &str = "\
+Examples:
+  meltemi analyze samples/bookinfo
+  meltemi analyze shop new-rule.yaml --failure-threshold warning      # would this rule fit?
+  meltemi analyze shop -o json | jq -r '.[].code'";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Threshold {
+    Error,
+    Warning,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataPlane {
+    Native,
+    Envoy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AnalyzeFormat {
+    Text,
+    Json,
+    Yaml,
+}
+
 /// Explain what the mesh does, and which line of which file wants it so.
 #[derive(Debug, Parser)]
 #[command(name = "describe", bin_name = "meltemi describe")]
@@ -275,6 +334,7 @@ mod tests {
         ProxyStatus::command().debug_assert();
         ProxyConfig::command().debug_assert();
         Describe::command().debug_assert();
+        Analyze::command().debug_assert();
     }
 
     #[test]

@@ -46,6 +46,11 @@ const FOR_PEOPLE: &[Command] = &[
         cli::proxy_config_main,
     ),
     command(
+        &["analyze"],
+        "find mistakes in manifests, with their lines, before any mesh takes them",
+        cli::analyze_main,
+    ),
+    command(
         &["describe"],
         "why a request gets its answer, with the line of YAML that wanted it",
         cli::describe_main,

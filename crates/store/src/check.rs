@@ -1,10 +1,14 @@
-//! Rules that need other objects: routes to hosts, subsets, ports and gateways that are not there, and objects that claim
-//! the same.
+//! Rules that need other objects: routes to hosts, subsets, ports and gateways that are not there, objects that claim the same,
+//! clients and servers that cannot agree on mutual TLS; and rules that no request reaches, which reading one by one does not show.
 //!
 //! All of these are warnings. What they miss may come with the next file, and the object is in force meanwhile.
 
+mod gateways;
 mod index;
+mod mutual_tls;
+mod reach;
 mod routes;
+mod workloads;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +27,7 @@ pub(crate) const KINDS: &[&str] = &[
     "VirtualService",
     "DestinationRule",
     "Gateway",
+    "PeerAuthentication",
     "Policy",
     "Service",
     "ServiceEntry",
@@ -35,12 +40,16 @@ pub fn all(store: &Store) -> Vec<Message> {
     for object in store.list("VirtualService") {
         if let Ok(parsed) = object.parse::<VirtualService>() {
             routes::check(&index, &object, &parsed.value, &mut messages);
+            reach::check(&object, &parsed.value, &mut messages);
         }
     }
     shared_hosts(&index, store, &mut messages);
+    gateways::check(store, &mut messages);
+    let servers = mutual_tls::Servers::new(store, &index);
     for object in store.list("DestinationRule") {
         if let Ok(parsed) = object.parse::<DestinationRule>() {
             destination_rule(&index, &object, &parsed.value, &mut messages);
+            mutual_tls::check(&index, &servers, &object, &parsed.value, &mut messages);
         }
     }
     for object in store.list("Policy") {
@@ -48,6 +57,13 @@ pub fn all(store: &Store) -> Vec<Message> {
             policy(&index, &object, &parsed.value, &mut messages);
         }
     }
+    messages.0
+}
+
+/// What can be said only of a set of manifests that is complete, workloads included.
+pub fn as_a_whole(store: &Store) -> Vec<Message> {
+    let mut messages = Messages::default();
+    workloads::check(store, &Index::new(store), &mut messages);
     messages.0
 }
 

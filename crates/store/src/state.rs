@@ -195,6 +195,10 @@ impl Store {
         &self.settings.domain
     }
 
+    pub fn root_namespace(&self) -> &str {
+        &self.settings.root_namespace
+    }
+
     /// The objects of a kind in force, oldest first; those of equal age by namespace and name.
     pub fn list(&self, kind: &str) -> Vec<Arc<Object>> {
         let mut objects: Vec<_> = self

@@ -122,3 +122,101 @@ fn gateways_are_named_in_every_form() {
         assert_eq!(said(&text).is_empty(), ok, "{name}: {:?}", said(&text));
     }
 }
+
+/// One http rule of a VirtualService per item.
+fn rules(rules: &[&str]) -> String {
+    let rules: Vec<String> = rules.iter().map(|rule| format!("  - {rule}\n")).collect();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r, namespace: shop}}\nspec:\n  hosts: [reviews]\n  http:\n{}",
+        rules.concat()
+    )
+}
+
+#[test]
+fn what_no_request_reaches_is_told() {
+    const ROUTE: &str = "route: [{destination: {host: reviews}}]";
+    let rule = |conditions: &str| format!("{{match: [{conditions}], {ROUTE}}}");
+    let all = format!("{{{ROUTE}}}");
+    let cases = [
+        (vec![rule("{uri: {prefix: /a}}"), all.clone()], None),
+        (vec![all.clone(), rule("{uri: {prefix: /a}}")], Some("unreachable-rule")),
+        (vec![rule("{uri: {prefix: /}}"), all.clone()], Some("unreachable-rule")),
+        (vec![rule("{uri: {prefix: /}, port: 80}"), all.clone()], None),
+        (vec![rule("{uri: {prefix: /a}}"), rule("{uri: {exact: /ab}}"), all.clone()], Some("unreachable-match")),
+        (vec![rule("{uri: {exact: /ab}}"), rule("{uri: {prefix: /a}}"), all.clone()], None),
+        (
+            vec![rule("{headers: {x: {exact: a}}}"), rule("{headers: {x: {exact: a}}, uri: {prefix: /b}}"), all.clone()],
+            Some("unreachable-match"),
+        ),
+        (
+            vec![rule("{headers: {x: {exact: a}}}"), rule("{headers: {x: {exact: b}}}"), all.clone()],
+            None,
+        ),
+        (
+            vec!["{route: [{destination: {host: reviews, subset: v1}, weight: 100}, {destination: {host: reviews, subset: v2}}]}".to_owned()],
+            Some("dead-weight"),
+        ),
+    ];
+    for (list, expected) in cases {
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let said = said(&rules(&list));
+        let codes: Vec<&str> = said.iter().filter_map(|text| text.split(' ').next()).collect();
+        assert_eq!(codes, expected.into_iter().collect::<Vec<_>>(), "{list:?}: {said:?}");
+    }
+}
+
+#[test]
+fn gateways_that_want_one_port_for_different_things_are_told() {
+    let gateway = |server: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: second, namespace: shop}}\nspec: {{servers: [{server}]}}\n"
+        )
+    };
+    let cases = [
+        (
+            "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com]}",
+            false,
+        ),
+        (
+            "{port: {number: 81, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
+            false,
+        ),
+        (
+            "{port: {number: 80, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
+            true,
+        ),
+        ("{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}", true),
+    ];
+    for (server, conflict) in cases {
+        let said = said(&gateway(server));
+        let told = said
+            .iter()
+            .any(|text| text.starts_with("gateway-conflict") && text.contains("Gateway shop/front"));
+        assert_eq!(told, conflict, "{server}: {said:?}");
+    }
+}
+
+#[test]
+fn clients_and_servers_must_agree_about_mutual_tls() {
+    let mesh = |server: &str, client: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: p, namespace: shop}}\nspec: {{mtls: {{mode: {server}}}}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d, namespace: shop}}\nspec: {{host: reviews, trafficPolicy: {{tls: {{mode: {client}}}}}}}\n"
+        )
+    };
+    let cases = [
+        ("STRICT", "ISTIO_MUTUAL", false),
+        ("STRICT", "DISABLE", true),
+        ("STRICT", "SIMPLE", true),
+        ("PERMISSIVE", "DISABLE", false),
+        ("DISABLE", "ISTIO_MUTUAL", true),
+        ("DISABLE", "DISABLE", false),
+    ];
+    for (server, client, conflict) in cases {
+        let said = said(&mesh(server, client));
+        let told = said
+            .iter()
+            .any(|text| text.starts_with("mtls-conflict") && text.contains("PeerAuthentication shop/p"));
+        assert_eq!(told, conflict, "{server} {client}: {said:?}");
+    }
+}

@@ -1,6 +1,9 @@
 //! Compiles our own .proto files without `protoc`, and, for who needs JSON of any Envoy message, a descriptor set from the files that
 //! the `envoy-types` package ships.
 
+#[path = "build/schema.rs"]
+mod schema;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +11,7 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=build");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let files = protox::compile(
         ["istio/auth.proto", "istio/nds.proto", "meltemi/origins.proto"],
@@ -20,6 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("CARGO_FEATURE_DESCRIPTORS").is_some() {
         let set = protox::compile(ENVOY_FILES, envoy_folders()?)?;
         fs::write(out.join("envoy.binpb"), prost::Message::encode_to_vec(&set))?;
+    }
+    if env::var_os("CARGO_FEATURE_SCHEMA").is_some() {
+        schema::write(&envoy_folders()?, &out.join("envoy.schema"))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The mesh as one immutable value: what the registry makes of Kubernetes objects, and what translation reads.
 
 mod endpoint;
+mod envoy_patches;
 mod host;
 mod port;
 mod proxy;
@@ -8,6 +9,7 @@ mod service;
 mod snapshot;
 
 pub use endpoint::{Endpoint, Health, Locality, TlsMode};
+pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, ListenerTarget};
 pub use host::Host;
 pub use port::Protocol;
 pub use proxy::{InterceptionMode, Proxy, ProxyKind};

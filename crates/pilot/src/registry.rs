@@ -21,16 +21,19 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use model::kinds::catalog;
 use model::kinds::k8s::{ConfigMap, EndpointSlice, Endpoints, Node, Service as KubeService};
+use model::kinds::validate::Issues;
 use model::kinds::{
     DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar,
     VirtualService, WorkloadEntry,
 };
-use model::mesh::{ConfigRef, Endpoint, Host, Locality, Service, Snapshot};
+use model::mesh::{ConfigRef, Endpoint, EnvoyPatches, Host, Locality, Service, Snapshot};
 
 pub(crate) use impact::Impact;
 use local_ports::LocalPorts;
 use locality::Localities;
+use store::Object;
 pub(crate) use typed::Objects;
 use typed::Typed;
 use workloads::{Workload, Workloads};
@@ -59,7 +62,7 @@ pub(crate) struct Registry {
     destination_rules: Typed<DestinationRule>,
     gateways: Typed<Gateway>,
     sidecars: Typed<Sidecar>,
-    envoy_filters: Typed<EnvoyFilter>,
+    envoy_filters: Typed<EnvoyPatches>,
     peer_authentications: Typed<PeerAuthentication>,
     policies: Typed<Policy>,
     mesh_policies: Typed<MeshPolicy>,
@@ -81,6 +84,12 @@ struct Found {
     localities: HashMap<IpAddr, Locality>,
 }
 
+/// What is wrong with the object is told where it is read.
+fn envoy_patches(object: &Object) -> Option<EnvoyPatches> {
+    let read = catalog::read::<EnvoyFilter>(&object.value).ok()?;
+    Some(read.value.compile(&mut Issues::default()))
+}
+
 // === impl Registry ===
 
 impl Registry {
@@ -99,7 +108,7 @@ impl Registry {
             destination_rules: Typed::of("DestinationRule"),
             gateways: Typed::of("Gateway"),
             sidecars: Typed::of("Sidecar"),
-            envoy_filters: Typed::of("EnvoyFilter"),
+            envoy_filters: Typed::new("EnvoyFilter", envoy_patches),
             peer_authentications: Typed::of("PeerAuthentication"),
             policies: Typed::of("Policy"),
             mesh_policies: Typed::of("MeshPolicy"),

@@ -1,11 +1,15 @@
-//! Every message that crosses a process border, and nothing else.
+//! Every message that crosses a process border, and how Envoy's are written as JSON.
 //!
 //! Envoy's come from the `envoy-types` package; the original's own and ours are compiled from `proto/` by a build script that
-//! needs no `protoc`. Configuration kinds are not here: users write them as YAML, and `model::kinds` reads them with better
+//! needs no `protoc`. The modules `schema` and `json` (feature `schema`) read JSON as Envoy's messages. Configuration kinds are not here: users write them as YAML, and `model::kinds` reads them with better
 //! errors than a protobuf JSON mapping could give.
 
 #[cfg(feature = "descriptors")]
 pub mod descriptors;
+#[cfg(feature = "schema")]
+pub mod json;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod type_url;
 
 pub use envoy_types::pb as envoy;

@@ -154,14 +154,14 @@ fn sort_entry(value: &Shape, entry: &mut [u8]) -> Vec<u8> {
 }
 
 /// Where one field lies in the encoded message.
-struct Field {
-    number: u32,
-    whole: Range<usize>,
-    payload: Range<usize>,
+pub(crate) struct Field {
+    pub(crate) number: u32,
+    pub(crate) whole: Range<usize>,
+    pub(crate) payload: Range<usize>,
 }
 
 impl Field {
-    fn read(bytes: &[u8], start: usize) -> Option<Field> {
+    pub(crate) fn read(bytes: &[u8], start: usize) -> Option<Field> {
         let mut at = start;
         let tag = varint(bytes, &mut at)?;
         let begin = match tag & 7 {

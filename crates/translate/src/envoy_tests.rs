@@ -483,7 +483,7 @@ fn a_real_envoy_takes_odd_settings() {
 }
 
 /// What Envoy has against it, in its own words; `None` if nothing.
-fn objection(envoy: &str, name: &str, mesh: &Mesh, proxy: &Proxy) -> Option<String> {
+pub(crate) fn objection(envoy: &str, name: &str, mesh: &Mesh, proxy: &Proxy) -> Option<String> {
     let file = std::env::temp_dir().join(format!("translate-{}-{name}.pb", std::process::id()));
     let proxy = Proxy {
         native: false,
@@ -514,7 +514,7 @@ fn objection(envoy: &str, name: &str, mesh: &Mesh, proxy: &Proxy) -> Option<Stri
     (!run.status.success() || !said.trim().is_empty()).then(|| format!("{name}: … {tail}"))
 }
 
-fn envoy() -> Option<String> {
+pub(crate) fn envoy() -> Option<String> {
     let path = std::env::var("MELTEMI_ENVOY").ok();
     if path.is_none() {
         eprintln!("skipped: MELTEMI_ENVOY does not name an Envoy");

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use model::kinds::EnvoyFilter;
+use model::kinds::validate::Issues;
 use model::mesh::{
     Config, ConfigRef, Endpoint, Health, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Resolution,
     Service, ServicePort, Snapshot, TlsMode, Visibility,
@@ -190,6 +192,19 @@ impl Mesh {
             "DestinationRule" => all.destination_rules.push(config(kind, namespace, name, spec)),
             "Gateway" => all.gateways.push(config(kind, namespace, name, spec)),
             "Sidecar" => all.sidecars.push(config(kind, namespace, name, spec)),
+            "EnvoyFilter" => {
+                let written: Arc<Config<EnvoyFilter>> = config(kind, namespace, name, spec);
+                let mut issues = Issues::default();
+                let spec = written.spec.compile(&mut issues);
+                assert_eq!(issues.into_vec(), Vec::new(), "the test's EnvoyFilter is right");
+                all.envoy_filters.push(Arc::new(Config {
+                    reference: written.reference.clone(),
+                    labels: BTreeMap::new(),
+                    annotations: BTreeMap::new(),
+                    created: 0,
+                    spec,
+                }));
+            }
             "PeerAuthentication" => all.peer_authentications.push(config(kind, namespace, name, spec)),
             "Policy" => all.policies.push(config(kind, namespace, name, spec)),
             "MeshPolicy" => all.mesh_policies.push(config(kind, namespace, name, spec)),

@@ -42,6 +42,7 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
             key.gateways();
         }
     }
+    scope.patches().key(ty, &mut key.text);
     key.text
 }
 

@@ -16,6 +16,7 @@
 //! | names that an application may resolve | `name_table` |
 //! | listeners of sidecars and gateways | `listener`, `gateway` |
 //! | virtual hosts and routes | `route` |
+//! | what EnvoyFilters change in all of it | `envoy_filter` |
 //! | whether client and server agree about mutual TLS | `tls_check` |
 //! | why two encodings of the same thing are the same | `canonical`, `key` |
 //!
@@ -27,6 +28,7 @@ mod canonical;
 mod cluster;
 mod destination;
 mod endpoint;
+mod envoy_filter;
 mod error;
 mod format;
 mod gateway;
@@ -81,6 +83,11 @@ impl ResourceType {
         ResourceType::NameTable,
     ];
 
+    /// Whether a patch of an EnvoyFilter can change resources of this type.
+    pub fn is_touched_by(self, apply_to: model::kinds::ApplyTo) -> bool {
+        envoy_filter::touches(apply_to, self)
+    }
+
     pub fn type_url(self) -> &'static str {
         match self {
             ResourceType::Cluster => proto::type_url::CLUSTER,
@@ -105,6 +112,19 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// A message that users have changed.
+    pub(crate) fn patched<M: prost::Message + prost::Name>(name: &str, message: &M, notes: Notes) -> Self {
+        Resource {
+            name: name.to_owned(),
+            any: proto::envoy::google::protobuf::Any {
+                type_url: M::type_url(),
+                value: envoy_filter::encode(message),
+            },
+            origins: notes.origins.into_iter().collect(),
+            issues: notes.issues.into_iter().collect(),
+        }
+    }
+
     pub(crate) fn new<M: canonical::Shaped>(name: &str, message: &M, notes: Notes) -> Self {
         Resource::of_any(name, canonical::any(message), notes)
     }

@@ -10,6 +10,7 @@ use model::mesh::{
 };
 
 use crate::destination::{Destination, Rules};
+use crate::envoy_filter::Patches;
 use crate::gateway::Servers;
 use crate::inbound::InboundPort;
 use crate::listener::Plan;
@@ -32,6 +33,7 @@ pub struct Scope<'a> {
     inbound: OnceLock<Vec<InboundPort<'a>>>,
     servers: OnceLock<Servers<'a>>,
     listeners: OnceLock<listener::Plans<'a>>,
+    patches: OnceLock<Patches<'a>>,
 }
 
 impl<'a> Scope<'a> {
@@ -46,6 +48,7 @@ impl<'a> Scope<'a> {
             inbound: OnceLock::new(),
             servers: OnceLock::new(),
             listeners: OnceLock::new(),
+            patches: OnceLock::new(),
         }
     }
 
@@ -60,7 +63,7 @@ impl<'a> Scope<'a> {
         match ty {
             ResourceType::Cluster => cluster::names(self),
             ResourceType::Endpoint => endpoint::names(self),
-            ResourceType::Listener => self.listeners().keys().cloned().collect(),
+            ResourceType::Listener => listener::names(self),
             ResourceType::Route => listener::route_names(self),
             ResourceType::NameTable => name_table::names(self),
         }
@@ -141,6 +144,11 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn listener(&self, name: &str) -> Option<&Plan<'a>> {
         self.listeners().get(name)
+    }
+
+    /// The changes users ask for in what is made for this proxy.
+    pub(crate) fn patches(&self) -> &Patches<'a> {
+        self.patches.get_or_init(|| Patches::of(self.snapshot, self.proxy))
     }
 
     // === questions ===

@@ -299,9 +299,7 @@ pub const ENTRIES: &[Entry] = &[
         .checked(check::<WorkloadGroup>)
         .later(),
     Entry::new("Sidecar", NETWORKING, ALL_THREE).checked(check::<Sidecar>),
-    Entry::new("EnvoyFilter", NETWORKING, &["v1alpha3"])
-        .checked(check::<EnvoyFilter>)
-        .later(),
+    Entry::new("EnvoyFilter", NETWORKING, &["v1alpha3"]).checked(check::<EnvoyFilter>),
     Entry::new("ProxyConfig", NETWORKING, &["v1beta1"])
         .checked(check::<ProxyConfig>)
         .later(),

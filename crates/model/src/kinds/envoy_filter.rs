@@ -1,4 +1,14 @@
 //! EnvoyFilter: edits to the generated configuration, in today's form (`configPatches`) and the early one (`filters`).
+//!
+//! Values are Envoy's configuration as JSON. [`EnvoyFilter::compile`] turns them into messages, once, when the object is read: what is no
+//! such message is refused there, with its place in the value.
+
+mod compile;
+mod early;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use std::collections::BTreeMap;
 

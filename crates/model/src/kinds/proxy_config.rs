@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::WorkloadLabelSelector;
+use super::validate::Validate;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -20,3 +21,5 @@ pub struct ProxyConfig {
 pub struct ProxyImage {
     pub image_type: String,
 }
+
+impl Validate for ProxyConfig {}

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, Host, Locality, Service};
+use super::{Endpoint, EnvoyPatches, Host, Locality, Service};
 use crate::kinds::{
-    DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar,
-    VirtualService,
+    DestinationRule, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar, VirtualService,
 };
 
 /// Stable name of a configuration object. This, and never a file or a line, goes into xDS: a moved line must change no bytes.
@@ -60,7 +59,7 @@ pub struct Snapshot {
     pub gateways: Vec<Arc<Config<Gateway>>>,
     pub service_entries: Vec<Arc<Config<ServiceEntry>>>,
     pub sidecars: Vec<Arc<Config<Sidecar>>>,
-    pub envoy_filters: Vec<Arc<Config<EnvoyFilter>>>,
+    pub envoy_filters: Vec<Arc<Config<EnvoyPatches>>>,
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
     pub policies: Vec<Arc<Config<Policy>>>,
     pub mesh_policies: Vec<Arc<Config<MeshPolicy>>>,

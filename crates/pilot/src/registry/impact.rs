@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::mesh::{Endpoint, Host, Resolution, Service, Snapshot, TlsMode};
+use model::mesh::{Config, Endpoint, EnvoyPatches, Host, Resolution, Service, Snapshot, TlsMode};
 use translate::ResourceType;
+
+type Filter = Arc<Config<EnvoyPatches>>;
 
 /// What has to be made anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Impact {
                 return Impact::everything();
             }
         }
+        impact.types.extend(touched(&old.envoy_filters, &new.envoy_filters));
         for service in &new.services {
             impact.compare_endpoints(service, old, new);
         }
@@ -89,7 +92,7 @@ fn identities(endpoints: &[Endpoint]) -> BTreeSet<(&str, u16, &str, &str, bool)>
     endpoints.iter().map(identity).collect()
 }
 
-/// Equal in everything but VirtualServices and endpoints.
+/// Equal in everything but VirtualServices, EnvoyFilters and endpoints.
 fn same_but_routes(old: &Snapshot, new: &Snapshot) -> bool {
     old.domain == new.domain
         && old.trust_domain == new.trust_domain
@@ -99,10 +102,27 @@ fn same_but_routes(old: &Snapshot, new: &Snapshot) -> bool {
         && same_list(&old.gateways, &new.gateways)
         && same_list(&old.service_entries, &new.service_entries)
         && same_list(&old.sidecars, &new.sidecars)
-        && same_list(&old.envoy_filters, &new.envoy_filters)
         && same_list(&old.peer_authentications, &new.peer_authentications)
         && same_list(&old.policies, &new.policies)
         && same_list(&old.mesh_policies, &new.mesh_policies)
+}
+
+/// The types that changed EnvoyFilters can change.
+fn touched(old: &[Filter], new: &[Filter]) -> BTreeSet<ResourceType> {
+    let gone = old
+        .iter()
+        .filter(|filter| !new.iter().any(|other| Arc::ptr_eq(filter, other)));
+    let come = new
+        .iter()
+        .filter(|filter| !old.iter().any(|other| Arc::ptr_eq(filter, other)));
+    let patches = gone.chain(come).flat_map(|filter| &filter.spec.patches);
+    patches
+        .flat_map(|patch| {
+            ResourceType::ALL
+                .into_iter()
+                .filter(|ty| ty.is_touched_by(patch.apply_to))
+        })
+        .collect()
 }
 
 fn same_list<T>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {

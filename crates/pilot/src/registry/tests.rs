@@ -86,6 +86,7 @@ fn object(kind: &str, name: &str, rest: &str) -> String {
     let version = match kind {
         "EndpointSlice" => "discovery.k8s.io/v1",
         "ServiceEntry" | "WorkloadEntry" | "VirtualService" | "DestinationRule" | "Sidecar" => "networking.istio.io/v1",
+        "EnvoyFilter" => "networking.istio.io/v1alpha3",
         _ => "v1",
     };
     format!("---\napiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {name}\n{rest}\n")

@@ -12,7 +12,7 @@ mod tests;
 use model::mesh::{Resolution, Service};
 
 use crate::scope::Scope;
-use crate::{Notes, Resource, names, native, pb};
+use crate::{Notes, Resource, envoy_filter, names, native, pb};
 
 pub(crate) use outbound::Target;
 pub(crate) use policy::{consistent_hash, wants_original_destination};
@@ -46,22 +46,54 @@ pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
     let mut names = outbound::names(scope);
     names.extend(scope.inbound().iter().map(|port| names::inbound(port.port)));
     names.extend(reserved::names(scope));
+    if !scope.patches().is_empty() {
+        names.retain(|name| !envoy_filter::removes_cluster(scope, name));
+        for (added, _) in envoy_filter::added_clusters(scope) {
+            if !names.contains(&added.name) {
+                names.push(added.name);
+            }
+        }
+    }
     names
 }
 
 pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
     let mut notes = Notes::default();
+    let Some(cluster) = build(scope, name, &mut notes) else {
+        return added(scope, name);
+    };
+    if scope.patches().is_empty() {
+        return Some(Resource::new(name, &cluster, notes));
+    }
+    let (cluster, changed) = envoy_filter::cluster(scope, cluster, &mut notes)?;
+    Some(if changed {
+        Resource::patched(name, &cluster, notes)
+    } else {
+        Resource::new(name, &cluster, notes)
+    })
+}
+
+/// A cluster of an EnvoyFilter.
+fn added(scope: &Scope<'_>, name: &str) -> Option<Resource> {
+    let (cluster, applied) = envoy_filter::added_clusters(scope).find(|(cluster, _)| cluster.name == name)?;
+    let mut notes = Notes::default();
+    applied
+        .starts(&mut notes)
+        .then(|| Resource::patched(name, &cluster, notes))
+}
+
+fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Option<pb::cluster::Cluster> {
     let mut cluster = match names::parse_inbound(name) {
-        Some(port) => inbound::build(scope, port, &mut notes)?,
+        Some(port) => inbound::build(scope, port, notes)?,
         None => match Target::find(scope, name) {
-            Some(target) => outbound::build(scope, &target, &mut notes)?,
+            Some(target) => outbound::build(scope, &target, notes)?,
             None => reserved::build(scope, name)?,
         },
     };
     if scope.proxy.native {
         native::cluster(&mut cluster);
     }
-    Some(Resource::new(name, &cluster, notes))
+    Some(cluster)
 }
 
 /// `metadata.filter_metadata.istio.services` entry of a cluster.

@@ -18,7 +18,7 @@ use crate::scope::Scope;
 
 use super::access_log;
 
-pub(super) const NAME: &str = "envoy.filters.network.http_connection_manager";
+pub(crate) const NAME: &str = "envoy.filters.network.http_connection_manager";
 /// What servers of the mesh and gateways call themselves.
 const SERVER_NAME: &str = "istio-envoy";
 

@@ -23,8 +23,8 @@ use model::mesh::{InterceptionMode, Protocol, Resolution, Service, ServicePort};
 
 use crate::pb::{self, core, listener};
 use crate::scope::{Scope, VisibleService};
-use crate::{Notes, Resource, TranslateError, names};
-pub(crate) use hcm::accepts_http_10;
+use crate::{Notes, Resource, TranslateError, envoy_filter, names};
+pub(crate) use hcm::{NAME as MANAGER, accepts_http_10};
 use shared::SharedPort;
 
 /// Where clients find the HTTP proxy when the mesh names no port.
@@ -58,7 +58,7 @@ pub(crate) struct OutboundService<'a> {
     bind: String,
     listen: u16,
     service: &'a Service,
-    port: &'a ServicePort,
+    pub(crate) port: &'a ServicePort,
 }
 
 impl OutboundService<'_> {
@@ -204,8 +204,48 @@ pub(crate) fn route_names(scope: &Scope<'_>) -> Vec<String> {
     names
 }
 
+/// All listeners of the proxy.
+pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
+    let mut names: Vec<String> = scope.listeners().keys().cloned().collect();
+    if !scope.patches().is_empty() {
+        names.retain(|name| !envoy_filter::removes_listener(scope, name));
+        for (added, _) in envoy_filter::added_listeners(scope) {
+            if !scope.listeners().contains_key(&added.name) && !names.contains(&added.name) {
+                names.push(added.name);
+            }
+        }
+    }
+    names
+}
+
 pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
     let mut notes = Notes::default();
+    if scope.listener(name).is_none() {
+        return Ok(added(scope, name));
+    }
+    let Some(made) = build(scope, name, &mut notes)? else {
+        return Ok(None);
+    };
+    if scope.patches().is_empty() {
+        return Ok(Some(Resource::new(name, &made, notes)));
+    }
+    let patched = envoy_filter::listener(scope, made, &mut notes)?;
+    Ok(patched.map(|(made, changed)| match changed {
+        true => Resource::patched(name, &made, notes),
+        false => Resource::new(name, &made, notes),
+    }))
+}
+
+/// A listener of an EnvoyFilter.
+fn added(scope: &Scope<'_>, name: &str) -> Option<Resource> {
+    let (listener, applied) = envoy_filter::added_listeners(scope).find(|(listener, _)| listener.name == name)?;
+    let mut notes = Notes::default();
+    applied
+        .starts(&mut notes)
+        .then(|| Resource::patched(name, &listener, notes))
+}
+
+fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Result<Option<listener::Listener>, TranslateError> {
     let Some(plan) = scope.listener(name) else {
         return Ok(None);
     };
@@ -214,27 +254,26 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>
     }
     let made = match plan {
         Plan::VirtualOutbound => outbound::virtual_outbound(scope),
-        Plan::VirtualInbound => inbound::virtual_inbound(scope, &mut notes),
-        Plan::SharedPort(plan) => shared::build(scope, plan, &mut notes),
-        Plan::OutboundService(plan) => outbound::service(scope, plan, &mut notes),
+        Plan::VirtualInbound => inbound::virtual_inbound(scope, notes),
+        Plan::SharedPort(plan) => shared::build(scope, plan, notes),
+        Plan::OutboundService(plan) => outbound::service(scope, plan, notes),
         Plan::HttpProxy { bind, port } => outbound::http_proxy(scope, *bind, *port),
-        Plan::Inbound { bind, port } => match inbound::bound(scope, *bind, *port, &mut notes) {
+        Plan::Inbound { bind, port } => match inbound::bound(scope, *bind, *port, notes) {
             Some(made) => made,
             None => return Ok(None),
         },
         Plan::Gateway => match scope.servers().listeners.get(name) {
-            Some(port) => match gateway::build(scope, port, &mut notes)? {
+            Some(port) => match gateway::build(scope, port, notes)? {
                 Some(made) => made,
                 None => return Ok(None),
             },
             None => return Ok(None),
         },
     };
-    let made = listener::Listener {
+    Ok(Some(listener::Listener {
         name: name.to_owned(),
         ..made
-    };
-    Ok(Some(Resource::new(name, &made, notes)))
+    }))
 }
 
 // === parts ===

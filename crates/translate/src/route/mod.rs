@@ -23,7 +23,7 @@ use model::mesh::Host;
 
 use crate::pb::{self, route};
 use crate::scope::Scope;
-use crate::{Notes, Resource, native};
+use crate::{Notes, Resource, envoy_filter, native};
 
 pub(crate) use action::port as destination_port;
 pub(crate) use delegate::target as delegate;
@@ -46,7 +46,11 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
             .flat_map(|host| &mut host.routes)
             .for_each(native::route);
     }
-    Some(Resource::new(name, &configuration(name, virtual_hosts), notes))
+    let mut made = configuration(name, virtual_hosts);
+    if !scope.patches().is_empty() && envoy_filter::routes(scope, &mut made, &mut notes) {
+        return Some(Resource::patched(name, &made, notes));
+    }
+    Some(Resource::new(name, &made, notes))
 }
 
 fn configuration(name: &str, virtual_hosts: Vec<route::VirtualHost>) -> route::RouteConfiguration {

@@ -164,6 +164,12 @@ const DECISIONS: &[&str] = &[
     "`retries.attempts: 0` is valid and switches retries off; 1.1's validation refused it.",
     "`match.sourceLabels` counts beside `match.gateways`; 1.1 ignored it there.",
     "An EnvoyFilter applies in its own namespace, in the root namespace to all; 1.1's form applied everywhere.",
+    "An EnvoyFilter's MERGE replaces durations and wrapped values as a whole, so a written `false` or `0` of a wrapped value counts; \
+     today's control plane merges wrapped values, where a `false` changes nothing.",
+    "A HTTP or network filter that an EnvoyFilter adds comes before the one that ends the chain, and that one cannot be removed alone: \
+     Envoy would refuse the listener. For the same reason a domain that is taken is left out of an added virtual host.",
+    "A MERGE of a cluster or chain with a `transport_socket` merges the other fields of the value too; today's control plane drops them.",
+    "An EXTENSION_CONFIG of an EnvoyFilter is put into the filters that refer to it, and not served apart.",
     "DestinationRules for one host are merged oldest first: subsets are added, the first policy counts, also when it stands in a \
      rule without subsets.",
     "`exportTo` takes any number of namespaces, `.`, `*` and `~`; 1.1 read the first entry only.",

@@ -1,11 +1,11 @@
-//! Rules of the security kinds, and the kinds that have none.
+//! Rules of the security kinds.
 
 use std::collections::BTreeSet;
 
 use super::common::{labels, port};
 use super::{Context, Issues, Validate};
+use crate::kinds::PeerAuthentication;
 use crate::kinds::authentication::{Jwt, Policy};
-use crate::kinds::{EnvoyFilter, PeerAuthentication, ProxyConfig};
 
 impl Validate for PeerAuthentication {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
@@ -109,6 +109,3 @@ fn token<'a>(path: &str, jwt: &'a Jwt, issuers: &mut BTreeSet<&'a str>, issues: 
         );
     }
 }
-
-impl Validate for EnvoyFilter {}
-impl Validate for ProxyConfig {}

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use translate::ResourceType;
+
 use super::{WEB, World, object, pod, service, slice};
 
 const POD1: &str = ", targetRef: {kind: Pod, name: web-1}";
@@ -65,6 +67,38 @@ fn sidecar() -> String {
         "default",
         "  namespace: default\nspec: {egress: [{hosts: ['./*']}]}",
     )
+}
+
+#[test]
+fn an_envoy_filter_touches_what_it_applies_to() {
+    let filter = |apply_to: &str, value: &str| {
+        let patch = format!("{{operation: MERGE, value: {value}}}");
+        let spec = format!("{{configPatches: [{{applyTo: {apply_to}, patch: {patch}}}]}}");
+        object("EnvoyFilter", "edit", &format!("  namespace: default\nspec: {spec}"))
+    };
+    let cases: &[(&str, &str, &str, &[ResourceType])] = &[
+        (
+            "CLUSTER",
+            "{alt_stat_name: a}",
+            "{alt_stat_name: b}",
+            &[ResourceType::Cluster],
+        ),
+        ("HTTP_FILTER", "{name: a}", "{name: b}", &[ResourceType::Listener]),
+        (
+            "VIRTUAL_HOST",
+            "{name: a}",
+            "{name: b}",
+            &[ResourceType::Listener, ResourceType::Route],
+        ),
+        ("CLUSTER", "{alt_stat_name: a}", "{alt_stat_name: a}", &[]),
+    ];
+    for (apply_to, before, after, expected) in cases {
+        let mut world = World::new();
+        world.write(&(base() + &filter(apply_to, before)));
+        let (_, impact) = world.write(&(base() + &filter(apply_to, after)));
+        assert_eq!(impact.types, expected.iter().copied().collect(), "{apply_to}");
+        assert!(impact.hosts.is_empty());
+    }
 }
 
 #[test]

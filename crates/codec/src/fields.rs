@@ -11,7 +11,7 @@ use std::fmt;
 
 pub use headers::Headers;
 pub(crate) use headers::put_line;
-pub(crate) use index::{Fields, Mark, Traits};
+pub(crate) use index::{Fields, Mark, Marks, Traits};
 
 use crate::words;
 

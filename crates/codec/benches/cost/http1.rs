@@ -37,14 +37,8 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Cache-Control: no-store\r\n\
     Vary: accept-encoding\r\n\r\n";
 
-fn request(spare: &mut Headers) -> ReceivedRequest {
-    let read = request_head(
-        black_box(REQUEST),
-        &mut Progress::default(),
-        &Limits::default(),
-        "http",
-        spare,
-    );
+fn request(progress: &mut Progress, spare: &mut Headers) -> ReceivedRequest {
+    let read = request_head(black_box(REQUEST), progress, &Limits::default(), "http", spare);
     read.expect("well formed").expect("whole")
 }
 
@@ -59,18 +53,19 @@ fn response(spare: &mut Headers) -> ReceivedResponse {
     read.expect("well formed").expect("whole")
 }
 
-/// The room of one head is used again for the next, as connections do.
+/// The room of one head is used again for the next, as connections do: a client's requests, one after the other.
 fn read_request(rounds: u32) -> Work {
-    let mut spare = request(&mut Headers::default()).head.headers;
+    let mut progress = Progress::default();
+    let mut spare = request(&mut progress, &mut Headers::default()).head.headers;
     Box::new(move || {
         for _ in 0..rounds {
-            spare = black_box(request(&mut spare)).head.headers;
+            spare = black_box(request(&mut progress, &mut spare)).head.headers;
         }
     })
 }
 
 fn write_request(rounds: u32) -> Work {
-    let head = request(&mut Headers::default()).head;
+    let head = request(&mut Progress::default(), &mut Headers::default()).head;
     let mut out = Vec::with_capacity(1024);
     Box::new(move || {
         for _ in 0..rounds {

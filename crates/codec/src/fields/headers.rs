@@ -36,9 +36,9 @@ impl Headers {
         self.fields.list.is_empty()
     }
 
-    /// Bytes of text that are kept for these fields and for those that were removed.
-    pub fn text_len(&self) -> usize {
-        self.text.len()
+    /// Bytes of memory that the text of the fields takes, or may take without asking for more.
+    pub fn room(&self) -> usize {
+        self.text.capacity()
     }
 
     /// Forgets all fields and keeps the room.
@@ -138,15 +138,17 @@ impl Headers {
             if is_left_out {
                 continue;
             }
-            match field.line() {
-                Some((from, to)) if from == run.end => run.end = to,
-                line => {
-                    out.extend_from_slice(&self.text[run]);
-                    run = line.map_or(0..0, |(from, to)| from..to);
-                    if line.is_none() {
-                        put_line(out, field.name(&self.text), field.value(&self.text));
-                    }
-                }
+            let (from, to) = field.line().unwrap_or_default();
+            if from == run.end && to > 0 {
+                run.end = to;
+                continue;
+            }
+            if !run.is_empty() {
+                out.extend_from_slice(&self.text[run]);
+            }
+            run = from..to;
+            if to == 0 {
+                put_line(out, field.name(&self.text), field.value(&self.text));
             }
         }
         out.extend_from_slice(&self.text[run]);

@@ -1,7 +1,7 @@
 //! Where fields stand in the text, and what is known of their names without a look at it.
 //!
-//! Filters and hops ask for many names that a head does not hold. So each name leaves a bit in a set of 64 ([`Fields::may_hold`]): most of those
-//! questions end there, and the others look at a [`Mark`] for each field before they compare any text. Names that tell a hop how to treat
+//! Filters and hops ask for many names that a head does not hold. So each name leaves a bit in a set of 64 ([`Marks`]): most of those questions
+//! end there, and the others look at a [`Mark`] for each field before they compare any text. Names that tell a hop how to treat
 //! its own connection have [`Traits`], so that none of them is sought by name when a head passes.
 
 use super::{InvalidField, MAX_NAME};
@@ -26,25 +26,40 @@ impl Mark {
         ]))
     }
 
-    /// Whether [`Traits::of`] names of this mark may be others than none.
-    #[inline]
-    pub(crate) const fn may_have_traits(self) -> bool {
-        const KNOWN: u64 = Mark::of(b"te").bit()
-            | Mark::of(b"host").bit()
-            | Mark::of(b"expect").bit()
-            | Mark::of(b"upgrade").bit()
-            | Mark::of(b"connection").bit()
-            | Mark::of(b"keep-alive").bit()
-            | Mark::of(b"content-length").bit()
-            | Mark::of(b"proxy-connection").bit()
-            | Mark::of(b"transfer-encoding").bit();
-        KNOWN & self.bit() != 0
-    }
-
-    /// One bit of 64.
+    /// One bit of 64. The factor is one by which no usual name shares its bit with one that has [`Traits`].
     #[inline]
     const fn bit(self) -> u64 {
-        1 << (self.0.wrapping_mul(0x9e37_79b1) >> 26)
+        1 << (self.0.wrapping_mul(0x8c8b_222d) >> 26)
+    }
+
+    /// `false`: surely not.
+    #[inline]
+    pub(crate) const fn is_among(self, marks: Marks) -> bool {
+        self.bit() & marks.0 != 0
+    }
+}
+
+/// A set that holds no mark without saying so, but may say so of more: 64 bits.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Marks(u64);
+
+impl Marks {
+    pub(crate) const ALL: Marks = Marks(u64::MAX);
+    /// Of the names that have [`Traits`].
+    pub(crate) const WITH_TRAITS: Marks = Marks(0)
+        .and(Mark::of(b"te"))
+        .and(Mark::of(b"host"))
+        .and(Mark::of(b"expect"))
+        .and(Mark::of(b"upgrade"))
+        .and(Mark::of(b"connection"))
+        .and(Mark::of(b"keep-alive"))
+        .and(Mark::of(b"content-length"))
+        .and(Mark::of(b"proxy-connection"))
+        .and(Mark::of(b"transfer-encoding"));
+
+    #[inline]
+    const fn and(self, mark: Mark) -> Marks {
+        Marks(self.0 | mark.bit())
     }
 }
 
@@ -84,16 +99,16 @@ impl Traits {
     }
 
     /// What a name says by itself.
-    pub(crate) const fn of(name: &[u8]) -> Traits {
+    pub(crate) fn of(name: &[u8]) -> Traits {
         match name.len() {
-            2 if matches!(name, b"te") => Self::TE,
-            4 if matches!(name, b"host") => Self::HOST,
-            6 if matches!(name, b"expect") => Self::EXPECT,
-            7 if matches!(name, b"upgrade") => Self::UPGRADE,
-            10 if matches!(name, b"connection" | b"keep-alive") => Self::ONE_HOP,
-            14 if matches!(name, b"content-length") => Self::CONTENT_LENGTH,
-            16 if matches!(name, b"proxy-connection") => Self::ONE_HOP,
-            17 if matches!(name, b"transfer-encoding") => Self::ONE_HOP,
+            2 if name == b"te" => Self::TE,
+            4 if name == b"host" => Self::HOST,
+            6 if name == b"expect" => Self::EXPECT,
+            7 if name == b"upgrade" => Self::UPGRADE,
+            10 if name == b"connection" || name == b"keep-alive" => Self::ONE_HOP,
+            14 if name == b"content-length" => Self::CONTENT_LENGTH,
+            16 if name == b"proxy-connection" => Self::ONE_HOP,
+            17 if name == b"transfer-encoding" => Self::ONE_HOP,
             _ => Self::NONE,
         }
     }
@@ -119,7 +134,7 @@ impl Field {
             value: offset(value),
             mark,
             name: name.len() as u16, // valid names are no longer than `MAX_NAME`
-            traits: if mark.may_have_traits() {
+            traits: if mark.is_among(Marks::WITH_TRAITS) {
                 traits.and(Traits::of(name))
             } else {
                 traits
@@ -167,9 +182,9 @@ impl Field {
 #[derive(Clone, Default)]
 pub(crate) struct Fields {
     pub(super) list: Vec<Field>,
-    /// The bits of all marks there ever were since the text was empty.
-    seen: u64,
-    /// All traits there ever were.
+    /// Of all fields there ever were since the text was empty.
+    seen: Marks,
+    /// Of all those fields.
     traits: Traits,
 }
 
@@ -183,13 +198,13 @@ impl Fields {
 
     pub(super) fn clear(&mut self) {
         self.list.clear();
-        self.seen = 0;
+        self.seen = Marks::default();
         self.traits = Traits::NONE;
     }
 
     #[inline]
     pub(super) fn push(&mut self, field: Field) {
-        self.seen |= field.mark.bit();
+        self.seen = self.seen.and(field.mark);
         self.traits = self.traits.and(field.traits);
         self.list.push(field);
     }
@@ -210,7 +225,7 @@ impl Fields {
         if name.len() > MAX_NAME {
             return Err(InvalidField::Name);
         }
-        self.seen |= mark.bit();
+        self.seen = self.seen.and(mark);
         if traits != Traits::NONE {
             self.traits = self.traits.and(traits);
         }
@@ -248,7 +263,7 @@ impl Fields {
     /// Whether there may be a field of that mark: surely not, if not.
     #[inline]
     pub(super) fn may_hold(&self, mark: Mark) -> bool {
-        self.seen & mark.bit() != 0
+        mark.is_among(self.seen)
     }
 
     /// Whether there is a field with one of these traits.

@@ -4,8 +4,8 @@
 //! keep us busy with bytes that are no body.
 
 use super::body::Step;
-use super::field_lines::{self, Section};
-use super::scan::{Bounds, Progress};
+use super::field_lines::{self, Said, Section};
+use super::scan::{Bounds, Scan};
 use super::{Limits, Malformed};
 use crate::fields::Headers;
 
@@ -21,7 +21,7 @@ pub(super) struct Chunks {
     left: u64,
     digits: u8,
     extensions: u16,
-    progress: Progress,
+    scan: Scan,
     max_trailer_bytes: usize,
     max_trailers: usize,
     trailers: Option<Headers>,
@@ -46,7 +46,7 @@ impl Chunks {
             left: 0,
             digits: 0,
             extensions: 0,
-            progress: Progress::default(),
+            scan: Scan::default(),
             max_trailer_bytes: limits.trailer_bytes,
             max_trailers: limits.trailers,
             trailers: None,
@@ -155,14 +155,20 @@ impl Chunks {
     /// Trailers are read when they have come whole: until then they stay in the input. Gives their length.
     fn read_trailers(&mut self, input: &[u8]) -> Result<Option<usize>, Malformed> {
         let bounds = Bounds::trailers(self.max_trailer_bytes, self.max_trailers);
-        let Some(found) = self.progress.find_head(input, &bounds)? else {
+        let Some(found) = self.scan.find_head(input, &bounds)? else {
             return Ok(None);
         };
         let length = found.end;
         let lines = &input[found];
         if lines != b"\r\n" {
             let mut trailers = Headers::default();
-            field_lines::read(lines, Section::Trailers, self.max_trailers, &mut trailers)?;
+            field_lines::read(
+                lines,
+                Section::Trailers,
+                self.max_trailers,
+                &mut trailers,
+                &mut Said::default(),
+            )?;
             self.trailers = Some(trailers);
         }
         Ok(Some(length))

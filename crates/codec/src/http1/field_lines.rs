@@ -4,7 +4,7 @@
 //! again. How much is copied at first is a guess, since nobody has looked for the head's end: a body may follow in the same bytes.
 
 use super::{Framing, Malformed};
-use crate::fields::{Fields, Headers, InvalidField, Mark, NAME_BYTES, Traits, trim};
+use crate::fields::{Fields, Headers, InvalidField, Mark, Marks, NAME_BYTES, Traits, trim};
 use crate::head::HttpVersion;
 use crate::words;
 
@@ -65,7 +65,7 @@ pub(super) enum Section {
 /// Bytes of lines that are copied before it is known how many there are: as many as there is room for in [`Headers`] that are kept.
 const AT_FIRST: usize = 1000;
 
-/// Reads the lines that `input` begins with, `most` of them before the empty one.
+/// Reads the lines that `input` begins with, `most` of them before the empty one. What they say is added to `said`.
 ///
 /// # Errors
 /// If they are not all well formed, or the empty one has not come.
@@ -74,7 +74,8 @@ pub(super) fn read<'a>(
     section: Section,
     most: usize,
     into: &mut Headers,
-) -> Result<Said<'a>, Malformed> {
+    said: &mut Said<'a>,
+) -> Result<(), Malformed> {
     let mut copied = input.len().min(AT_FIRST);
     into.begin_lines(&input[..copied]);
     let mut reader = Reader {
@@ -83,7 +84,7 @@ pub(super) fn read<'a>(
         at: 0,
         left: most,
         tidy: true,
-        said: Said::default(),
+        said,
     };
     loop {
         let (text, fields) = into.lines();
@@ -94,15 +95,15 @@ pub(super) fn read<'a>(
         copied = input.len().min(copied * 4);
         into.more_lines(reader.at, &input[reader.at..copied]);
     }
-    let mut said = reader.said;
-    said.bytes = reader.at + LINE_END.len();
-    into.end_lines(said.bytes, reader.tidy);
-    Ok(said)
+    let (end, tidy) = (reader.at + LINE_END.len(), reader.tidy);
+    into.end_lines(end, tidy);
+    said.bytes = end;
+    Ok(())
 }
 
 const LINE_END: &[u8] = b"\r\n";
 
-struct Reader<'a> {
+struct Reader<'a, 's> {
     input: &'a [u8],
     section: Section,
     /// Where the line begins that is read next, in the input and in its copy.
@@ -111,14 +112,19 @@ struct Reader<'a> {
     left: usize,
     /// Whether each field has just one space before its value.
     tidy: bool,
-    said: Said<'a>,
+    said: &'s mut Said<'a>,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// Reads the lines of `text` up to the empty one. Or gives what is wrong with the one at `self.at`: if there is more of the input, it may just
     /// not be whole.
     fn read(&mut self, text: &mut [u8], fields: &mut Fields) -> Result<Option<Malformed>, Malformed> {
         let mut at = self.at;
+        let heard = if self.section == Section::Trailers {
+            Marks::ALL
+        } else {
+            Marks::WITH_TRAITS
+        };
         loop {
             let line = &mut text[at..];
             let name = lower_name(line);
@@ -126,35 +132,46 @@ impl Reader<'_> {
                 self.at = at;
                 return Ok((!line.starts_with(LINE_END)).then_some(Malformed::FieldName));
             }
-            let Some((behind, tidy)) = value(&line[name + 1..]) else {
+            let (name, behind) = line.split_at(name);
+            let behind = &behind[1..];
+            let Some(length) = value_length(behind) else {
                 self.at = at;
                 return Ok(Some(Malformed::FieldValue));
             };
-            let name = &line[..name];
-            let end = at + name.len() + 1 + behind;
-            self.left = self.left.checked_sub(1).ok_or(Malformed::TooManyFields)?;
-            let mark = Mark::of(name);
-            let mut traits = Traits::NONE;
-            let mut keep = true;
-            if mark.may_have_traits() || self.section == Section::Trailers {
-                traits = Traits::of(name);
-                let value = trim(&self.input[at + name.len() + 1..end]);
-                keep = self.said.hear(name, traits, value, self.section)?;
+            let end = at + name.len() + 1 + length;
+            if self.left == 0 {
+                return Err(Malformed::TooManyFields);
             }
-            if keep {
-                self.tidy &= tidy;
-                fields.push_line(at, name, behind, mark, traits)?;
+            self.left -= 1;
+            let mark = Mark::of(name);
+            let traits = if mark.is_among(heard) {
+                self.hear(name, at, end)?
+            } else {
+                Some(Traits::NONE)
+            };
+            if let Some(traits) = traits {
+                self.tidy &= is_tidy(&behind[..length]);
+                fields.push_line(at, name, length, mark, traits)?;
             }
             at = end + LINE_END.len();
         }
+    }
+
+    /// Takes note of the line of that name, from `at` to `end`. Gives the name's traits if the field belongs to the headers.
+    #[inline(never)]
+    fn hear(&mut self, name: &[u8], at: usize, end: usize) -> Result<Option<Traits>, Malformed> {
+        let traits = Traits::of(name);
+        let value = trim(&self.input[at + name.len() + 1..end]);
+        let keep = self.said.hear(name, traits, value, self.section)?;
+        Ok(keep.then_some(traits))
     }
 }
 
 /// Makes the name that `text` begins with lower case and gives its length. Behind a text is always something that is no name.
 #[inline]
 fn lower_name(text: &mut [u8]) -> usize {
-    let mut length = 0;
-    for word in text.as_chunks_mut::<8>().0 {
+    let (mut length, mut rest) = (0, text);
+    while let Some((word, next)) = rest.split_first_chunk_mut::<8>() {
         for byte in word {
             let lower = NAME_BYTES[usize::from(*byte)];
             if lower == 0 {
@@ -163,49 +180,53 @@ fn lower_name(text: &mut [u8]) -> usize {
             *byte = lower;
             length += 1;
         }
+        rest = next;
     }
     length
 }
 
-/// How many bytes stand before the line end, and whether they are a space and a value without white space around it.
+/// Whether these bytes between a colon and the line end are a space and a value without white space around it.
 #[inline]
-fn value(text: &[u8]) -> Option<(usize, bool)> {
-    let words = text.as_chunks::<8>().0;
-    let mut length = 0;
-    for word in words {
-        let marks = words::controls(u64::from_le_bytes(*word));
-        if marks == 0 {
-            length += 8;
-            continue;
-        }
-        length += words::first(marks);
-        // No control character but the tab is in there.
-        let begins = matches!(text, [b' ', first, ..] if *first > b' ');
-        let last = text.get(length.wrapping_sub(1)..).and_then(|last| last.first_chunk());
-        return match last {
-            Some([last, b'\r', b'\n']) => Some((length, begins && *last > b' ')),
-            _ => {
-                length = value_length_from(text, length)?;
-                Some((length, begins && text[length - 1] > b' '))
-            }
-        };
+fn is_tidy(behind: &[u8]) -> bool {
+    // No control character but the tab is in there.
+    match behind {
+        [b' ', first, ..] => *first > b' ' && behind[behind.len() - 1] > b' ',
+        _ => false,
     }
-    None
 }
 
 /// How many bytes of a value, and of white space around it, stand before the line end.
+///
+/// A function of its own, so that what its loop needs stays in registers.
+#[inline(never)]
 pub(super) fn value_length(text: &[u8]) -> Option<usize> {
-    value_length_from(text, words::span(text, words::controls))
+    let mut length = 0;
+    for word in text.as_chunks::<8>().0 {
+        let marks = words::controls(u64::from_le_bytes(*word));
+        if marks != 0 {
+            length += words::first(marks);
+            break;
+        }
+        length += 8;
+    }
+    match text.get(length..)? {
+        [b'\r', b'\n', ..] => Some(length),
+        rest => value_length_from(rest, length),
+    }
 }
 
-/// As [`value_length`] says, where the first `length` bytes have been looked at.
-fn value_length_from(text: &[u8], mut length: usize) -> Option<usize> {
+/// As [`value_length`] says, where `length` bytes before the `rest` have been looked at.
+#[cold]
+fn value_length_from(mut rest: &[u8], mut length: usize) -> Option<usize> {
     loop {
-        match text.get(length..)? {
+        let plain = words::span(rest, words::controls);
+        length += plain;
+        match &rest[plain..] {
             [b'\r', b'\n', ..] => return Some(length),
-            [b'\t', rest @ ..] => length += 1 + words::span(rest, words::controls),
+            [b'\t', behind @ ..] => rest = behind,
             _ => return None,
         }
+        length += 1;
     }
 }
 
@@ -266,18 +287,17 @@ impl<'a> Said<'a> {
 
 /// Digits and nothing else: no sign, no list, no white space.
 fn content_length(value: &[u8]) -> Result<u64, Malformed> {
-    if value.is_empty() {
+    /// So many digits are always the number of a `u64`.
+    const SAFE: usize = 19;
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Malformed::ContentLength);
     }
-    value.iter().try_fold(0_u64, |length, byte| {
-        if !byte.is_ascii_digit() {
-            return Err(Malformed::ContentLength);
-        }
-        length
-            .checked_mul(10)
-            .and_then(|length| length.checked_add(u64::from(byte - b'0')))
-            .ok_or(Malformed::ContentLength)
-    })
+    let mut digits = value.iter().map(|digit| u64::from(digit - b'0'));
+    if value.len() <= SAFE {
+        return Ok(digits.fold(0, |length, digit| length * 10 + digit));
+    }
+    let length = digits.try_fold(0_u64, |length, digit| length.checked_mul(10)?.checked_add(digit));
+    length.ok_or(Malformed::ContentLength)
 }
 
 /// Fields (names in lower case) by which a message ends, is routed, or is let in: too late behind the body (RFC 9110 §6.5.1), and dangerous where somebody merges

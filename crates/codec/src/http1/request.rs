@@ -1,7 +1,7 @@
 //! Request heads from their bytes.
 
 use super::field_lines::{self, Said, Section};
-use super::scan::{Bounds, Progress};
+use super::scan::{Bounds, Progress, Scan};
 use super::target::{self, Target};
 use super::{Framing, Limits, Malformed};
 use crate::fields::{Headers, NAME_BYTES};
@@ -51,25 +51,26 @@ pub fn request_head(
     scheme: &'static str,
     spare: &mut Headers,
 ) -> Result<Option<ReceivedRequest>, Malformed> {
-    if progress.is_new()
-        && let Ok(received) = read(input, limits, scheme, spare)
-        && received.length <= limits.head_bytes
-    {
-        return Ok(Some(received));
+    let Progress { scan, host } = progress;
+    if scan.is_new() {
+        let received = read(input, limits, scheme, spare, host);
+        if matches!(&received, Ok(Some(received)) if received.length <= limits.head_bytes) {
+            return received;
+        }
     }
-    let Some(found) = progress.find_head(input, &Bounds::head(limits))? else {
-        return match input.get(progress.start()) {
+    let Some(found) = scan.find_head(input, &Bounds::head(limits))? else {
+        return match input.get(scan.start()) {
             Some(first) if *first != b'\r' && NAME_BYTES[usize::from(*first)] == 0 => Err(Malformed::NotHttp),
             _ => Ok(None),
         };
     };
-    *progress = Progress::default();
+    *scan = Scan::default();
     let length = found.end;
-    let received = read(&input[found], limits, scheme, spare)?;
-    Ok(Some(ReceivedRequest { length, ..received }))
+    let received = read(&input[found], limits, scheme, spare, host)?;
+    Ok(received.map(|received| ReceivedRequest { length, ..received }))
 }
 
-/// The head that `input` begins with.
+/// The head that `input` begins with, which is whole. (Never `None`: that is how [`request_head`] gives it on.)
 ///
 /// # Errors
 /// If it is malformed or has not come whole.
@@ -78,14 +79,16 @@ fn read(
     limits: &Limits,
     scheme: &'static str,
     spare: &mut Headers,
-) -> Result<ReceivedRequest, Malformed> {
+    last_host: &mut Text,
+) -> Result<Option<ReceivedRequest>, Malformed> {
     let line = request_line(input).ok_or_else(|| fault(input))?;
     let RequestLine { method, version, .. } = line;
     let target = target::parse(&method, line.target)?;
-    let said = field_lines::read(&input[line.bytes..], Section::Request, limits.fields, spare)?;
+    let mut said = Said::default();
+    field_lines::read(&input[line.bytes..], Section::Request, limits.fields, spare, &mut said)?;
     let body = body(&method, &said, version)?;
-    let (authority, fault) = authority(&method, &target, &said, version);
-    Ok(ReceivedRequest {
+    let (authority, fault) = authority(&method, &target, &said, version, last_host);
+    Ok(Some(ReceivedRequest {
         length: line.bytes + said.bytes,
         body,
         keep_alive: said.keeps_alive(version),
@@ -93,14 +96,14 @@ fn read(
         upgrade: said.asks_to_upgrade(version),
         fault,
         head: RequestHead {
-            authority: Text::from(authority),
+            authority,
             path: Text::from(target.path.as_ref()),
             method,
             scheme,
             version,
             headers: std::mem::take(spare),
         },
-    })
+    }))
 }
 
 struct RequestLine<'a> {
@@ -173,18 +176,25 @@ fn body(method: &Method, said: &Said<'_>, version: HttpVersion) -> Result<Framin
     }
 }
 
+/// Bytes of a host that a connection keeps, at most.
+const MAX_KEPT_HOST: usize = 256;
+
 /// The authority, and what hinders to route by it.
-fn authority<'a>(
+fn authority(
     method: &Method,
-    target: &'a Target<'a>,
-    said: &Said<'a>,
+    target: &Target<'_>,
+    said: &Said<'_>,
     version: HttpVersion,
-) -> (&'a str, Option<BadHead>) {
-    // A host of other bytes than text is refused as one of wrong characters is.
-    let host = said.host.map(|host| std::str::from_utf8(host).unwrap_or("\u{fffd}"));
-    let authority = target.authority.or(host).unwrap_or("");
-    let is_bad = |host: &str| !host.is_empty() && !target::is_authority(host);
-    let host_is_bad = target.authority.is_some() && host.is_some_and(is_bad);
+    last_host: &mut Text,
+) -> (Text, Option<BadHead>) {
+    let is_last = said
+        .host
+        .is_some_and(|host| !host.is_empty() && host == last_host.as_bytes());
+    let (authority, is_bad) = if is_last && target.authority.is_none() {
+        (last_host.clone(), false)
+    } else {
+        named(target, said, last_host)
+    };
     let path_is_good = match (&*target.path, method) {
         ("", method) => *method == Method::CONNECT,
         ("*", method) => *method == Method::OPTIONS,
@@ -192,7 +202,7 @@ fn authority<'a>(
     };
     let fault = if authority.is_empty() && target.authority.is_none() && version != HttpVersion::Http10 {
         Some(BadHead::MissingHost)
-    } else if said.has_several_hosts || is_bad(authority) || host_is_bad || target.authority == Some("") {
+    } else if said.has_several_hosts || is_bad {
         Some(BadHead::InvalidHost)
     } else if !path_is_good {
         Some(BadHead::InvalidPath)
@@ -200,4 +210,23 @@ fn authority<'a>(
         None
     };
     (authority, fault)
+}
+
+/// The authority that a head names, and whether it is none or the `host` field holds none. A good one of the `host` field is kept.
+fn named(target: &Target<'_>, said: &Said<'_>, last_host: &mut Text) -> (Text, bool) {
+    // A host of other bytes than text is refused as one of wrong characters is.
+    let host = said.host.map(|host| std::str::from_utf8(host).unwrap_or("\u{fffd}"));
+    let is_bad = |host: &str| !host.is_empty() && !target::is_authority(host);
+    let host_is_bad = host.is_some_and(is_bad);
+    if let Some(authority) = target.authority {
+        return (
+            Text::from(authority),
+            host_is_bad || authority.is_empty() || is_bad(authority),
+        );
+    }
+    let authority = Text::from(host.unwrap_or(""));
+    if !host_is_bad && (1..=MAX_KEPT_HOST).contains(&authority.len()) {
+        *last_host = authority.clone();
+    }
+    (authority, host_is_bad)
 }

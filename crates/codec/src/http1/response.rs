@@ -2,7 +2,7 @@
 
 use super::field_lines::{self, Said, Section};
 use super::request::{VERSION, http_version};
-use super::scan::{Bounds, Progress};
+use super::scan::{Bounds, Progress, Scan};
 use super::{Framing, Limits, Malformed};
 use crate::fields::Headers;
 use crate::head::{HttpVersion, Method, ResponseHead, StatusCode};
@@ -40,34 +40,41 @@ pub fn response_head(
     method: &Method,
     spare: &mut Headers,
 ) -> Result<Option<ReceivedResponse>, Malformed> {
-    if progress.is_new()
-        && let Ok(received) = read(input, limits, method, spare)
-        && received.length <= limits.head_bytes
-    {
-        return Ok(Some(received));
+    let scan = &mut progress.scan;
+    if scan.is_new() {
+        let received = read(input, limits, method, spare);
+        if matches!(&received, Ok(Some(received)) if received.length <= limits.head_bytes) {
+            return received;
+        }
     }
-    let Some(found) = progress.find_head(input, &Bounds::head(limits))? else {
-        let so_far = &input[progress.start()..];
+    let Some(found) = scan.find_head(input, &Bounds::head(limits))? else {
+        let so_far = &input[scan.start()..];
         return if so_far == b"\r" || is_beginning(so_far) {
             Ok(None)
         } else {
             Err(Malformed::NotHttp)
         };
     };
-    *progress = Progress::default();
+    *scan = Scan::default();
     let length = found.end;
     let received = read(&input[found], limits, method, spare)?;
-    Ok(Some(ReceivedResponse { length, ..received }))
+    Ok(received.map(|received| ReceivedResponse { length, ..received }))
 }
 
-/// The head that `input` begins with.
+/// The head that `input` begins with, which is whole. (Never `None`: that is how [`response_head`] gives it on.)
 ///
 /// # Errors
 /// If it is malformed or has not come whole.
-fn read(input: &[u8], limits: &Limits, method: &Method, spare: &mut Headers) -> Result<ReceivedResponse, Malformed> {
+fn read(
+    input: &[u8],
+    limits: &Limits,
+    method: &Method,
+    spare: &mut Headers,
+) -> Result<Option<ReceivedResponse>, Malformed> {
     let line = status_line(input).ok_or_else(|| fault(input))?;
     let StatusLine { version, status, .. } = line;
-    let said = field_lines::read(&input[line.bytes..], Section::Response, limits.fields, spare)?;
+    let mut said = Said::default();
+    field_lines::read(&input[line.bytes..], Section::Response, limits.fields, spare, &mut said)?;
     let kind = kind(status, method);
     let body = body(status, method, kind, &said, version)?;
     if kind == ResponseKind::Switch {
@@ -75,7 +82,7 @@ fn read(input: &[u8], limits: &Limits, method: &Method, spare: &mut Headers) -> 
         spare.remove("content-length");
         spare.remove("transfer-encoding");
     }
-    Ok(ReceivedResponse {
+    Ok(Some(ReceivedResponse {
         version,
         kind,
         length: line.bytes + said.bytes,
@@ -85,7 +92,7 @@ fn read(input: &[u8], limits: &Limits, method: &Method, spare: &mut Headers) -> 
             status,
             headers: std::mem::take(spare),
         },
-    })
+    }))
 }
 
 /// Whether a status line may begin so: a peer that speaks something else is found out by its first bytes.

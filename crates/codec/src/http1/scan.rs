@@ -3,14 +3,24 @@
 use std::ops::Range;
 
 use super::{Limits, Malformed};
+use crate::text::Text;
 
 /// Empty lines that a client may send before its request line (RFC 9112 §2.2 asks for at least one to be taken).
 const MAX_EMPTY_LINES: usize = 4;
 
-/// How far a head that has not come whole was looked through. One for each message that is waited for; whoever gives more of a head
-/// gives again what came of it before, from the same first byte.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a connection keeps between two looks at its input: how far a head that has not come whole was looked through, and what the head before
+/// it said. One for each direction of a connection; whoever gives more of a head gives again what came of it before, from the same first
+/// byte.
+#[derive(Clone, Debug, Default)]
 pub struct Progress {
+    pub(super) scan: Scan,
+    /// The host that the last request named, if it was a valid one: the next one mostly names the same.
+    pub(super) host: Text,
+}
+
+/// How far a head that has not come whole was looked through.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scan {
     /// Up to here there is no line feed that was not looked at.
     scanned: usize,
     /// Where the head begins: behind empty lines.
@@ -54,7 +64,7 @@ impl Bounds {
     }
 }
 
-impl Progress {
+impl Scan {
     /// Whether nothing was looked through yet.
     pub(super) fn is_new(&self) -> bool {
         self.scanned == 0

@@ -19,8 +19,20 @@ pub(super) struct Target<'a> {
 ///
 /// # Errors
 /// If it is no text, or CONNECT names no host with a port.
+#[inline]
 pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Malformed> {
     let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
+    if target.starts_with('/') && *method != Method::CONNECT {
+        return Ok(Target {
+            authority: None,
+            path: Cow::Borrowed(target),
+        });
+    }
+    parse_unusual(method, target)
+}
+
+/// As [`parse`], of what is no path alone.
+fn parse_unusual<'a>(method: &Method, target: &'a str) -> Result<Target<'a>, Malformed> {
     if *method == Method::CONNECT {
         return match target.rsplit_once(':') {
             Some((_, port)) if !port.is_empty() && is_authority(target) => Ok(Target {
@@ -46,9 +58,6 @@ pub(crate) fn is_writable_target(target: &[u8]) -> bool {
 }
 
 fn without_scheme(target: &str) -> Option<&str> {
-    if target.starts_with('/') {
-        return None;
-    }
     ["http://", "https://"].into_iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then_some(rest)

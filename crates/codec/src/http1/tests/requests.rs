@@ -500,6 +500,42 @@ fn fields_keep_their_order_and_lose_the_space_around_them() {
     assert_eq!((received.length, received.head.scheme), (input.len(), "http"));
 }
 
+/// What a connection remembers of the host of one request changes nothing about the next.
+#[test]
+fn each_request_of_a_connection_is_judged_by_itself() {
+    let long = "l".repeat(300);
+    // Target, hosts; authority, fault.
+    let cases: &[(&str, &[&str], &str, Option<BadHead>)] = &[
+        ("/", &["a.com:80"], "a.com:80", None),
+        ("/", &["a.com:80"], "a.com:80", None),
+        ("x", &["a.com:80"], "a.com:80", Some(BadHead::InvalidPath)),
+        ("/", &["a.com:80", "a.com:80"], "a.com:80", Some(BadHead::InvalidHost)),
+        ("http://b.com/", &["a.com:80"], "b.com", None),
+        ("http:///", &["a.com:80"], "", Some(BadHead::InvalidHost)),
+        ("/", &["a.com:8x"], "a.com:8x", Some(BadHead::InvalidHost)),
+        ("/", &["a.com:8x"], "a.com:8x", Some(BadHead::InvalidHost)),
+        ("/", &["A.com:80"], "A.com:80", None),
+        ("/", &[""], "", Some(BadHead::MissingHost)),
+        ("/", &[], "", Some(BadHead::MissingHost)),
+        ("/", &["", "A.com:80"], "", Some(BadHead::MissingHost)),
+        ("/", &[&long], &long, None),
+        ("/", &[&long], &long, None),
+        ("/", &["A.com:80"], "A.com:80", None),
+    ];
+    let (mut progress, mut spare) = (Progress::default(), Headers::default());
+    for (target, hosts, authority, fault) in cases {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let input = format!("GET {target} HTTP/1.1\r\n{hosts}\r\n");
+        let received = request_head(input.as_bytes(), &mut progress, &Limits::default(), "http", &mut spare);
+        let received = received.expect("sound").expect("whole");
+        assert_eq!(
+            (&*received.head.authority, received.fault),
+            (*authority, *fault),
+            "{input:?}"
+        );
+    }
+}
+
 /// However a field's value was set off, it is found by its name and leaves as one tidy line.
 #[test]
 fn fields_leave_with_one_space_before_the_value() {

@@ -12,9 +12,9 @@ pub(super) const LARGE: usize = 256 * 1024;
 const OUTPUT: usize = 4 * 1024;
 /// An output that has grown beyond this is not kept.
 const OUTPUT_KEPT: usize = 64 * 1024;
-/// Heads of more fields or bytes are not kept: one large head must not cost its memory for ever.
+/// Heads of more fields, or with room for more bytes, are not kept: one large head must not cost its memory for ever.
 const FIELDS_KEPT: usize = 64;
-const FIELD_BYTES_KEPT: usize = 8 * 1024;
+const FIELD_BYTES_KEPT: usize = 16 * 1024;
 
 /// Idle buffers kept of each kind.
 const KEEP: usize = 64;
@@ -66,8 +66,7 @@ pub(in crate::http) fn lend_headers() -> Headers {
 }
 
 pub(in crate::http) fn return_headers(mut headers: Headers) {
-    let bytes: usize = headers.raw().map(|(name, value)| name.len() + value.len()).sum();
-    if headers.len() <= FIELDS_KEPT && bytes <= FIELD_BYTES_KEPT {
+    if headers.len() <= FIELDS_KEPT && headers.room() <= FIELD_BYTES_KEPT {
         headers.clear();
         SHELF.with_borrow_mut(|shelf| keep(&mut shelf.headers, headers, KEEP));
     }

@@ -25,6 +25,7 @@ mod flags;
 pub mod head;
 pub mod http;
 pub mod listener;
+mod pacing;
 pub mod shared;
 pub mod stats;
 pub mod tcp;

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::MatchConflict;
 use super::owner::owner_of;
+use crate::pacing;
 
 /// Connections the kernel completes for us before we accept them, per worker: enough for a burst, few enough to be served in time.
 const BACKLOG: i32 = 1024;
@@ -53,6 +54,8 @@ pub(super) struct Request<'a> {
     pub(super) listener: &'a Arc<str>,
     pub(super) address: SocketAddr,
     pub(super) transparent: bool,
+    /// Its clients are on this machine for certain.
+    pub(super) local: bool,
     /// Our own sockets are on this address still, so the probe would meet nobody but us.
     pub(super) skip_probe: bool,
 }
@@ -83,6 +86,9 @@ fn socket(request: &Request<'_>, address: SocketAddr, reuse_port: bool) -> Resul
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP)).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
     socket.set_tcp_nodelay(true).map_err(failed)?; // accepted sockets have it from here
+    if request.local {
+        pacing::switch_off(&socket);
+    }
     if reuse_port {
         socket.set_reuse_port(true).map_err(failed)?;
     }
@@ -128,6 +134,7 @@ mod tests {
             listener: &name,
             address,
             transparent: false,
+            local: true,
             skip_probe: false,
         };
         let any: SocketAddr = "127.0.0.1:0".parse().expect("address");
@@ -155,6 +162,7 @@ mod tests {
             listener: &name,
             address,
             transparent: false,
+            local: false,
             skip_probe: false,
         };
         assert!(matches!(bind(&request, 1), Err(BindError::NotLocal { .. })));

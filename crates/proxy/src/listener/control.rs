@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::bind::{BindError, Request, bind};
 use super::matcher::Matcher;
-use crate::config::Listener;
+use crate::config::{Direction, Listener};
 use crate::shared::Shared;
 use crate::worker::{Command, WorkerHandle};
 
@@ -190,6 +190,7 @@ impl Listeners {
             listener: &listener.name,
             address,
             transparent: listener.transparent,
+            local: has_local_clients(listener, address),
             skip_probe: own || self.closing.contains_key(&address),
         };
         bind(&request, self.workers.len()).inspect_err(|_| self.shared.stats.server.listener_create_failure.inc())
@@ -226,4 +227,9 @@ impl Listeners {
 /// Whether the sockets of one serve the other as well.
 fn same_socket(old: &Listener, new: &Listener) -> bool {
     old.address == new.address && old.bind_to_port == new.bind_to_port && old.transparent == new.transparent
+}
+
+/// Whose connections are all from this machine: nobody else reaches a loopback address, and what is captured on its way out began here.
+fn has_local_clients(listener: &Listener, address: SocketAddr) -> bool {
+    address.ip().is_loopback() || (listener.direction == Direction::Outbound && listener.use_original_dst)
 }

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::stream::Raw;
 use crate::config::{Cluster, EndpointAddress};
+use crate::pacing;
 
 pub(super) async fn dial(cluster: &Cluster, address: &EndpointAddress) -> io::Result<Raw> {
     match address {
@@ -27,6 +28,9 @@ async fn tcp(cluster: &Cluster, remote: SocketAddr) -> io::Result<TcpStream> {
     )?;
     if let Some(source) = cluster.source.filter(|source| source.is_ipv4() == remote.is_ipv4()) {
         bind(&socket, source)?;
+    }
+    if pacing::stays_here(remote.ip(), cluster.source) {
+        pacing::switch_off(&socket);
     }
     socket.set_tcp_nodelay(true)?;
     let stream = connect(socket, remote).await?;

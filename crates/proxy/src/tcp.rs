@@ -181,7 +181,7 @@ fn account(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, ended:
         }
         Ended::Failed(Side::Downstream, error) => {
             session.record.flags.add(Flags::DOWNSTREAM_TERMINATED);
-            session.end(&io_reason(&error));
+            session.end_with(|| io_reason(&error));
         }
         Ended::Failed(Side::Upstream, error) => {
             session.record.flags.add(Flags::UPSTREAM_TERMINATED);
@@ -192,7 +192,7 @@ fn account(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, ended:
                 cluster.stats.ssl_connection_error.inc();
                 upstream::report(cluster, endpoint, Outcome::ConnectFailure);
             }
-            session.end(&io_reason(&error));
+            session.end_with(|| io_reason(&error));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::ServerStream;
+use crate::tls::{ServerStream, Wire, is_ending};
 
 /// What filters read and write. Inspectors only peek, so nothing has been taken out of a plain stream.
 pub enum Downstream {
@@ -24,6 +24,14 @@ impl Downstream {
         match self {
             Downstream::Plain(stream) => Some(stream),
             Downstream::Tls(_) => None,
+        }
+    }
+
+    /// The client has said that it sends no more, and nothing of what it sent is left to be read but that. False if it is not known yet.
+    pub(crate) fn is_ending(&self) -> bool {
+        match self {
+            Downstream::Plain(socket) => is_ending(socket),
+            Downstream::Tls(stream) => stream.has_ended(),
         }
     }
 
@@ -71,5 +79,11 @@ impl AsyncWrite for Downstream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_stream!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+impl Wire for Downstream {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => stream.poll_write_last(cx, bytes))
     }
 }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -20,6 +20,7 @@ use super::REPORT;
 use super::buffers::{Buffers, LARGE};
 use super::splice::{LentPipe, Streak, is_unsupported};
 use crate::listener::Downstream;
+use crate::tls::Wire;
 use crate::upstream::Stream;
 
 /// Reads in a row that filled the buffer, after which the next is a large one.
@@ -50,10 +51,15 @@ pub(super) enum Ended {
 }
 
 /// What is copied from and to.
-pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Carrier: Wire {
     /// The bare socket, if there is nothing between it and the bytes.
     fn tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    /// After a read that found less than it had room for: nothing is left but the end, or a failure. False if it is not known yet.
+    fn is_ending(&self) -> bool {
+        false
     }
 
     /// Bytes that were taken from the bare socket.
@@ -67,11 +73,19 @@ impl Carrier for Downstream {
     fn tcp(&self) -> Option<&TcpStream> {
         Downstream::tcp(self)
     }
+
+    fn is_ending(&self) -> bool {
+        Downstream::is_ending(self)
+    }
 }
 
 impl Carrier for Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         Stream::tcp(self)
+    }
+
+    fn is_ending(&self) -> bool {
+        Stream::is_ending(self)
     }
 
     fn took(&mut self, bytes: usize) {
@@ -96,6 +110,8 @@ struct Half {
     moved: u64,
     state: State,
     unflushed: bool,
+    /// What is written may wait for the end that follows it.
+    corked: bool,
 }
 
 enum State {
@@ -172,6 +188,7 @@ impl Half {
             moved: 0,
             state: State::Open,
             unflushed: false,
+            corked: false,
         }
     }
 
@@ -224,8 +241,13 @@ impl Half {
                 self.read(cx, buffers, from)
             };
             match read {
-                Poll::Ready(result) => result.map_err(Fault::Reading)?,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.uncork(cx, to);
+                    return Poll::Ready(Err(Fault::Reading(error)));
+                }
                 Poll::Pending => {
+                    self.uncork(cx, to);
                     if self.unflushed {
                         ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Fault::Writing)?;
                         self.unflushed = false;
@@ -236,18 +258,29 @@ impl Half {
         }
     }
 
+    /// What was to wait for an end that does not come after all goes now.
+    fn uncork<W: Carrier>(&mut self, cx: &mut Context<'_>, to: &mut W) {
+        if !std::mem::take(&mut self.corked) {
+            return;
+        }
+        match to.tcp() {
+            Some(socket) => drop(socket.set_nodelay(true)), // which sends what waits
+            None => drop(Pin::new(to).poll_flush(cx)),
+        }
+    }
+
     /// Writes what is held; the buffer goes back as soon as it is empty.
-    fn write<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffers: &Buffers,
-        to: &mut W,
-    ) -> Poll<io::Result<()>> {
+    fn write<W: Wire>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, to: &mut W) -> Poll<io::Result<()>> {
         let Some(buffer) = &self.buffer else {
             return Poll::Ready(Ok(()));
         };
         while self.start < self.end {
-            let written = ready!(Pin::new(&mut *to).poll_write(cx, &buffer[self.start..self.end]))?;
+            let rest = &buffer[self.start..self.end];
+            let written = ready!(if self.corked {
+                to.poll_write_last(cx, rest)
+            } else {
+                Pin::new(&mut *to).poll_write(cx, rest)
+            })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -263,15 +296,10 @@ impl Half {
     }
 
     /// Reads once, into a buffer that stays only if there is something in it.
-    fn read<R: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffers: &Buffers,
-        from: &mut R,
-    ) -> Poll<io::Result<()>> {
+    fn read<R: Carrier>(&mut self, cx: &mut Context<'_>, buffers: &Buffers, from: &mut R) -> Poll<io::Result<()>> {
         let mut lent = buffers.lend(self.full_reads >= FULL_READS);
         let mut target = ReadBuf::new(&mut lent);
-        let polled = Pin::new(from).poll_read(cx, &mut target);
+        let polled = Pin::new(&mut *from).poll_read(cx, &mut target);
         let (length, capacity) = (target.filled().len(), target.capacity());
         match polled {
             Poll::Ready(Ok(())) if length > 0 => {
@@ -279,6 +307,7 @@ impl Half {
                 let full = length == capacity || (capacity == LARGE && length >= LARGE / 2);
                 self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
                 (self.buffer, self.start, self.end) = (Some(lent), 0, length);
+                self.corked = length < capacity && from.is_ending();
                 self.streak.came(length);
                 return Poll::Ready(Ok(()));
             }

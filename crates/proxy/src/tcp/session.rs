@@ -65,6 +65,13 @@ impl Session {
         self.finished = true;
     }
 
+    /// As [`end`](Self::end), with words that only a log needs.
+    pub(super) fn end_with(&mut self, reason: impl FnOnce() -> String) {
+        if !self.proxy.access_log.is_empty() {
+            self.end(&reason());
+        }
+    }
+
     /// Why it ended, if not by both sides' wish.
     pub(super) fn end(&mut self, reason: &str) {
         self.record.termination_details = Some(reason.into());

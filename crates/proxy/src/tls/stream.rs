@@ -16,7 +16,7 @@ use super::buffers::{
     Held, MOST_PARTIAL, MOST_PLAIN, MOST_READ, RECORD, WAITING, WIRE_RECORD, with_plain, with_read, with_write,
 };
 use super::records::{Driven, Outputs, Session, Task, drive};
-use super::{ClientStream, ServerStream};
+use super::{ClientStream, ServerStream, Wire};
 
 /// More than an alert needs with any cipher.
 const GOODBYE: usize = 256;
@@ -32,6 +32,8 @@ pub(crate) struct TlsStream<S, IO> {
     partial: Held,
     plain: Held,
     outgoing: Held,
+    /// So much of it nobody waits for: it leaves with what does not wait.
+    unhurried: usize,
     end: End,
     /// Our own goodbye is made.
     closed: bool,
@@ -50,7 +52,7 @@ enum End {
 
 // === impl TlsStream ===
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
+impl<IO: Wire> ServerStream<IO> {
     /// The server's side of a handshake. `first_bytes` sees the client's first ones, until it says that it has seen enough.
     pub(crate) async fn accept(
         config: Arc<ServerConfig>,
@@ -64,12 +66,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
         poll_fn(|cx| stream.poll_handshake(cx, &mut look)).await?;
         if stream.state().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
             poll_fn(|cx| stream.poll_drain(cx)).await?;
-        } // else what is left to send is a ticket: it goes with the first data
+        }
+        stream.unhurried = stream.outgoing.len(); // a ticket
         Ok(stream)
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> ClientStream<IO> {
+impl<IO: Wire> ClientStream<IO> {
     /// The client's side of a handshake. `alpn` replaces the protocols of the configuration.
     pub(crate) async fn connect(
         config: Arc<ClientConfig>,
@@ -84,13 +87,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientStream<IO> {
         let mut stream = Box::new(TlsStream::new(io, session.map_err(io::Error::other)?));
         stream.advance(&mut [], None)?;
         poll_fn(|cx| stream.poll_handshake(cx, &mut |_| ())).await?;
-        // The server waits for our last words even if nobody has data for it yet.
-        poll_fn(|cx| stream.poll_drain(cx)).await?;
+        // The server waits for our last words: they leave with the first data, or when a read finds nothing.
         Ok(stream)
     }
 }
 
-impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
+impl<S: Session, IO: Wire> TlsStream<S, IO> {
     fn new(io: IO, session: S) -> Self {
         TlsStream {
             io,
@@ -98,6 +100,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             partial: Held::default(),
             plain: Held::default(),
             outgoing: Held::default(),
+            unhurried: 0,
             end: End::NotYet,
             closed: false,
             failed: None,
@@ -193,6 +196,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
 
     /// Hands what waits to the socket.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unhurried = 0;
         while !self.outgoing.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, self.outgoing.bytes()))?;
             if written == 0 {
@@ -225,6 +229,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             }
             let all = &buffer[..waiting + made];
             self.outgoing.clear();
+            self.unhurried = 0;
             let written = match Pin::new(&mut self.io).poll_write(cx, all) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
@@ -234,6 +239,35 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             }
             Poll::Ready(Ok(taken))
         })
+    }
+
+    /// Encrypts, for [`poll_shutdown`](AsyncWrite::poll_shutdown) to send; false if it is too much to wait.
+    fn hold(&mut self, data: &[u8]) -> io::Result<bool> {
+        if self.closed || data.len() > RECORD || self.outgoing.len() + data.len() > WAITING {
+            return Ok(false);
+        }
+        with_write(|buffer| {
+            let made = self.make(Task::Encrypt(data, buffer))?;
+            self.outgoing.add(&buffer[..made]);
+            Ok(true)
+        })
+    }
+
+    /// Hands what waits to the socket, of which the end follows at once.
+    fn poll_drain_last(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let written = ready!(self.io.poll_write_last(cx, self.outgoing.bytes()))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.consume(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The peer has said that it sends no more, and all that it sent was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end != End::NotYet && self.plain.is_empty()
     }
 
     /// An error is told after the data that came before it.
@@ -248,7 +282,16 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     }
 }
 
-impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S, IO> {
+impl<S: Session, IO: Wire> Wire for TlsStream<S, IO> {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.hold(bytes)? {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.poll_send(cx, bytes)
+    }
+}
+
+impl<S: Session, IO: Wire> AsyncRead for TlsStream<S, IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -268,8 +311,10 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S, 
             }
             let before = buf.filled().len();
             let Poll::Ready(result) = this.poll_fill(cx, Some(buf), &mut |_| ()) else {
-                // Nobody may ever write: a ticket or an answer about keys must not wait for that.
-                let _ = this.poll_drain(cx)?;
+                // Nobody may ever write: the end of a handshake, or an answer about keys, must not wait for that.
+                if this.outgoing.len() > this.unhurried {
+                    let _ = this.poll_drain(cx)?;
+                }
                 return Poll::Pending;
             };
             if result.is_err() {
@@ -284,7 +329,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S, 
     }
 }
 
-impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S, IO> {
+impl<S: Session, IO: Wire> AsyncWrite for TlsStream<S, IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -331,7 +376,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S,
             let made = this.make(Task::Close(&mut goodbye))?;
             this.outgoing.add(&goodbye[..made]);
         }
-        ready!(this.poll_drain(cx))?;
+        ready!(this.poll_drain_last(cx))?;
         match ready!(Pin::new(&mut this.io).poll_shutdown(cx)) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
@@ -340,7 +385,7 @@ impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S,
 }
 
 #[cfg(test)]
-impl<S: Session, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
+impl<S: Session, IO: Wire> TlsStream<S, IO> {
     pub(super) fn nothing_held(&self) -> bool {
         [&self.partial, &self.plain, &self.outgoing]
             .iter()

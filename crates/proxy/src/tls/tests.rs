@@ -1,3 +1,5 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use pki::ca::CertificateAuthority;
@@ -5,7 +7,7 @@ use pki::tls::{
     ClientAuth, Identity, Roots, ServerVerify, TlsOptions, Version, client_config, client_config_with, server_config,
 };
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
@@ -49,10 +51,22 @@ fn name() -> ServerName<'static> {
     ServerName::try_from("reviews.default").expect("a name")
 }
 
+impl Wire for DuplexStream {}
+
+/// A client that does not wait for its first data to finish its handshake.
+async fn connect(
+    config: std::sync::Arc<rustls::ClientConfig>,
+    near: DuplexStream,
+) -> std::io::Result<Box<ClientStream<DuplexStream>>> {
+    let mut client = ClientStream::connect(config, name(), None, near).await?;
+    client.flush().await?;
+    Ok(client)
+}
+
 /// Both ends of a connection over a pipe that takes `capacity` bytes at a time.
 async fn ours(mesh: &Mesh, capacity: usize) -> (Box<ClientStream<DuplexStream>>, Box<ServerStream<DuplexStream>>) {
     let (near, far) = duplex(capacity);
-    let client = ClientStream::connect(mesh.client(Some(&mesh.identity())), name(), None, near);
+    let client = connect(mesh.client(Some(&mesh.identity())), near);
     let server = ServerStream::accept(mesh.server(Version::Tls12), far, |_| true);
     let (client, server) = tokio::join!(client, server);
     (client.expect("connected"), server.expect("accepted"))
@@ -104,7 +118,7 @@ async fn other_implementations_are_understood_in_both_versions() {
     }
     let (near, far) = duplex(4000);
     let acceptor = TlsAcceptor::from(mesh.server(Version::Tls12));
-    let client = ClientStream::connect(mesh.client(Some(&mesh.identity())), name(), None, near);
+    let client = connect(mesh.client(Some(&mesh.identity())), near);
     let (client, server) = tokio::join!(client, acceptor.accept(far));
     both_ways(client.expect("connected"), server.expect("accepted")).await;
 }
@@ -130,7 +144,7 @@ async fn the_older_version_is_spoken_too() {
         TlsOptions::default(),
     );
     let server = ServerStream::accept(server.expect("a server"), far, |_| true);
-    let client = ClientStream::connect(std::sync::Arc::new(old), name(), None, near);
+    let client = connect(std::sync::Arc::new(old), near);
     let (client, server) = tokio::join!(client, server);
     let (client, server) = (client.expect("connected"), server.expect("accepted"));
     assert_eq!(
@@ -254,7 +268,7 @@ async fn sessions_are_resumed_though_the_ticket_waits_for_data() {
     let mut kinds = Vec::new();
     for _ in 0..2 {
         let (near, far) = duplex(10_000);
-        let client = ClientStream::connect(config.clone(), name(), None, near);
+        let client = connect(config.clone(), near);
         let (client, server) = tokio::join!(client, ServerStream::accept(server.clone(), far, |_| true));
         let (mut client, mut server) = (client.expect("connected"), server.expect("accepted"));
         server.write_all(b"x").await.expect("written");
@@ -264,15 +278,106 @@ async fn sessions_are_resumed_though_the_ticket_waits_for_data() {
     assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
 }
 
+/// A pipe that tells how often it was written to.
+struct Counted(DuplexStream, std::rc::Rc<std::cell::Cell<usize>>);
+
+impl Wire for Counted {}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.1.set(self.1.get() + 1);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 #[tokio::test]
-async fn the_ticket_does_not_wait_for_a_server_that_never_writes() {
+async fn nothing_that_can_go_with_something_else_has_a_write_of_its_own() {
     let mesh = Mesh::new();
-    let (mut client, mut server) = ours(&mesh, 10_000).await;
-    client.write_all(b"x").await.expect("written");
-    server.read_u8().await.expect("read");
+    let (near, far) = duplex(10_000);
+    let (clients, servers) = (std::rc::Rc::default(), std::rc::Rc::default());
+    let (near, far) = (
+        Counted(near, std::rc::Rc::clone(&clients)),
+        Counted(far, std::rc::Rc::clone(&servers)),
+    );
+    let client = async {
+        let mut client = ClientStream::connect(mesh.client(Some(&mesh.identity())), name(), None, near)
+            .await
+            .expect("connected");
+        client.write_all(b"x").await.expect("written");
+        client
+    };
+    let (mut client, server) = tokio::join!(client, ServerStream::accept(mesh.server(Version::Tls13), far, |_| true));
+    let mut server = server.expect("accepted");
+    assert_eq!(clients.get(), 2, "hello; the rest of the handshake and the data");
+    assert_eq!(server.read_u8().await.expect("read"), b'x');
     let silent = tokio::time::timeout(Duration::from_millis(20), server.read_u8());
     assert!(silent.await.is_err());
-    assert!(server.nothing_held());
+    assert_eq!(servers.get(), 1, "the handshake");
+    server.write_all(b"y").await.expect("written");
+    assert_eq!(servers.get(), 2, "a ticket and the data");
+    let last = std::future::poll_fn(|cx| server.poll_write_last(cx, b"bye")).await;
+    assert_eq!((last.expect("taken"), servers.get()), (3, 2));
+    server.shutdown().await.expect("closed");
+    assert_eq!(servers.get(), 3, "the last data and the goodbye");
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.expect("an orderly end");
+    assert_eq!(received, b"ybye");
+    assert!(client.has_ended() && server.nothing_held());
+}
+
+#[tokio::test]
+async fn a_client_that_only_listens_finishes_its_handshake() {
+    let mesh = Mesh::new();
+    let (near, far) = duplex(10_000);
+    let client = async {
+        let mut client = ClientStream::connect(mesh.client(Some(&mesh.identity())), name(), None, near)
+            .await
+            .expect("connected");
+        client.read_u8().await.expect("greeted")
+    };
+    let server = async {
+        let server = ServerStream::accept(mesh.server(Version::Tls13), far, |_| true).await;
+        server
+            .expect("accepted")
+            .write_all(b"220 hello")
+            .await
+            .expect("written");
+    };
+    let (greeting, ()) = tokio::join!(client, server);
+    assert_eq!(greeting, b'2');
+}
+
+#[tokio::test]
+async fn a_ticket_leaves_with_the_goodbye_of_a_server_that_never_wrote() {
+    let mesh = Mesh::new();
+    let (config, server) = (mesh.client(Some(&mesh.identity())), mesh.server(Version::Tls13));
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let (near, far) = duplex(10_000);
+        let (client, server) = tokio::join!(
+            connect(config.clone(), near),
+            ServerStream::accept(server.clone(), far, |_| true)
+        );
+        let (mut client, mut server) = (client.expect("connected"), server.expect("accepted"));
+        server.shutdown().await.expect("closed");
+        assert_eq!(client.read(&mut [0]).await.expect("an orderly end"), 0);
+        kinds.push(server.state().handshake_kind().expect("known"));
+    }
+    assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
 }
 
 #[tokio::test]

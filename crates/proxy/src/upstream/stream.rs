@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::stats::{ClusterStats, EndpointStats};
-use crate::tls::ClientStream;
+use crate::tls::{ClientStream, Wire};
 
 /// An established connection. While it lives it counts in the gauges of its cluster and endpoint.
 pub struct Stream {
@@ -131,6 +131,15 @@ impl Stream {
         self.counted.sent(bytes);
     }
 
+    /// The peer has said that it sends no more, and nothing of what it sent is left to be read but that. False if it is not known yet.
+    pub(crate) fn is_ending(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(Raw::Tcp(socket)) => crate::tls::is_ending(socket),
+            Transport::Plain(Raw::Unix(_)) => false,
+            Transport::Tls(stream) => stream.has_ended(),
+        }
+    }
+
     /// The bare TCP socket, if there is nothing between it and the bytes.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.transport {
@@ -206,7 +215,23 @@ impl AsyncWrite for Stream {
     }
 }
 
+impl Wire for Stream {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = on_transport!(&mut self.transport, stream => stream.poll_write_last(cx, bytes));
+        if let Poll::Ready(Ok(written)) = result {
+            self.counted.sent(written);
+        }
+        result
+    }
+}
+
 // === impl Raw ===
+
+impl Wire for Raw {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_raw!(self, stream => stream.poll_write_last(cx, bytes))
+    }
+}
 
 impl AsyncRead for Raw {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

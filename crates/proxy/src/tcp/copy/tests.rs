@@ -1,4 +1,4 @@
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -8,6 +8,41 @@ impl Carrier for DuplexStream {}
 impl Carrier for TcpStream {
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn is_ending(&self) -> bool {
+        crate::tls::is_ending(self)
+    }
+}
+
+/// A pipe of which an end is always expected.
+struct Hasty(DuplexStream);
+
+impl AsyncRead for Hasty {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Hasty {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Wire for Hasty {}
+
+impl Carrier for Hasty {
+    fn is_ending(&self) -> bool {
+        true
     }
 }
 
@@ -228,4 +263,75 @@ async fn messages_after_bulk_are_copied_again() {
     (0..200).for_each(|_| streak.came(4096));
     streak.give_up();
     assert!(!streak.is_bulk());
+}
+
+/// What a server says last, and its end: the end is known with the data.
+#[tokio::test]
+async fn an_end_is_known_with_the_last_data_and_all_arrives() {
+    let ((mut client, downstream), (upstream, mut server)) = (sockets().await, sockets().await);
+    let buffers = Buffers::default();
+    server.write_all(b"bye").await.expect("written");
+    server.shutdown().await.expect("ended");
+    while !upstream
+        .ready(tokio::io::Interest::READABLE)
+        .await
+        .expect("open")
+        .is_read_closed()
+    {
+        tokio::task::yield_now().await;
+    }
+    let copy = closing(&buffers, downstream, upstream, |_| {});
+    let script = async {
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.expect("an orderly end");
+        client.shutdown().await.expect("ended");
+        received
+    };
+    let (ended, received) = tokio::join!(copy, script);
+    assert!(matches!(ended, Ended::Both));
+    assert_eq!(received, b"bye");
+}
+
+#[tokio::test]
+async fn a_socket_is_ending_only_when_its_peer_has_closed() {
+    let (mut near, mut far) = sockets().await;
+    let mut buffer = [0; 100];
+    far.write_all(b"data").await.expect("written");
+    assert_eq!(near.read(&mut buffer).await.expect("read"), 4);
+    assert!(!crate::tls::is_ending(&near), "more may come");
+    far.write_all(b"more").await.expect("written");
+    far.shutdown().await.expect("closed");
+    while !near
+        .ready(tokio::io::Interest::READABLE)
+        .await
+        .expect("open")
+        .is_read_closed()
+    {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(near.read(&mut buffer).await.expect("read"), 4);
+    assert!(crate::tls::is_ending(&near));
+    assert_eq!(near.read(&mut buffer).await.expect("read"), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_an_end_that_does_not_come_goes_at_once() {
+    let (mut client, downstream) = duplex(100);
+    let (mut upstream, mut server) = sockets().await;
+    let (buffers, mut downstream) = (Buffers::default(), Hasty(downstream));
+    let script = async {
+        let started = std::time::Instant::now();
+        for _ in 0..5 {
+            client.write_all(b"x").await.expect("written");
+            assert_eq!(server.read_u8().await.expect("read"), b'x');
+        }
+        // The kernel by itself would hold each for 200 ms.
+        assert!(
+            started.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            started.elapsed()
+        );
+        drop((client, server));
+    };
+    tokio::join!(both(&buffers, &mut downstream, &mut upstream, None, |_| {}), script);
 }

@@ -22,6 +22,7 @@ use super::*;
 use crate::bootstrap;
 
 mod agent;
+mod dialects;
 mod mesh;
 mod process;
 mod scale;

@@ -17,6 +17,7 @@
 
 pub mod admin;
 pub mod bootstrap;
+mod clock;
 pub mod config;
 pub mod connection;
 pub mod control;

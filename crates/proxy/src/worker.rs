@@ -19,7 +19,7 @@ use tokio::task::spawn_local;
 
 use crate::listener::{Compiled, Serving};
 use crate::shared::Shared;
-use crate::{http, tcp, telemetry, upstream};
+use crate::{clock, http, tcp, telemetry, upstream};
 
 mod limits;
 pub(crate) mod quiet;
@@ -109,24 +109,30 @@ pub fn spawn(id: usize, count: usize, shared: Arc<Shared>) -> io::Result<WorkerH
 fn run(id: usize, shared: Arc<Shared>, max_connections: usize, commands: mpsc::UnboundedReceiver<Command>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     // Not a `LocalSet`, which wakes itself through the poller: a system call and a turn of the loop for each batch of ready sockets.
-    let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
+    // Without timers of its own: `clock` has them.
+    let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(worker = id, %error, "worker cannot start its event loop"),
     };
     let worker = Rc::new(Worker::new(id, shared, max_connections));
     worker.shared.stats.server.workers_started.inc();
-    runtime.block_on(worker.clone().serve(commands));
+    runtime.block_on(async {
+        match clock::start() {
+            Ok(()) => worker.clone().serve(commands).await,
+            Err(error) => tracing::error!(worker = id, %error, "worker cannot have timers"),
+        }
+    });
     worker.shared.stats.server.workers_started.dec();
     // Connections end here, and write their last records; a name that is still being looked up is not waited for.
     runtime.shutdown_background();
     worker.telemetry.logs.flush_all();
 }
 
-/// A timer that is always there. To arm one that is earlier than all others is a system call, since the poller must be told; to arm
-/// one behind this costs none, and most are: of connect attempts, idle connections, requests.
+/// A timer that is always there. To arm one that is earlier than all others is a system call; to arm one behind this costs none, and most
+/// are: of connect attempts, idle connections, requests.
 async fn heartbeat() {
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        clock::sleep(HEARTBEAT).await;
     }
 }
 
@@ -152,6 +158,7 @@ impl Worker {
     pub(crate) fn here(shared: Arc<Shared>) -> (WorkerHandle, Rc<Self>) {
         let (commands, received) = mpsc::unbounded_channel();
         let worker = Rc::new(Worker::new(0, shared, limits::connections_per_worker(1)));
+        clock::start().expect("a descriptor for timers");
         tokio::task::spawn_local(worker.clone().serve(received));
         let handle = WorkerHandle {
             id: 0,

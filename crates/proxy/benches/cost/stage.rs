@@ -2,27 +2,21 @@
 
 use std::future::Future;
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-pub struct Stage {
-    runtime: Runtime,
-    tasks: LocalSet,
-}
+/// The event loop that a worker has.
+pub struct Stage(LocalRuntime);
 
 impl Stage {
     pub fn new() -> Self {
-        Stage {
-            runtime: Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("an event loop"),
-            tasks: LocalSet::new(),
-        }
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .build_local(LocalOptions::default());
+        Stage(runtime.expect("an event loop"))
     }
 
     /// Until `future` has come to its end; tasks it has started stay.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
-        self.tasks.block_on(&self.runtime, future)
+        self.0.block_on(future)
     }
 }

@@ -29,7 +29,7 @@ impl Filter for Fault {
             Some((delay, _)) => {
                 cx.record.flags.add(Flags::DELAY_INJECTED);
                 Flow::Pause(Box::pin(async move {
-                    tokio::time::sleep(delay).await;
+                    crate::clock::sleep(delay).await;
                     Box::new(move |cx: &mut FilterContext<'_>, _: &mut RequestHead| finish(abort, cx)) as super::Resume
                 }))
             }

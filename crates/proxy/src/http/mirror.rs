@@ -11,6 +11,7 @@ use codec::http1::{Connection as Tail, Framing, Overrides};
 use super::exchange::Exchange;
 use super::pool::{self, Acquired, Lease};
 use super::side::{Piece, StreamFault};
+use crate::clock;
 use crate::config::{ClusterSlot, MirrorPolicy, RouteAction};
 use crate::head::{RequestHead, Text};
 use crate::upstream::PickContext;
@@ -45,10 +46,7 @@ pub(super) fn send(exchange: &mut Exchange<'_>, action: &RouteAction) {
         let (slot, body) = (mirror.slot.clone(), body.clone());
         IN_FLIGHT.set(IN_FLIGHT.get() + 1);
         tokio::task::spawn_local(async move {
-            if tokio::time::timeout(TIMEOUT, copy(worker, slot, head, &body))
-                .await
-                .is_err()
-            {
+            if clock::timeout(TIMEOUT, copy(worker, slot, head, &body)).await.is_err() {
                 tracing::debug!("a mirrored request was given up");
             }
             IN_FLIGHT.set(IN_FLIGHT.get() - 1);

@@ -25,6 +25,7 @@ pub(super) use lease::Lease;
 pub(super) use multiplexed::SharedStream;
 pub(super) use waiting::Waiting;
 
+use crate::clock;
 use crate::config::{Cluster, ClusterSlot, Endpoint, UpstreamProtocol};
 use crate::head::HttpVersion;
 use crate::upstream::ConnectError;
@@ -144,7 +145,7 @@ impl WorkerState {
         let state = self.clone();
         tokio::task::spawn_local(async move {
             while !state.hosts.borrow().is_empty() {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
+                clock::sleep(SWEEP_INTERVAL).await;
                 state.sweep(|_| true);
             }
             state.sweeping.set(false);

@@ -129,7 +129,7 @@ async fn accept_loop(worker: Rc<Worker>, active: Rc<Active>, socket: TcpListener
             Err(error) if error.raw_os_error().is_some_and(is_exhaustion) => {
                 let (listener, wait) = (active.compiled().listener.name.clone(), pause.next());
                 tracing::warn!(%listener, %error, ?wait, "cannot accept, out of resources; raise the limit of open files");
-                tokio::time::sleep(wait).await;
+                crate::clock::sleep(wait).await;
             }
             // The client was gone before we came.
             Err(error) => tracing::debug!(%error, "connection lost before it was accepted"),

@@ -136,7 +136,7 @@ async fn facts(active: &Active, stream: &mut TcpStream, mut ends: Ends) -> Optio
         look.await
     } else {
         let late = |_| Err(io::ErrorKind::TimedOut.into());
-        tokio::time::timeout(filters.timeout, look).await.unwrap_or_else(late)
+        crate::clock::timeout(filters.timeout, look).await.unwrap_or_else(late)
     };
     let seen = match looked {
         Ok(seen) => seen,

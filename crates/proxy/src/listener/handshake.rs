@@ -91,7 +91,7 @@ async fn within<T>(limit: Duration, handshake: impl Future<Output = io::Result<T
             "the client did not finish the handshake in time",
         ))
     };
-    tokio::time::timeout(limit, handshake).await.unwrap_or_else(late)
+    crate::clock::timeout(limit, handshake).await.unwrap_or_else(late)
 }
 
 fn failed(listener: &Listener, chain: &FilterChain, remote: SocketAddr, error: &io::Error) {

@@ -39,7 +39,7 @@ impl Life {
         let (graceful, watch) = self.graceful;
         drop(watch);
         let gone = graceful.drain();
-        if tokio::time::timeout(time, gone).await.is_err() {
+        if crate::clock::timeout(time, gone).await.is_err() {
             let (forced, watch) = self.forced;
             drop(watch);
             forced.drain().await;

@@ -72,7 +72,7 @@ impl Serving {
         }
         all.iter().for_each(|active| drop(active.drain(timeout)));
         spawn_local(async move {
-            tokio::time::sleep(timeout).await;
+            crate::clock::sleep(timeout).await;
             join_all(all.iter().flat_map(|active| active.remove(Duration::ZERO))).await;
             let _ = done.send(());
         });

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::REPORT;
 use super::buffers::{Buffers, LARGE};
 use super::splice::{LentPipe, Streak, is_unsupported};
+use crate::clock::{self, Sleep};
 use crate::listener::Downstream;
 use crate::tls::Wire;
 use crate::upstream::Stream;
@@ -382,7 +383,7 @@ struct Clock {
     idle: Option<Duration>,
     last_move: Instant,
     next_report: Instant,
-    sleep: Pin<Box<Sleep>>,
+    sleep: Sleep,
 }
 
 enum Tick {
@@ -398,7 +399,7 @@ impl Clock {
             idle,
             last_move: now,
             next_report: now + REPORT,
-            sleep: Box::pin(tokio::time::sleep_until(now + first)),
+            sleep: clock::sleep_until((now + first).into_std()),
         }
     }
 
@@ -406,7 +407,7 @@ impl Clock {
         if moved {
             self.last_move = Instant::now();
         }
-        ready!(self.sleep.as_mut().poll(cx));
+        ready!(Pin::new(&mut self.sleep).poll(cx));
         let now = Instant::now();
         let idle_at = self.idle.map(|idle| self.last_move + idle);
         if idle_at.is_some_and(|at| at <= now) {
@@ -416,7 +417,7 @@ impl Clock {
             self.next_report = now + REPORT;
         }
         let next = idle_at.map_or(self.next_report, |at| at.min(self.next_report));
-        self.sleep.as_mut().reset(next);
+        self.sleep.reset(next.into_std());
         Poll::Ready(Tick::Report)
     }
 }

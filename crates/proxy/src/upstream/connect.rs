@@ -9,6 +9,7 @@ use super::dial::dial;
 use super::failure::{ConnectError, ConnectFailure, log_failure};
 use super::stream::{Counted, Stream};
 use super::tls;
+use crate::clock;
 use crate::config::{Cluster, Endpoint, EndpointAddress, Transport};
 
 /// What is known of a new connection.
@@ -68,7 +69,7 @@ async fn attempt(
     alpn: Option<&[Vec<u8>]>,
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let counted = Counted::new(cluster.stats.clone(), endpoint.stats.clone());
-    let attempt = tokio::time::timeout(cluster.connect_timeout, establish(cluster, endpoint, alpn, counted));
+    let attempt = clock::timeout(cluster.connect_timeout, establish(cluster, endpoint, alpn, counted));
     let result = attempt.await.unwrap_or_else(|_| Err(timed_out(cluster)));
     result.inspect_err(|error| {
         cluster.stats.upstream_cx_connect_fail.inc();

@@ -4,9 +4,7 @@
 //! end there, and the others look at a [`Mark`] for each field before they compare any text. Names that tell a hop how to treat
 //! its own connection have [`Traits`], so that none of them is sought by name when a head passes.
 
-use super::{InvalidField, MAX_NAME};
-
-/// A name's length and three of its bytes. Names whose marks differ are not the same.
+/// A name's length, its first byte and its last. Names whose marks differ are not the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark(u32);
 
@@ -17,19 +15,20 @@ impl Mark {
         if length == 0 {
             return Mark(0);
         }
-        // Of the length its lowest bits are enough.
-        Mark(u32::from_le_bytes([
-            length as u8,
-            name[0],
-            name[length / 2],
-            name[length - 1],
-        ]))
+        // Valid names are no longer than `MAX_NAME`, which 16 bits hold.
+        Mark(length as u16 as u32 | (name[0] as u32) << 16 | (name[length - 1] as u32) << 24)
+    }
+
+    /// How long the name is, if it is a valid one.
+    #[inline]
+    const fn length(self) -> usize {
+        (self.0 & 0xffff) as usize
     }
 
     /// One bit of 64. The factor is one by which no usual name shares its bit with one that has [`Traits`].
     #[inline]
     const fn bit(self) -> u64 {
-        1 << (self.0.wrapping_mul(0x8c8b_222d) >> 26)
+        1 << (self.0.wrapping_mul(0x5b33_a9c7) >> 26)
     }
 
     /// `false`: surely not.
@@ -120,7 +119,6 @@ pub(super) struct Field {
     at: u32,
     value: u32,
     pub(super) mark: Mark,
-    name: u16,
     pub(super) traits: Traits,
 }
 
@@ -133,7 +131,6 @@ impl Field {
             at: offset(at),
             value: offset(value),
             mark,
-            name: name.len() as u16, // valid names are no longer than `MAX_NAME`
             traits: if mark.is_among(Marks::WITH_TRAITS) {
                 traits.and(Traits::of(name))
             } else {
@@ -145,7 +142,7 @@ impl Field {
     #[inline]
     pub(super) fn name(self, text: &[u8]) -> &[u8] {
         let at = self.at as usize;
-        &text[at..at + usize::from(self.name)]
+        &text[at..at + self.mark.length()]
     }
 
     #[inline]
@@ -157,7 +154,7 @@ impl Field {
     /// Where the value stands in the text.
     #[inline]
     pub(super) fn value_at(self) -> usize {
-        self.at as usize + usize::from(self.name) + usize::from(self.traits.0 & Traits::LINE.0)
+        self.at as usize + self.mark.length() + usize::from(self.traits.0 & Traits::LINE.0)
     }
 
     /// How long the value is.
@@ -173,8 +170,10 @@ impl Field {
     /// Where the field's line begins and ends, if its text is one.
     #[inline]
     pub(super) fn line(self) -> Option<(usize, usize)> {
-        let end = self.value_at() + self.value as usize + Traits::END.len();
-        self.traits.has(Traits::LINE).then_some((self.at as usize, end))
+        const AROUND: usize = Traits::BETWEEN.len() + Traits::END.len();
+        let at = self.at as usize;
+        let end = at + self.mark.length() + self.value as usize + AROUND;
+        self.traits.has(Traits::LINE).then_some((at, end))
     }
 }
 
@@ -209,22 +208,10 @@ impl Fields {
         self.list.push(field);
     }
 
-    /// Adds the line at `at` of that name, with `behind` bytes between the colon and the line end. They are taken to be a space and the value; [`super::Headers::end_lines`] is told where it is not.
-    ///
-    /// # Errors
-    /// If the name is longer than any may be.
+    /// Adds the line at `at` of a valid name of that mark, with `behind` bytes between the colon and the line end. They are taken to be a space and
+    /// the value; [`super::Headers::end_lines`] is told where they are not.
     #[inline]
-    pub(crate) fn push_line(
-        &mut self,
-        at: usize,
-        name: &[u8],
-        behind: usize,
-        mark: Mark,
-        traits: Traits,
-    ) -> Result<(), InvalidField> {
-        if name.len() > MAX_NAME {
-            return Err(InvalidField::Name);
-        }
+    pub(crate) fn push_line(&mut self, at: usize, behind: usize, mark: Mark, traits: Traits) {
         self.seen = self.seen.and(mark);
         if traits != Traits::NONE {
             self.traits = self.traits.and(traits);
@@ -234,16 +221,14 @@ impl Fields {
             at: at as u32,
             value: (behind as u32).wrapping_sub(1),
             mark,
-            name: name.len() as u16,
             traits: traits.and(Traits::LINE),
         });
-        Ok(())
     }
 
     /// Makes each field that `push_line` took for a tidy line one, with a line of its own behind the text where need be.
     pub(super) fn tidy(&mut self, text: &mut Vec<u8>) {
         for field in &mut self.list {
-            let name_end = field.at as usize + usize::from(field.name);
+            let name_end = field.at as usize + field.mark.length();
             let behind = field.value.wrapping_add(1) as usize;
             let raw = &text[name_end + 1..name_end + 1 + behind];
             let value = super::trim(raw).len();

@@ -4,7 +4,7 @@
 //! again. How much is copied at first is a guess, since nobody has looked for the head's end: a body may follow in the same bytes.
 
 use super::{Framing, Malformed};
-use crate::fields::{Fields, Headers, InvalidField, Mark, Marks, NAME_BYTES, Traits, trim};
+use crate::fields::{Fields, Headers, MAX_NAME, Mark, Marks, NAME_BYTES, Traits, trim};
 use crate::head::HttpVersion;
 use crate::words;
 
@@ -128,30 +128,27 @@ impl Reader<'_, '_> {
         loop {
             let line = &mut text[at..];
             let name = lower_name(line);
-            if name == 0 || line[name] != b':' {
+            let is_name = (1..=MAX_NAME).contains(&name);
+            if !is_name || line[name] != b':' {
                 self.at = at;
                 return Ok((!line.starts_with(LINE_END)).then_some(Malformed::FieldName));
             }
             let (name, behind) = line.split_at(name);
             let behind = &behind[1..];
-            let Some(length) = value_length(behind) else {
+            let Some(behind) = until_line_end(behind) else {
                 self.at = at;
                 return Ok(Some(Malformed::FieldValue));
             };
-            let end = at + name.len() + 1 + length;
-            if self.left == 0 {
-                return Err(Malformed::TooManyFields);
-            }
-            self.left -= 1;
+            let end = at + name.len() + 1 + behind.len();
+            self.left = self.left.checked_sub(1).ok_or(Malformed::TooManyFields)?;
             let mark = Mark::of(name);
-            let traits = if mark.is_among(heard) {
-                self.hear(name, at, end)?
-            } else {
-                Some(Traits::NONE)
-            };
-            if let Some(traits) = traits {
-                self.tidy &= is_tidy(&behind[..length]);
-                fields.push_line(at, name, length, mark, traits)?;
+            let tidy = is_tidy(behind);
+            if !mark.is_among(heard) {
+                self.tidy &= tidy;
+                fields.push_line(at, behind.len(), mark, Traits::NONE);
+            } else if let Some(traits) = self.hear(name, at, end, tidy)? {
+                self.tidy &= tidy;
+                fields.push_line(at, behind.len(), mark, traits);
             }
             at = end + LINE_END.len();
         }
@@ -159,9 +156,12 @@ impl Reader<'_, '_> {
 
     /// Takes note of the line of that name, from `at` to `end`. Gives the name's traits if the field belongs to the headers.
     #[inline(never)]
-    fn hear(&mut self, name: &[u8], at: usize, end: usize) -> Result<Option<Traits>, Malformed> {
+    fn hear(&mut self, name: &[u8], at: usize, end: usize, tidy: bool) -> Result<Option<Traits>, Malformed> {
         let traits = Traits::of(name);
-        let value = trim(&self.input[at + name.len() + 1..end]);
+        let value = match &self.input[at + name.len() + 1..end] {
+            [b' ', value @ ..] if tidy => value,
+            behind => trim(behind),
+        };
         let keep = self.said.hear(name, traits, value, self.section)?;
         Ok(keep.then_some(traits))
     }
@@ -195,11 +195,11 @@ fn is_tidy(behind: &[u8]) -> bool {
     }
 }
 
-/// How many bytes of a value, and of white space around it, stand before the line end.
+/// The bytes of a value, and of white space around it, that stand before the line end.
 ///
 /// A function of its own, so that what its loop needs stays in registers.
 #[inline(never)]
-pub(super) fn value_length(text: &[u8]) -> Option<usize> {
+pub(super) fn until_line_end(text: &[u8]) -> Option<&[u8]> {
     let mut length = 0;
     for word in text.as_chunks::<8>().0 {
         let marks = words::controls(u64::from_le_bytes(*word));
@@ -209,32 +209,23 @@ pub(super) fn value_length(text: &[u8]) -> Option<usize> {
         }
         length += 8;
     }
-    match text.get(length..)? {
-        [b'\r', b'\n', ..] => Some(length),
-        rest => value_length_from(rest, length),
+    let (value, rest) = text.split_at_checked(length)?;
+    if rest.starts_with(LINE_END) {
+        Some(value)
+    } else {
+        until_line_end_from(text, length)
     }
 }
 
-/// As [`value_length`] says, where `length` bytes before the `rest` have been looked at.
+/// As [`until_line_end`], where `length` bytes have been looked at.
 #[cold]
-fn value_length_from(mut rest: &[u8], mut length: usize) -> Option<usize> {
+fn until_line_end_from(text: &[u8], mut length: usize) -> Option<&[u8]> {
     loop {
-        let plain = words::span(rest, words::controls);
-        length += plain;
-        match &rest[plain..] {
-            [b'\r', b'\n', ..] => return Some(length),
-            [b'\t', behind @ ..] => rest = behind,
+        length += words::span(&text[length..], words::controls);
+        match &text[length..] {
+            [b'\r', b'\n', ..] => return Some(&text[..length]),
+            [b'\t', ..] => length += 1,
             _ => return None,
-        }
-        length += 1;
-    }
-}
-
-impl From<InvalidField> for Malformed {
-    fn from(error: InvalidField) -> Self {
-        match error {
-            InvalidField::Name => Malformed::FieldName,
-            InvalidField::Value => Malformed::FieldValue,
         }
     }
 }

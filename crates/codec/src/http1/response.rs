@@ -119,7 +119,7 @@ fn status_line(input: &[u8]) -> Option<StatusLine> {
     let status = StatusCode::from_bytes(&[*a, *b, *c]).ok()?;
     let end = match reason {
         [b'\r', b'\n', ..] => 0,
-        [b' ', ..] => field_lines::value_length(reason)?,
+        [b' ', ..] => field_lines::until_line_end(reason)?.len(),
         _ => return None,
     };
     Some(StatusLine {

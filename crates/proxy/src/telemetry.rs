@@ -5,6 +5,7 @@ mod mesh;
 mod peer;
 mod record;
 mod template;
+mod wall_clock;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -108,9 +108,7 @@ fn answered() -> Answered {
     record.bytes_sent = 512;
     record.upstream_service_time = Some(Duration::from_millis(3));
     record.route = Some(route.clone());
-    record.route_name = Some(route.name.clone());
     record.upstream.cluster = slot.cluster.load_full();
-    record.upstream.cluster_name = Some(slot.name.clone());
     record.upstream.endpoint = slot.endpoints.load().priorities[0].first().cloned();
     record.upstream.attempts = 1;
     Answered {

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use regex::Regex;
 
 use super::ClusterSlot;
@@ -34,10 +35,13 @@ pub struct RouteTable {
 
 /// Exact domains, lower case, to an index into [`RouteTable::virtual_hosts`]. Shared by versions of a table that have the same ones.
 #[derive(Clone, Debug, Default)]
-pub struct ExactDomains(pub(in crate::config) Arc<HashMap<Box<str>, usize>>);
+pub struct ExactDomains(pub(in crate::config) Arc<Domains>);
+
+/// Looked into by each request, filled by configuration alone: a client that tries names meets a seed that it does not know.
+pub(in crate::config) type Domains = HashMap<Box<str>, usize, RandomState>;
 
 impl Deref for ExactDomains {
-    type Target = HashMap<Box<str>, usize>;
+    type Target = HashMap<Box<str>, usize, RandomState>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -46,7 +50,7 @@ impl Deref for ExactDomains {
 
 impl<const N: usize> From<[(Box<str>, usize); N]> for ExactDomains {
     fn from(domains: [(Box<str>, usize); N]) -> Self {
-        ExactDomains(Arc::new(domains.into()))
+        ExactDomains(Arc::new(domains.into_iter().collect()))
     }
 }
 

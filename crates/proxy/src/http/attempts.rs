@@ -12,6 +12,7 @@ use super::pool::{self, Acquired, Lease};
 use super::retry::{self, Failure};
 use super::side::{Answered, BodyFault, StreamFault};
 use super::transfer::Interrupted;
+use crate::clock;
 use crate::config::{Cluster, ClusterSlot, Direction, Endpoint, RetryPolicy, RouteAction};
 use crate::head::{Name, ResponseHead};
 use crate::stats::Held;
@@ -92,7 +93,7 @@ impl Attempts<'_, '_> {
             // Counts against `max_retries` until the outcome of the new attempt is known.
             retrying = Some(Held::new(&cluster.stats.upstream_rq_retry_active));
             let wait = retry::wait_before(policy, self.exchange.record.upstream.attempts);
-            let waited = self.exchange.meanwhile(tokio::time::sleep(wait)).await;
+            let waited = Box::pin(self.exchange.meanwhile(clock::sleep(wait))).await;
             waited.map_err(|interrupted| self.interrupted(interrupted))?;
         }
     }
@@ -158,7 +159,8 @@ impl Attempts<'_, '_> {
         let worker = &self.exchange.connection.worker;
         let outcome = match pool::acquire(worker, self.cluster, self.slot, endpoint, http2) {
             Ok(Acquired::Now(lease)) => return Ok(lease),
-            Ok(Acquired::Later(waiting)) => match self.exchange.meanwhile(waiting).await {
+            // In a box of its own: most requests find a connection, and do without the room.
+            Ok(Acquired::Later(waiting)) => match Box::pin(self.exchange.meanwhile(waiting)).await {
                 Ok(outcome) => outcome,
                 Err(interrupted) => return Err(self.interrupted(interrupted)),
             },

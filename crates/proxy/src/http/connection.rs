@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use runtime::drain::Watch;
 
-use crate::config::HttpConnectionManager;
+use crate::config::{HttpConnectionManager, RouteTable};
 use crate::connection::ConnectionInfo;
+use crate::head::OwnedValue;
 use crate::worker::Worker;
 
 pub(super) struct Connection {
@@ -23,7 +24,7 @@ pub(super) struct Connection {
     closing: Cell<bool>,
     client_address: OnceCell<Box<str>>,
     /// Our entry of `x-forwarded-client-cert`.
-    pub(super) client_cert: OnceCell<String>,
+    pub(super) client_cert: OnceCell<OwnedValue>,
 }
 
 impl Connection {
@@ -52,6 +53,11 @@ impl Connection {
     pub(super) fn client_address(&self) -> &str {
         self.client_address
             .get_or_init(|| self.info.remote.ip().to_string().into_boxed_str())
+    }
+
+    /// The route table in force now.
+    pub(super) fn routes(&self) -> Option<Arc<RouteTable>> {
+        self.manager.routes.load()
     }
 
     /// When it has lived long enough.

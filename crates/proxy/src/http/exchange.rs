@@ -4,7 +4,7 @@
 //! everything that the request holds. An [`Exchange`] ends exactly once, by [`Exchange::end`] or by its drop.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -83,16 +83,11 @@ pub(super) enum End {
 pub(super) struct Gone;
 
 /// The route of a request, with the table and virtual host whose header operations apply too.
-pub(super) struct Matched {
-    pub(super) table: Arc<RouteTable>,
-    host: usize,
-    pub(super) route: Arc<Route>,
-}
-
-impl Matched {
-    pub(super) fn virtual_host(&self) -> Option<&VirtualHost> {
-        self.table.virtual_hosts.get(self.host)
-    }
+#[derive(Clone, Copy)]
+pub(super) struct Matched<'t> {
+    pub(super) table: &'t RouteTable,
+    pub(super) virtual_host: &'t VirtualHost,
+    pub(super) route: &'t Arc<Route>,
 }
 
 pub(super) async fn serve_request(
@@ -118,20 +113,21 @@ pub(super) async fn serve_request(
     }
 
     // 3. Find its route.
-    let matched = exchange.find_route();
-    let route = matched.as_ref().map(|matched| &*matched.route);
+    let table = connection.routes();
+    let matched = table.as_deref().and_then(|table| exchange.find_route(table));
+    let route = matched.map(|matched| &**matched.route);
     if upgrade
         .as_ref()
         .is_some_and(|upgrade| !upgrade.is_allowed(&connection.manager, route))
     {
         let reply = LocalReply::new(403, "upgrade_failed").close();
-        return exchange.reply(reply, matched.as_ref()).await;
+        return exchange.reply(reply, matched).await;
     }
 
     // 4. Filters may change it, hold it, or answer it.
-    match exchange.filter_request(matched.as_ref()).await {
+    match exchange.filter_request(matched).await {
         Ok(None) => {}
-        Ok(Some(reply)) => return exchange.reply(reply, matched.as_ref()).await,
+        Ok(Some(reply)) => return exchange.reply(reply, matched).await,
         Err(Gone) => return exchange.end(End::ClientGone),
     }
 
@@ -141,37 +137,37 @@ pub(super) async fn serve_request(
         let reply = LocalReply::new(404, "route_not_found").flag(Flags::NO_ROUTE);
         return exchange.reply(reply, None).await;
     };
-    if matched.virtual_host().is_some_and(|host| host.require_tls) && exchange.request.scheme != "https" {
+    if matched.virtual_host.require_tls && exchange.request.scheme != "https" {
         let reply = redirect::to_https(&exchange.request);
-        return exchange.reply(reply, Some(&matched)).await;
+        return exchange.reply(reply, Some(matched)).await;
     }
     let action = match &matched.route.action {
         Action::Redirect(redirect) => {
             connection.manager.stats.rq_redirect.inc();
             let reply = redirect::answer(redirect, &matched.route.matches, &exchange.request);
-            return exchange.reply(reply, Some(&matched)).await;
+            return exchange.reply(reply, Some(matched)).await;
         }
         Action::Direct(direct) => {
             connection.manager.stats.rq_direct_response.inc();
             let reply = LocalReply::new(direct.status, "direct_response").body(direct.body.clone());
-            return exchange.reply(reply, Some(&matched)).await;
+            return exchange.reply(reply, Some(matched)).await;
         }
         Action::Forward(action) => action,
     };
 
     // 6. Forward it, as often as its retry policy allows, until there is the head of an answer.
-    let outcome = forward::forward(&mut exchange, &matched, action, upgrade.is_some()).await;
+    let outcome = forward::forward(&mut exchange, matched, action, upgrade.is_some()).await;
     if action.mirrors.is_empty() {
         exchange.body.keep_no_more();
     }
 
     // 7. Pass the answer on, while the rest of the request may still be coming.
     match outcome {
-        Ok(answer) => exchange.answer(answer, &matched, action, upgrade).await,
+        Ok(answer) => exchange.answer(answer, matched, action, upgrade).await,
         Err(Unanswered::Gone) => exchange.end(End::ClientGone),
         Err(Unanswered::Reply(reply)) => {
             mirror::send(&mut exchange, action);
-            exchange.reply(reply, Some(&matched)).await
+            exchange.reply(reply, Some(matched)).await
         }
     }
 }
@@ -269,7 +265,12 @@ impl<'a> Exchange<'a> {
             request.authority = Text::from(&**host);
         }
         prepare(manager, self.connection.client_address(), info.local, request);
-        identity::forward_client_cert(manager, info, &self.connection.client_cert, &mut request.headers);
+        identity::forward_client_cert(
+            manager,
+            info,
+            &self.connection.client_cert,
+            &mut request.headers,
+        );
         if info.direction == Direction::Inbound {
             self.record.downstream_peer = worker.telemetry.peers.take(&mut request.headers);
         }
@@ -279,27 +280,30 @@ impl<'a> Exchange<'a> {
         normalize_path(&self.connection.manager, &mut self.request)
     }
 
-    fn find_route(&mut self) -> Option<Matched> {
-        let table = self.connection.manager.routes.load()?;
-        let host = table.virtual_host_index(&self.request.authority)?;
-        let route = table.virtual_hosts.get(host)?.route(&self.request)?.clone();
-        self.record.route_name = Some(route.name.clone());
+    fn find_route<'t>(&mut self, table: &'t RouteTable) -> Option<Matched<'t>> {
+        let virtual_host = table.virtual_host(&self.request.authority)?;
+        let route = virtual_host.route(&self.request)?;
         self.record.route = Some(route.clone());
-        if let Action::Forward(action) = &route.action {
-            self.note_cluster(&action.cluster);
-        }
-        Some(Matched { table, host, route })
+        Some(Matched {
+            table,
+            virtual_host,
+            route,
+        })
     }
 
-    /// A filter may answer before the router comes: log and metrics name the cluster that was meant all the same.
-    fn note_cluster(&mut self, choice: &ClusterChoice) {
-        if let ClusterChoice::One(slot) = choice {
-            self.record.upstream.cluster = slot.cluster.load_full();
-            self.record.upstream.cluster_name = Some(slot.name.clone());
+    /// Who is answered before the router has come is told apart by the cluster that was meant all the same: in the log, and in metrics.
+    fn note_cluster(&mut self) {
+        let upstream = &mut self.record.upstream;
+        if upstream.cluster_name().is_none()
+            && let Some(Action::Forward(action)) = self.record.route.as_ref().map(|route| &route.action)
+            && let ClusterChoice::One(slot) = &action.cluster
+        {
+            upstream.cluster = slot.cluster.load_full();
+            upstream.cluster_name = Some(slot.name.clone());
         }
     }
 
-    async fn filter_request(&mut self, matched: Option<&Matched>) -> Result<Option<LocalReply>, Gone> {
+    async fn filter_request(&mut self, matched: Option<Matched<'_>>) -> Result<Option<LocalReply>, Gone> {
         let Connection {
             worker, manager, info, ..
         } = &**self.connection;
@@ -310,7 +314,7 @@ impl<'a> Exchange<'a> {
         let mut context = FilterContext {
             worker,
             connection: info,
-            route: matched.map(|matched| &matched.route),
+            route: matched.map(|matched| matched.route),
             record: &mut self.record,
             state: &mut self.state,
         };
@@ -324,8 +328,17 @@ impl<'a> Exchange<'a> {
         outcome
     }
 
-    /// Answers from here.
-    pub(super) async fn reply(mut self, reply: LocalReply, matched: Option<&Matched>) -> Ending {
+    /// Answers from here. In a box of its own: most requests are answered by an upstream, and do without the room.
+    fn reply<'e>(
+        &'e mut self,
+        reply: LocalReply,
+        matched: Option<Matched<'e>>,
+    ) -> Pin<Box<impl Future<Output = Ending> + 'e>> {
+        Box::pin(self.send_reply(reply, matched))
+    }
+
+    async fn send_reply(&mut self, reply: LocalReply, matched: Option<Matched<'_>>) -> Ending {
+        self.note_cluster();
         let close = reply.closes();
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
         self.respond(&mut head, matched, None);
@@ -347,9 +360,9 @@ impl<'a> Exchange<'a> {
 
     /// Passes the upstream's answer on.
     async fn answer(
-        mut self,
+        &mut self,
         answer: Answer<'_>,
-        matched: &Matched,
+        matched: Matched<'_>,
         action: &RouteAction,
         upgrade: Option<Upgrade>,
     ) -> Ending {
@@ -371,7 +384,7 @@ impl<'a> Exchange<'a> {
             upgrade.put(&mut head.headers);
             self.client.send_head(&head, Framing::Empty, Tail::Upgrade);
             self.response = Some(head);
-            return self.tunnel(lease).await;
+            return Box::pin(self.tunnel(lease)).await;
         }
         let framing = if local_reply::is_bodiless(&self.request, self.record.status) {
             Framing::Empty
@@ -381,9 +394,9 @@ impl<'a> Exchange<'a> {
         let tail = self.tail();
         self.client.send_head(&head, framing, tail);
         self.response = Some(head);
-        mirror::send(&mut self, action);
+        mirror::send(self, action);
         let end = self.transfer(&mut lease.server).await;
-        mirror::send(&mut self, action);
+        mirror::send(self, action);
         if end == End::Complete {
             lease.release(self.now());
         }
@@ -391,12 +404,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
-    fn respond(&mut self, head: &mut ResponseHead, matched: Option<&Matched>, chosen: Option<&HeaderOperations>) {
+    fn respond(&mut self, head: &mut ResponseHead, matched: Option<Matched<'_>>, chosen: Option<&HeaderOperations>) {
         if let Some(matched) = matched {
             let levels = [
                 chosen,
                 Some(&matched.route.response_headers),
-                matched.virtual_host().map(|host| &host.response_headers),
+                Some(&matched.virtual_host.response_headers),
                 Some(&matched.table.response_headers),
             ];
             apply_to_response(
@@ -414,7 +427,7 @@ impl<'a> Exchange<'a> {
         let mut context = FilterContext {
             worker,
             connection: info,
-            route: matched.map(|matched| &matched.route),
+            route: matched.map(|matched| matched.route),
             record: &mut self.record,
             state: &mut self.state,
         };
@@ -441,7 +454,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The request is over.
-    pub(super) fn end(mut self, outcome: End) -> Ending {
+    pub(super) fn end(&mut self, outcome: End) -> Ending {
         self.conclude(outcome);
         match outcome {
             End::Complete => Ending::Answered,
@@ -453,7 +466,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// As [`Exchange::end`], for a connection that was another protocol's.
-    pub(super) fn end_tunnel(mut self, outcome: End) -> Ending {
+    pub(super) fn end_tunnel(&mut self, outcome: End) -> Ending {
         self.conclude(outcome);
         Ending::Tunnelled
     }
@@ -463,6 +476,7 @@ impl<'a> Exchange<'a> {
             return;
         }
         let now = self.now();
+        self.note_cluster();
         let record = &mut self.record;
         match outcome {
             End::Complete => {}
@@ -515,8 +529,10 @@ impl<'a> Exchange<'a> {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        self.begin_turn();
-        self.conclude(End::ClientGone);
+        if !self.ended {
+            self.begin_turn();
+            self.conclude(End::ClientGone);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Forwarding: the router. Chooses the cluster, finishes the request's headers, and has it attempted until there is an answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::upstream::{Outcome, report};
 
 /// The cluster that was drawn, with what comes with it.
 struct Chosen<'a> {
-    slot: Arc<ClusterSlot>,
+    slot: Cow<'a, Arc<ClusterSlot>>,
     request_headers: Option<&'a HeaderOperations>,
     response_headers: Option<&'a HeaderOperations>,
     host_rewrite: Option<&'a str>,
@@ -27,17 +28,15 @@ struct Chosen<'a> {
 
 pub(super) async fn forward<'a>(
     exchange: &mut Exchange<'_>,
-    matched: &'a Matched,
+    matched: Matched<'a>,
     action: &'a RouteAction,
     upgrading: bool,
 ) -> Result<Answer<'a>, Unanswered> {
     let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
-    exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
-    let cluster = chosen
-        .slot
-        .cluster
-        .load_full()
-        .ok_or_else(|| cluster_not_found(exchange, action))?;
+    let Some(cluster) = chosen.slot.cluster.load_full() else {
+        exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
+        return Err(cluster_not_found(exchange, action));
+    };
     exchange.record.upstream.cluster = Some(cluster.clone());
 
     let timeout = effective_timeout(action, &exchange.request);
@@ -52,7 +51,7 @@ pub(super) async fn forward<'a>(
         action,
         hash: hash.value,
         upgrading,
-        tell_attempt: matched.virtual_host().is_some_and(|host| host.include_attempt_count),
+        tell_attempt: matched.virtual_host.include_attempt_count,
         tried: Vec::new(),
     };
     let outcome = attempts.run().await;
@@ -97,14 +96,14 @@ fn cluster_not_found(exchange: &Exchange<'_>, action: &RouteAction) -> Unanswere
 
 /// Draws the cluster. `None`: a header names none, or one that is unknown.
 fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen<'a>> {
-    let plain = |slot: &Arc<ClusterSlot>| Chosen {
-        slot: slot.clone(),
+    let plain = |slot| Chosen {
+        slot,
         request_headers: None,
         response_headers: None,
         host_rewrite: None,
     };
     match &action.cluster {
-        ClusterChoice::One(slot) => Some(plain(slot)),
+        ClusterChoice::One(slot) => Some(plain(Cow::Borrowed(slot))),
         ClusterChoice::Header(name) => {
             let name = exchange.request.field(name)?;
             exchange
@@ -113,7 +112,7 @@ fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen
                 .shared
                 .slots
                 .known_cluster(name)
-                .map(|slot| plain(&slot))
+                .map(|slot| plain(Cow::Owned(slot)))
         }
         ClusterChoice::Weighted(clusters) => {
             let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
@@ -125,7 +124,7 @@ fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen
             });
             let weighted = weighted.or(clusters.first())?;
             Some(Chosen {
-                slot: weighted.slot.clone(),
+                slot: Cow::Borrowed(&weighted.slot),
                 request_headers: Some(&weighted.request_headers),
                 response_headers: Some(&weighted.response_headers),
                 host_rewrite: weighted.host_rewrite.as_deref(),
@@ -136,15 +135,14 @@ fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen
 
 /// The route's timeout, or a gRPC caller's own deadline where the route honours it; `None`: no limit.
 fn effective_timeout(action: &RouteAction, request: &RequestHead) -> Option<Duration> {
-    let grpc = request
-        .headers
-        .text("grpc-timeout")
-        .filter(|_| request.is_grpc())
-        .and_then(grpc_timeout);
-    match (action.max_grpc_timeout, grpc) {
-        (Some(max), Some(asked)) if max.is_zero() => Some(asked),
-        (Some(max), Some(asked)) => Some(asked.min(max)),
-        _ => action.timeout.filter(|timeout| !timeout.is_zero()),
+    let own = action.timeout.filter(|timeout| !timeout.is_zero());
+    let Some(max) = action.max_grpc_timeout.filter(|_| request.is_grpc()) else {
+        return own;
+    };
+    match request.headers.text("grpc-timeout").and_then(grpc_timeout) {
+        Some(asked) if max.is_zero() => Some(asked),
+        Some(asked) => Some(asked.min(max)),
+        None => own,
     }
 }
 
@@ -166,7 +164,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 /// Rewrites and header operations, from the most specific outwards.
 fn finish_request(
     exchange: &mut Exchange<'_>,
-    matched: &Matched,
+    matched: Matched<'_>,
     action: &RouteAction,
     chosen: &Chosen<'_>,
     cluster: &Cluster,
@@ -176,7 +174,7 @@ fn finish_request(
     let levels = [
         chosen.request_headers,
         Some(&matched.route.request_headers),
-        matched.virtual_host().map(|host| &host.request_headers),
+        Some(&matched.virtual_host.request_headers),
         Some(&matched.table.request_headers),
     ];
     apply_to_request(

@@ -4,64 +4,65 @@ use std::cell::OnceCell;
 
 use crate::config::{ForwardClientCert, HttpConnectionManager};
 use crate::connection::{ConnectionInfo, DownstreamTlsInfo};
-use crate::head::{Headers, Name, Value};
+use crate::head::{Headers, Name, OwnedValue};
 
-const XFCC: &str = "x-forwarded-client-cert";
+const XFCC: &str = NAME.as_str();
+const NAME: Name<'static> = Name::from_static("x-forwarded-client-cert");
 
 /// Keeps, extends, replaces or removes the header, as the connection manager says. `ours` holds what we say of this connection, once made.
 pub(super) fn forward_client_cert(
     manager: &HttpConnectionManager,
     connection: &ConnectionInfo,
-    ours: &OnceCell<String>,
+    ours: &OnceCell<OwnedValue>,
     headers: &mut Headers,
 ) {
     let peer = connection.tls.as_ref().filter(|tls| tls.peer.is_some());
     match (manager.forward_client_cert, peer) {
         (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
-        (ForwardClientCert::Sanitize, _) | (ForwardClientCert::SanitizeSet | ForwardClientCert::ForwardOnly, None) => {
-            headers.remove(XFCC);
-        }
-        // Envoy removes what a plaintext peer claims: nothing stands behind it.
-        (ForwardClientCert::AppendForward, None) => {
+        // Envoy removes what a plaintext peer claims, whatever it would have been put beside: nothing stands behind it.
+        (ForwardClientCert::Sanitize, _) | (_, None) => {
             headers.remove(XFCC);
         }
         (ForwardClientCert::AppendForward, Some(tls)) => {
             let entry = ours.get_or_init(|| entry(manager, tls));
-            // No entry holds a control character.
-            let _ = headers.append_to_list(Name::from_static(XFCC), entry);
+            match std::str::from_utf8(entry.as_bytes()) {
+                // No entry holds a control character.
+                Ok(text) if headers.contains(XFCC) => drop(headers.append_to_list(NAME, text)),
+                _ => headers.append(NAME, entry.as_value()),
+            }
         }
         (ForwardClientCert::SanitizeSet, Some(tls)) => {
             // What the client says never stays in the place of what we say.
             headers.remove(XFCC);
-            if let Ok(value) = Value::new(ours.get_or_init(|| entry(manager, tls)).as_bytes()) {
-                headers.set(Name::from_static(XFCC), value);
-            }
+            headers.append(NAME, ours.get_or_init(|| entry(manager, tls)).as_value());
         }
     }
 }
 
 /// One hop, in Envoy's order of keys.
-fn entry(manager: &HttpConnectionManager, tls: &DownstreamTlsInfo) -> String {
-    let Some(peer) = &tls.peer else { return String::new() };
+fn entry(manager: &HttpConnectionManager, tls: &DownstreamTlsInfo) -> OwnedValue {
     let mut parts = Vec::with_capacity(6);
     if let Some(uri) = &tls.local_uri {
         parts.push(format!("By={uri}"));
     }
-    parts.push(format!("Hash={}", peer.sha256_hex));
-    if manager.xfcc_subject {
-        parts.push(format!(
-            "Subject=\"{}\"",
-            peer.subject.replace('\\', "\\\\").replace('"', "\\\"")
-        ));
-    }
-    if manager.xfcc_uri {
-        parts.extend(peer.uri_sans.iter().map(|uri| format!("URI={uri}")));
-    }
-    if manager.xfcc_dns {
-        parts.extend(peer.dns_sans.iter().map(|dns| format!("DNS={dns}")));
+    if let Some(peer) = &tls.peer {
+        parts.push(format!("Hash={}", peer.sha256_hex));
+        if manager.xfcc_subject {
+            parts.push(format!(
+                "Subject=\"{}\"",
+                peer.subject.replace('\\', "\\\\").replace('"', "\\\"")
+            ));
+        }
+        if manager.xfcc_uri {
+            parts.extend(peer.uri_sans.iter().map(|uri| format!("URI={uri}")));
+        }
+        if manager.xfcc_dns {
+            parts.extend(peer.dns_sans.iter().map(|dns| format!("DNS={dns}")));
+        }
     }
     // A certificate may hold what a header cannot.
-    parts.join(";").replace(|c: char| c.is_control(), " ")
+    let text = parts.join(";").replace(|c: char| c.is_control(), " ");
+    OwnedValue::new(text.into_bytes()).expect("no control characters are left")
 }
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ mod tests {
 
     use super::*;
     use crate::config::Direction;
+    use crate::head::Value;
     use crate::http::tests::harness;
 
     const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/cart";

@@ -60,14 +60,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut Headers) {
         .map(str::to_ascii_lowercase)
         .collect();
     let trailers = headers.has_token("te", "trailers");
-    headers.retain(|name, _| !is_hop_by_hop(name.as_bytes()) && !named.iter().any(|n| n == name));
+    headers.retain(|name, _| !HOP_BY_HOP.contains(&name) && !named.iter().any(|n| n == name));
     if trailers {
         headers.set(Name::from_static("te"), Value::from_static("trailers"));
     }
-}
-
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    matches!(name.len(), 2 | 7 | 10 | 16 | 17) && HOP_BY_HOP.iter().any(|known| known.as_bytes() == name)
 }
 
 /// Forwarding headers, request id and host, as the connection manager says. `client` is the address of the peer, as text.
@@ -77,6 +73,7 @@ pub(super) fn prepare(manager: &HttpConnectionManager, client: &str, local: Sock
     head.headers.retain_raw(|name, _| {
         !name.starts_with(b"x-envoy-") || !(is_internal(name) || (distrusted && !is_peer_metadata(name)))
     });
+    let says_scheme = head.headers.contains(XFP.as_str());
     if manager.use_remote_address {
         let trusted = manager.xff_num_trusted_hops > 0;
         if let (false, Ok(client)) = (trusted, Value::new(client.as_bytes())) {
@@ -86,10 +83,10 @@ pub(super) fn prepare(manager: &HttpConnectionManager, client: &str, local: Sock
             // An address is text without control characters.
             let _ = head.headers.append_to_list(XFF, client);
         }
-        if !(trusted && head.headers.contains(XFP.as_str())) {
+        if !(trusted && says_scheme) {
             head.headers.set(XFP, Value::from_static(head.scheme));
         }
-    } else if !head.headers.contains(XFP.as_str()) {
+    } else if !says_scheme {
         head.headers.append(XFP, Value::from_static(head.scheme));
     }
     request_id(manager, head);
@@ -107,27 +104,33 @@ fn is_peer_metadata(name: &[u8]) -> bool {
 }
 
 fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead) {
+    if !manager.generate_request_id {
+        return;
+    }
+    let has_one = head.headers.contains(REQUEST_ID.as_str());
     let external = manager.use_remote_address && !manager.preserve_external_request_id;
-    let wanted = external || !head.headers.contains(REQUEST_ID.as_str());
-    if manager.generate_request_id
-        && wanted
-        && let Ok(id) = Value::new(&new_request_id())
-    {
-        head.headers.set(REQUEST_ID, id);
+    if has_one && !external {
+        return;
+    }
+    if let Ok(id) = Value::new(&new_request_id()) {
+        match has_one {
+            true => head.headers.set(REQUEST_ID, id),
+            false => head.headers.append(REQUEST_ID, id),
+        }
     }
 }
 
 /// A random UUID (version 4), as text.
 fn new_request_id() -> [u8; 36] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where the digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = fastrand::u128(..) & !(0xf << 76) | (0x4 << 76);
-    let mut bits = bits & !(0x3 << 62) | (0x2 << 62);
+    let bits = bits & !(0x3 << 62) | (0x2 << 62);
     let mut text = [b'-'; 36];
-    for (at, digit) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            *digit = DIGITS[(bits >> 124) as usize];
-            bits <<= 4;
-        }
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 0xf)];
     }
     text
 }
@@ -148,12 +151,15 @@ pub(crate) fn as_routed(
 }
 
 fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut RequestHead) {
+    if !(manager.strip_any_host_port || manager.strip_matching_host_port) {
+        return;
+    }
     let host = super::routing::without_port(&head.authority);
     if host.len() == head.authority.len() {
         return;
     }
     let port = &head.authority.as_str()[host.len() + 1..];
-    if manager.strip_any_host_port || (manager.strip_matching_host_port && port.parse() == Ok(local.port())) {
+    if manager.strip_any_host_port || port.parse() == Ok(local.port()) {
         head.authority = Text::from(host);
     }
 }
@@ -164,8 +170,11 @@ fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut Req
 /// # Errors
 /// If the path holds a NUL: the request is answered 400.
 pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut RequestHead) -> Result<(), ()> {
+    if !(manager.normalize_path || manager.merge_slashes) || !could_be_cleaner(head.path.as_bytes()) {
+        return Ok(());
+    }
     let path = head.path_only();
-    if !path.starts_with('/') || !(manager.normalize_path || manager.merge_slashes) {
+    if !path.starts_with('/') {
         return Ok(());
     }
     if path.contains("%00") {
@@ -190,6 +199,20 @@ pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut Request
     clean.push_str(&rest);
     head.path = Text::from(clean);
     Ok(())
+}
+
+/// Whether there is anything before the query that is ever changed or refused: most paths have nothing of it, and are looked at once.
+fn could_be_cleaner(path: &[u8]) -> bool {
+    let mut before = 0;
+    for &byte in path {
+        match byte {
+            b'?' | b'#' => return false,
+            b'%' | b'\\' => return true,
+            b'/' | b'.' if before == b'/' => return true,
+            _ => before = byte,
+        }
+    }
+    false
 }
 
 /// `%2e` and other escapes of characters that need none; a backslash is a slash.

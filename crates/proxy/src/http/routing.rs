@@ -18,7 +18,7 @@ impl RouteTable {
     }
 
     /// Where it stands in `virtual_hosts`.
-    pub(super) fn virtual_host_index(&self, authority: &str) -> Option<usize> {
+    fn virtual_host_index(&self, authority: &str) -> Option<usize> {
         let host = if self.ignore_port_in_host {
             without_port(authority)
         } else {
@@ -48,7 +48,11 @@ impl RouteTable {
 impl VirtualHost {
     /// The first route that matches.
     pub fn route(&self, head: &RequestHead) -> Option<&Arc<Route>> {
-        self.routes.iter().find(|route| route_matches(&route.matches, head))
+        // What every rule asks for is found out once.
+        let path = path_of(head);
+        self.routes
+            .iter()
+            .find(|route| route_matches(&route.matches, head, path))
     }
 }
 
@@ -65,15 +69,25 @@ fn is_port(text: &str) -> bool {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+    // Without a way out in the middle: many bytes at once.
+    let upper = text
+        .bytes()
+        .fold(false, |upper, byte| upper | byte.is_ascii_uppercase());
+    if upper {
         text.to_ascii_lowercase().into()
     } else {
         text.into()
     }
 }
 
-fn route_matches(rule: &RouteMatch, head: &RequestHead) -> bool {
-    path_matches(&rule.path, rule.ignore_case, head)
+/// Without its query; `None`: the request is a CONNECT, which has none.
+fn path_of(head: &RequestHead) -> Option<&str> {
+    (head.method != Method::CONNECT).then(|| head.path_only())
+}
+
+/// `path` is that of the head: see [`path_of`].
+fn route_matches(rule: &RouteMatch, head: &RequestHead, path: Option<&str>) -> bool {
+    path_matches(&rule.path, rule.ignore_case, path)
         && (!rule.grpc_only || head.is_grpc())
         && rule.headers.iter().all(|header| header_matches(header, head))
         && rule.query.iter().all(|query| query_matches(query, head.query()))
@@ -84,7 +98,7 @@ fn route_matches(rule: &RouteMatch, head: &RequestHead) -> bool {
 
 /// The first condition of a rule that a request does not fulfil, whatever its fraction; `None`: it fulfils all.
 pub(crate) fn mismatch<'a>(rule: &'a RouteMatch, head: &RequestHead) -> Option<Mismatch<'a>> {
-    if !path_matches(&rule.path, rule.ignore_case, head) {
+    if !path_matches(&rule.path, rule.ignore_case, path_of(head)) {
         return Some(Mismatch::Path(&rule.path));
     }
     if rule.grpc_only && !head.is_grpc() {
@@ -122,11 +136,10 @@ fn not(inverted: bool) -> &'static str {
     if inverted { "other than " } else { "" }
 }
 
-fn path_matches(rule: &PathMatch, ignore_case: bool, head: &RequestHead) -> bool {
-    if head.method == Method::CONNECT {
+fn path_matches(rule: &PathMatch, ignore_case: bool, path: Option<&str>) -> bool {
+    let Some(path) = path else {
         return matches!(rule, PathMatch::Connect);
-    }
-    let path = head.path_only();
+    };
     match rule {
         PathMatch::Prefix(prefix) => starts_with(path, prefix, ignore_case),
         PathMatch::SegmentPrefix(prefix) => {
@@ -143,7 +156,8 @@ fn starts_with(text: &str, prefix: &str, ignore_case: bool) -> bool {
     let (text, prefix) = (text.as_bytes(), prefix.as_bytes());
     match text.get(..prefix.len()) {
         Some(start) if ignore_case => start.eq_ignore_ascii_case(prefix),
-        Some(start) => start == prefix,
+        // Most rules are told apart by their first bytes: a call that compares them all costs more.
+        Some(start) => start.iter().zip(prefix).all(|(one, other)| one == other),
         None => false,
     }
 }
@@ -312,8 +326,9 @@ mod tests {
             (regex("/[0-9]+"), "/42x", false),
         ];
         for (path, target, expected) in cases {
+            let head = request("GET", target, &[]);
             assert_eq!(
-                route_matches(&rule(path.clone()), &request("GET", target, &[])),
+                route_matches(&rule(path.clone()), &head, path_of(&head)),
                 expected,
                 "{path:?} {target}"
             );

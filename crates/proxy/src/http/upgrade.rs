@@ -53,7 +53,7 @@ impl Upgrade {
 
 impl Exchange<'_> {
     /// Ties both sides together, now that the switch was agreed on. The request's record ends with the tunnel, and a drain waits for it.
-    pub(super) async fn tunnel(mut self, lease: Lease) -> Ending {
+    pub(super) async fn tunnel(&mut self, lease: Lease) -> Ending {
         let stats = self.connection.manager.stats.clone();
         stats.downstream_cx_upgrades_total.inc();
         let _open = crate::stats::Held::new(&stats.downstream_cx_upgrades_active);

@@ -16,11 +16,14 @@ use serde_json::{Map, Value as Json};
 
 use super::record::Record;
 use super::template::{Subject, Template};
+use crate::clock;
 use crate::head::{RequestHead, ResponseHead};
 use crate::worker::Worker;
 
 /// A buffer is handed over when it holds this much.
 const FLUSH_BYTES: usize = 16 * 1024;
+/// Of a buffer from its first line on: with the line that fills it, it seldom has to grow.
+const ROOM: usize = FLUSH_BYTES + 1024;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Buffers that may wait for the writer; more are dropped.
 const QUEUE: usize = 64;
@@ -167,6 +170,9 @@ impl Buffers {
             writer: writer.clone(),
             flush_planned: false,
         });
+        if buffer.bytes.capacity() == 0 {
+            buffer.bytes.reserve_exact(ROOM);
+        }
         render(&mut buffer.bytes);
         if buffer.bytes.len() >= FLUSH_BYTES {
             buffer.flush();
@@ -174,7 +180,7 @@ impl Buffers {
             buffer.flush_planned = true;
             let buffers = self.clone();
             tokio::task::spawn_local(async move {
-                tokio::time::sleep(FLUSH_INTERVAL).await;
+                clock::sleep(FLUSH_INTERVAL).await;
                 buffers.flush(index);
             });
         }
@@ -307,7 +313,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::config::Direction;
+    use crate::config::{Action, DirectResponse, Direction, PathMatch, Route, RouteMatch};
     use crate::connection::ConnectionInfo;
     use crate::head::{Headers, Method, Name, Text, Value};
     use crate::telemetry::{Flags, HttpVersion};
@@ -328,9 +334,33 @@ mod tests {
         record.duration = Duration::from_millis(12);
         record.details = "no_healthy_upstream".into();
         record.upstream.cluster_name = Some("outbound|80||a".into());
-        record.route_name = Some("default".into());
+        record.route = Some(Arc::new(route("default")));
         record.flags.add(Flags::NO_HEALTHY_UPSTREAM);
         record
+    }
+
+    fn route(name: &str) -> Route {
+        Route {
+            name: name.into(),
+            matches: RouteMatch {
+                path: PathMatch::Connect,
+                ignore_case: false,
+                headers: vec![],
+                query: vec![],
+                grpc_only: false,
+                fraction: None,
+            },
+            action: Action::Direct(DirectResponse {
+                status: 503,
+                body: Default::default(),
+            }),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+            origin: "".into(),
+            rule: "".into(),
+            cors: None,
+            fault: None,
+        }
     }
 
     fn request() -> RequestHead {

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,25 +48,41 @@ const BUCKETS: [f64; 19] = [
     3_600_000.0,
 ];
 
+/// The bounds in the unit of what is observed.
+const BOUNDS: [u64; BUCKETS.len()] = {
+    let mut bounds = [0; BUCKETS.len()];
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] = (BUCKETS[at] * MILLION as f64) as u64;
+        at += 1;
+    }
+    bounds
+};
+
+/// Histograms observe millionths: nanoseconds where the unit is a millisecond.
+const MILLION: u64 = 1_000_000;
+
 #[derive(Default)]
 struct Histogram {
     buckets: [AtomicU64; BUCKETS.len()],
-    count: AtomicU64,
+    /// Beyond the last bound.
+    beyond: AtomicU64,
     /// In thousandths, so that it can be an integer.
     sum: AtomicU64,
 }
 
 impl Histogram {
-    fn observe(&self, value: f64) {
-        if let Some(bucket) = BUCKETS
+    fn observe(&self, millionths: u64) {
+        let bucket = BOUNDS
             .iter()
-            .position(|bound| value <= *bound)
-            .and_then(|i| self.buckets.get(i))
-        {
-            bucket.fetch_add(1, Relaxed);
-        }
-        self.count.fetch_add(1, Relaxed);
-        self.sum.fetch_add((value * 1000.0) as u64, Relaxed);
+            .zip(&self.buckets)
+            .find(|(bound, _)| millionths <= **bound);
+        bucket.map_or(&self.beyond, |(_, bucket)| bucket).fetch_add(1, Relaxed);
+        self.sum.fetch_add(millionths / 1000, Relaxed);
+    }
+
+    fn observe_bytes(&self, bytes: u64) {
+        self.observe(bytes.saturating_mul(MILLION));
     }
 
     fn render(&self, name: &str, labels: &str, out: &mut String) {
@@ -74,7 +91,7 @@ impl Histogram {
             total += bucket.load(Relaxed);
             let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
         }
-        let count = self.count.load(Relaxed);
+        let count = total + self.beyond.load(Relaxed);
         let sum = self.sum.load(Relaxed) as f64 / 1000.0;
         let _ = writeln!(
             out,
@@ -239,7 +256,7 @@ fn histograms<'a>(out: &mut String, name: &str, series: impl Iterator<Item = (&'
 }
 
 /// What tells two series apart, as identities. The parts are kept alive by [`Held`], so an address names one thing only.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 struct Key {
     direction: Direction,
     cluster: usize,
@@ -253,6 +270,28 @@ struct Key {
     protocol: Option<HttpVersion>,
     grpc: bool,
     mutual_tls: bool,
+}
+
+impl Hash for Key {
+    /// In few words: it is done for each request.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let small = u64::from(self.status)
+            | (self.direction as u64) << 16
+            | u64::from(self.grpc) << 20
+            | u64::from(self.mutual_tls) << 21
+            | self.protocol.map_or(0, |protocol| protocol as u64 + 1) << 24
+            | u64::from(self.principal) << 32;
+        let rare = u64::from(self.flags.bits()) | u64::from(self.grpc_status.unwrap_or(u32::MAX)) << 32;
+        for word in [
+            self.cluster as u64,
+            self.downstream_peer as u64,
+            self.upstream_peer as u64,
+            small,
+            rare,
+        ] {
+            state.write_u64(word);
+        }
+    }
 }
 
 /// What keeps the addresses in a [`Key`] from being reused.
@@ -300,9 +339,11 @@ impl WorkerMetrics {
             (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
         });
         series.requests.inc();
-        series.duration.observe(record.duration.as_secs_f64() * 1000.0);
-        series.request_bytes.observe(record.bytes_received as f64);
-        series.response_bytes.observe(record.bytes_sent as f64);
+        series
+            .duration
+            .observe(u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX));
+        series.request_bytes.observe_bytes(record.bytes_received);
+        series.response_bytes.observe_bytes(record.bytes_sent);
         if record.grpc {
             series.request_messages.add(record.request_messages);
             series.response_messages.add(record.response_messages);
@@ -427,8 +468,7 @@ fn common_labels(worker: &Worker, record: &Record) -> String {
     // Requests that left the mesh's registry are named by the cluster that took them.
     let fallback = record
         .upstream
-        .cluster_name
-        .as_deref()
+        .cluster_name()
         .filter(|name| !name.contains('|'))
         .unwrap_or("");
     let pick = |text: &'_ str| {
@@ -486,16 +526,19 @@ mod tests {
     #[test]
     fn a_histogram_counts_below_each_bound() {
         let histogram = Histogram::default();
-        for value in [0.2, 3.0, 3.0, 7_200_000.0] {
+        for value in [200_000, 3_000_000, 5_000_000, 5_000_001, 7_200_000_000_000] {
             histogram.observe(value);
         }
+        histogram.observe_bytes(4);
         let mut out = String::new();
         histogram.render("h", "a=\"b\"", &mut out);
         for line in [
             "h_bucket{a=\"b\",le=\"0.5\"} 1",
-            "h_bucket{a=\"b\",le=\"5\"} 3",
-            "h_bucket{a=\"b\",le=\"+Inf\"} 4",
-            "h_count{a=\"b\"} 4",
+            "h_bucket{a=\"b\",le=\"5\"} 4",
+            "h_bucket{a=\"b\",le=\"10\"} 5",
+            "h_bucket{a=\"b\",le=\"+Inf\"} 6",
+            "h_sum{a=\"b\"} 7200017.2",
+            "h_count{a=\"b\"} 6",
         ] {
             assert!(out.contains(line), "{line} in\n{out}");
         }

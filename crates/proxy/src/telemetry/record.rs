@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::wall_clock;
 use crate::config::{Cluster, Endpoint, Route};
 use crate::connection::ConnectionInfo;
 use crate::head::HttpVersion;
@@ -58,6 +59,10 @@ impl Flags {
         self.0 & flags.0 != 0
     }
 
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -68,6 +73,9 @@ impl Flags {
             .iter()
             .filter(|(flag, _)| self.contains(*flag))
             .map(|(_, text)| *text);
+        if self.is_empty() {
+            return "-".into();
+        }
         match (names.next(), names.next()) {
             (None, _) => "-".into(),
             (Some(one), None) => one.into(),
@@ -83,7 +91,7 @@ impl Flags {
 #[derive(Clone, Default)]
 pub struct UpstreamRecord {
     pub cluster: Option<Arc<Cluster>>,
-    /// Known even if the cluster is not (`NC`).
+    /// Where only the name is known (`NC`): see [`UpstreamRecord::cluster_name`].
     pub cluster_name: Option<Arc<str>>,
     pub endpoint: Option<Arc<Endpoint>>,
     pub local: Option<SocketAddr>,
@@ -94,6 +102,16 @@ pub struct UpstreamRecord {
     /// Labels that the peer itself announced (`x-envoy-peer-metadata` in its response): better than those of the endpoint.
     pub peer: Option<Arc<crate::config::PeerLabels>>,
     pub attempts: u32,
+}
+
+impl UpstreamRecord {
+    /// Known even if the cluster is not (`NC`).
+    pub fn cluster_name(&self) -> Option<&str> {
+        match &self.cluster {
+            Some(cluster) => Some(&cluster.name),
+            None => self.cluster_name.as_deref(),
+        }
+    }
 }
 
 pub struct Record {
@@ -121,17 +139,18 @@ pub struct Record {
     pub request_messages: u64,
     pub response_messages: u64,
     pub route: Option<Arc<Route>>,
-    pub route_name: Option<Arc<str>>,
     pub upstream: UpstreamRecord,
     /// Labels the client announced (`x-envoy-peer-metadata` in its request).
     pub downstream_peer: Option<Arc<crate::config::PeerLabels>>,
 }
 
 impl Record {
-    /// By the clock on the wall, which is looked at only for those who ask.
-    pub fn started_at(&self) -> SystemTime {
-        self.started_at
-            .unwrap_or_else(|| SystemTime::now() - self.started.elapsed())
+    /// By the clock on the wall, since 1970.
+    pub(super) fn started_at(&self) -> Duration {
+        match self.started_at {
+            Some(time) => wall_clock::since_1970(time),
+            None => wall_clock::at(self.started),
+        }
     }
 
     pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<HttpVersion>) -> Self {
@@ -153,7 +172,6 @@ impl Record {
             request_messages: 0,
             response_messages: 0,
             route: None,
-            route_name: None,
             upstream: UpstreamRecord::default(),
             downstream_peer: None,
         }

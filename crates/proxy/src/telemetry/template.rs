@@ -4,11 +4,13 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
 use super::record::Record;
-use crate::head::{RequestHead, ResponseHead};
+use super::wall_clock;
+use crate::head::{Headers, RequestHead, ResponseHead};
 
 #[derive(Clone, Debug, Default)]
 pub struct Template {
@@ -40,8 +42,8 @@ enum Shape {
 enum Command {
     StartTime(Option<Box<str>>),
     Request {
-        name: Box<str>,
-        alternative: Option<Box<str>>,
+        name: RequestField,
+        alternative: Option<RequestField>,
     },
     Response {
         name: Box<str>,
@@ -50,6 +52,15 @@ enum Command {
     Address(Address, Shape),
     Word(Word),
     Constant(Box<str>),
+}
+
+#[derive(Clone, Debug)]
+enum RequestField {
+    Method,
+    Path,
+    Authority,
+    Scheme,
+    Named(Box<str>),
 }
 
 macro_rules! words {
@@ -179,7 +190,11 @@ impl Template {
     pub fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                // Most are the space or the quotation mark between two commands.
+                Part::Text(text) => match text.as_bytes() {
+                    [byte] => out.push(*byte),
+                    bytes => out.extend_from_slice(bytes),
+                },
                 Part::Command { command, limit } => {
                     let start = out.len();
                     command.render(subject, out);
@@ -246,7 +261,10 @@ fn command(name: &str, argument: Option<&str>) -> Option<Command> {
         ("START_TIME", format) => Some(Command::StartTime(format.filter(|f| !f.is_empty()).map(Into::into))),
         ("REQ", Some(argument)) => {
             let (name, alternative) = header(argument);
-            Some(Command::Request { name, alternative })
+            Some(Command::Request {
+                name: name.into(),
+                alternative: alternative.map(RequestField::from),
+            })
         }
         ("RESP", Some(argument)) => {
             let (name, alternative) = header(argument);
@@ -288,18 +306,49 @@ impl Command {
         match self {
             Command::StartTime(format) => start_time(subject.record, format.as_deref(), out),
             Command::Request { name, alternative } => {
-                let value = |name: &str| subject.request?.field(name);
-                text(value(name).or_else(|| value(alternative.as_deref()?)), out);
+                let value = |name: &RequestField| name.of(subject.request?);
+                put(value(name).or_else(|| value(alternative.as_ref()?)), out);
             }
             Command::Response { name, alternative } => {
-                let value = |name: &str| subject.response?.headers.text(name);
-                text(value(name).or_else(|| value(alternative.as_deref()?)), out);
+                let value = |name: &str| printable(&subject.response?.headers, name);
+                put(value(name).or_else(|| value(alternative.as_deref()?)), out);
             }
             Command::Address(which, shape) => address_text(subject.record, *which, *shape, out),
             Command::Word(word) => word.render(subject.record, out),
             Command::Constant(value) => out.extend_from_slice(value.as_bytes()),
         }
     }
+}
+
+impl From<Box<str>> for RequestField {
+    /// From its name in lower case.
+    fn from(name: Box<str>) -> Self {
+        match &*name {
+            ":method" => RequestField::Method,
+            ":path" => RequestField::Path,
+            ":authority" | "host" => RequestField::Authority,
+            ":scheme" => RequestField::Scheme,
+            _ => RequestField::Named(name),
+        }
+    }
+}
+
+impl RequestField {
+    fn of<'a>(&self, head: &'a RequestHead) -> Option<&'a [u8]> {
+        match self {
+            RequestField::Method => Some(head.method.as_str().as_bytes()),
+            RequestField::Path => Some(head.path.as_bytes()),
+            RequestField::Authority => Some(head.authority.as_bytes()),
+            RequestField::Scheme => Some(head.scheme.as_bytes()),
+            RequestField::Named(name) => printable(&head.headers, name),
+        }
+    }
+}
+
+/// What can be printed as it is: the first value of that name, if it is ASCII.
+fn printable<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    let value = headers.get(name)?.as_bytes();
+    value.is_ascii().then_some(value)
 }
 
 impl Word {
@@ -310,7 +359,7 @@ impl Word {
             Word::Protocol => text(record.protocol.map(|p| p.text()), out),
             Word::ResponseCode => number(record.status.into(), out),
             Word::ResponseCodeDetails => text(non_empty(&record.details), out),
-            Word::ResponseFlags => out.extend_from_slice(record.flags.text().as_bytes()),
+            Word::ResponseFlags => text(Some(&record.flags.text()), out),
             Word::ConnectionTermination => text(record.termination_details.as_deref(), out),
             Word::TransportFailure => text(record.upstream.transport_failure.as_deref(), out),
             Word::BytesReceived => number(record.bytes_received, out),
@@ -320,9 +369,9 @@ impl Word {
                 Some(time) => number(millis(time), out),
                 None => out.push(b'-'),
             },
-            Word::UpstreamCluster | Word::UpstreamClusterRaw => text(record.upstream.cluster_name.as_deref(), out),
+            Word::UpstreamCluster | Word::UpstreamClusterRaw => text(record.upstream.cluster_name(), out),
             Word::ServerName => text(connection.server_name.as_deref(), out),
-            Word::RouteName => text(record.route_name.as_deref().and_then(non_empty), out),
+            Word::RouteName => text(record.route.as_ref().and_then(|route| non_empty(&route.name)), out),
             Word::GrpcStatus | Word::GrpcStatusNumber => match record.grpc_status {
                 Some(code) => number(code.into(), out),
                 None => out.push(b'-'),
@@ -339,7 +388,14 @@ impl Word {
 }
 
 fn text(value: Option<&str>, out: &mut Vec<u8>) {
-    out.extend_from_slice(value.unwrap_or("-").as_bytes());
+    put(value.map(str::as_bytes), out);
+}
+
+fn put(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => out.extend_from_slice(value),
+        None => out.push(b'-'),
+    }
 }
 
 fn non_empty(text: &str) -> Option<&str> {
@@ -347,6 +403,9 @@ fn non_empty(text: &str) -> Option<&str> {
 }
 
 fn number(value: u64, out: &mut Vec<u8>) {
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -387,20 +446,26 @@ fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
 }
 
 fn dotted(address: Ipv4Addr, out: &mut Vec<u8>) {
-    for (n, octet) in address.octets().into_iter().enumerate() {
-        if n > 0 {
-            out.push(b'.');
+    let mut text = [b'.'; 16];
+    let mut end = 0;
+    for octet in address.octets() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+        let digits = &digits[usize::from(octet < 100) + usize::from(octet < 10)..];
+        for digit in digits {
+            text[end] = *digit;
+            end += 1;
         }
-        number(octet.into(), out);
+        end += 1; // the dot is there
     }
+    out.extend_from_slice(&text[..end - 1]);
 }
 
 /// RFC 3339 with milliseconds, or the common `strftime` letters.
 fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
-    let time = OffsetDateTime::from(record.started_at());
     let Some(format) = format else {
-        return rfc_3339(time, out);
+        return wall_clock::write(record.started_at(), out);
     };
+    let time = OffsetDateTime::from(SystemTime::UNIX_EPOCH + record.started_at());
     let mut chars = format.chars();
     while let Some(c) = chars.next() {
         let letter = if c == '%' { chars.next() } else { None };
@@ -419,29 +484,6 @@ fn start_time(record: &Record, format: Option<&str>, out: &mut Vec<u8>) {
             Some('%') => write!(out, "%"),
             Some(other) => write!(out, "%{other}"),
         };
-    }
-}
-
-/// `2026-01-01T00:00:00.000Z`
-fn rfc_3339(time: OffsetDateTime, out: &mut Vec<u8>) {
-    let fields: [(u32, usize, u8); 7] = [
-        (u32::try_from(time.year()).unwrap_or(0), 4, b'-'),
-        (u8::from(time.month()).into(), 2, b'-'),
-        (time.day().into(), 2, b'T'),
-        (time.hour().into(), 2, b':'),
-        (time.minute().into(), 2, b':'),
-        (time.second().into(), 2, b'.'),
-        (time.millisecond().into(), 3, b'Z'),
-    ];
-    for (value, width, end) in fields {
-        let start = out.len();
-        out.resize(start + width, b'0');
-        let mut left = value;
-        for digit in out[start..].iter_mut().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-        }
-        out.push(end);
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::stats::{ClusterStats, EndpointStats};
@@ -107,6 +107,17 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// Whether the event loop has heard nothing of the socket since it was read last: no system call, and nobody is put among those who
+    /// wait for it. What TLS has read and not given out is not seen.
+    pub fn is_quiet(&self) -> bool {
+        match &self.transport {
+            // The closure runs if there is something; that it succeeds leaves it there.
+            Transport::Plain(Raw::Tcp(stream)) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
+            Transport::Plain(Raw::Unix(stream)) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
+            Transport::Tls(_) => false,
+        }
     }
 
     /// Our end; `None` for unix sockets.

@@ -1,6 +1,5 @@
 //! Route tables and virtual hosts.
 
-use std::collections::HashMap;
 use std::mem::take;
 use std::sync::Arc;
 
@@ -258,7 +257,7 @@ fn virtual_host(
 /// Who answers to which name.
 #[derive(Default)]
 struct Domains {
-    exact: HashMap<Box<str>, usize>,
+    exact: crate::config::route::Domains,
     suffixes: Vec<(Box<str>, usize)>,
     prefixes: Vec<(Box<str>, usize)>,
     default: Option<usize>,

@@ -57,9 +57,15 @@ impl UpstreamConnection {
 
     /// Whether the peer has neither closed the connection nor said anything since its last response. Costs no system call unless it has.
     pub(in crate::http) fn is_alive(&mut self) -> bool {
+        if !self.input.is_empty() {
+            return false;
+        }
+        if self.stream.is_quiet() {
+            return true;
+        }
         // Nobody waits for this connection: whoever takes it up polls it himself.
         let mut cx = Context::from_waker(Waker::noop());
-        self.input.is_empty() && self.input.poll_fill(&mut cx, &mut self.stream, 1).is_pending()
+        self.input.poll_fill(&mut cx, &mut self.stream, 1).is_pending()
     }
 
     /// Begins a request.

@@ -133,4 +133,25 @@ mod tests {
         assert_eq!(started.elapsed().as_secs(), 7);
         holder.await.unwrap();
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_hears_of_it_in_whatever_task_and_of_a_trigger_that_is_gone() {
+        for drains in [true, false] {
+            let (trigger, watch) = channel();
+            let mut waiting = Box::pin(watch.signaled());
+            // Polled by this task first, and then waited for by another one.
+            let pending = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+            let again = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+            assert!(pending && again);
+            let waiter = tokio::spawn(waiting);
+            tokio::task::yield_now().await;
+            match drains {
+                true => drop(trigger.drain()),
+                false => drop(trigger),
+            }
+            waiter.await.expect("no panic");
+            assert_eq!(watch.is_signaled(), drains);
+            watch.signaled().await;
+        }
+    }
 }

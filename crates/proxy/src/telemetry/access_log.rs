@@ -20,13 +20,15 @@ use crate::clock;
 use crate::head::{RequestHead, ResponseHead};
 use crate::worker::Worker;
 
-/// A buffer is handed over when it holds this much.
-const FLUSH_BYTES: usize = 16 * 1024;
+/// A buffer is handed over when it holds this much: to wake the writer costs as much as some lines.
+const FLUSH_BYTES: usize = 64 * 1024;
 /// Of a buffer from its first line on: with the line that fills it, it seldom has to grow.
 const ROOM: usize = FLUSH_BYTES + 1024;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Buffers that may wait for the writer; more are dropped.
-const QUEUE: usize = 64;
+const QUEUE: usize = 16;
+/// Buffers that were written out and wait to be filled again.
+const SPARE: usize = 2;
 
 /// The format of today's Istio, field by field.
 const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
@@ -171,7 +173,7 @@ impl Buffers {
             flush_planned: false,
         });
         if buffer.bytes.capacity() == 0 {
-            buffer.bytes.reserve_exact(ROOM);
+            buffer.bytes = writer.lend();
         }
         render(&mut buffer.bytes);
         if buffer.bytes.len() >= FLUSH_BYTES {
@@ -210,6 +212,7 @@ impl Buffer {
 /// The thread that owns an open log. Logs of the same path share one, over all updates of listeners.
 pub struct Writer {
     queue: SyncSender<Job>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
     dropped: AtomicU64,
     path: String,
     /// Identifies this file's buffer in each worker.
@@ -251,17 +254,26 @@ impl Writer {
         let output = Output::open(path)?;
         let (queue, jobs) = sync_channel(QUEUE);
         let name = path.to_owned();
+        let spare = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let used = spare.clone();
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write(&name, output, &jobs))?;
+            .spawn(move || write(&name, output, &jobs, &used))?;
         let writer = Arc::new(Writer {
             queue,
+            spare,
             dropped: AtomicU64::new(0),
             path: path.to_owned(),
             index: writers.len(),
         });
         writers.push(writer.clone());
         Ok(writer)
+    }
+
+    /// Room for lines.
+    fn lend(&self) -> Vec<u8> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_else(|| Vec::with_capacity(ROOM))
     }
 
     fn send(&self, bytes: Vec<u8>) {
@@ -271,12 +283,17 @@ impl Writer {
     }
 }
 
-fn write(path: &str, mut output: Output, jobs: &Receiver<Job>) {
+fn write(path: &str, mut output: Output, jobs: &Receiver<Job>, used: &Mutex<Vec<Vec<u8>>>) {
     for job in jobs {
         match job {
-            Job::Lines(bytes) => {
+            Job::Lines(mut bytes) => {
                 if let Err(error) = output.write_all(&bytes) {
                     tracing::warn!(path, %error, "access log lines lost");
+                }
+                bytes.clear();
+                let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+                if used.len() < SPARE && bytes.capacity() <= 2 * ROOM {
+                    used.push(bytes);
                 }
             }
             Job::Flush(done) => drop(done.send(())),

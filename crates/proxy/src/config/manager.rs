@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Direction, RouteSlot, RouteTable};
 use crate::filter::Pipeline;
+use crate::head::OwnedValue;
 use crate::stats::HttpStats;
 use crate::telemetry::AccessLog;
 
@@ -16,7 +17,7 @@ pub struct HttpConnectionManager {
     /// Every filter but the router, in order.
     pub pipeline: Arc<Pipeline>,
     pub access_log: Vec<Arc<AccessLog>>,
-    pub server_name: Arc<str>,
+    pub server_name: OwnedValue,
     pub server_header: ServerHeader,
     /// The peer's address is the client: append it to `x-forwarded-for`, distrust `x-envoy-*` from outside.
     pub use_remote_address: bool,

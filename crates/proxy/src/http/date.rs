@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use crate::head::Value;
+use crate::head::{OwnedValue, Value};
 
 /// `Tue, 24 Nov 2026 09:28:12 GMT`
 const LENGTH: usize = 29;
 
 struct Written {
-    text: [u8; LENGTH],
+    value: OwnedValue,
     /// Until then it is what the clock says.
     until: Instant,
 }
@@ -28,9 +28,7 @@ pub(super) fn with(now: Instant, use_it: impl FnOnce(Value<'_>)) {
             Some(current) if now < current.until => current,
             _ => written.insert(write(OffsetDateTime::now_utc(), now)),
         };
-        if let Ok(value) = Value::new(&current.text) {
-            use_it(value);
-        }
+        use_it(current.value.as_value());
     });
 }
 
@@ -51,7 +49,7 @@ fn write(time: OffsetDateTime, now: Instant) -> Written {
     );
     let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(time.nanosecond().into()));
     Written {
-        text,
+        value: OwnedValue::new(text).expect("letters and digits"),
         until: now + left,
     }
 }
@@ -65,7 +63,10 @@ mod tests {
         let time = OffsetDateTime::from_unix_timestamp_nanos(784_111_777_250_000_000).expect("a time");
         let now = Instant::now();
         let written = write(time, now);
-        assert_eq!(written.text.escape_ascii().to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            written.value.as_bytes().escape_ascii().to_string(),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
         assert_eq!(written.until - now, Duration::from_millis(750));
         let mut seen = Vec::new();
         for _ in 0..2 {

@@ -265,12 +265,7 @@ impl<'a> Exchange<'a> {
             request.authority = Text::from(&**host);
         }
         prepare(manager, self.connection.client_address(), info.local, request);
-        identity::forward_client_cert(
-            manager,
-            info,
-            &self.connection.client_cert,
-            &mut request.headers,
-        );
+        identity::forward_client_cert(manager, info, &self.connection.client_cert, &mut request.headers);
         if info.direction == Direction::Inbound {
             self.record.downstream_peer = worker.telemetry.peers.take(&mut request.headers);
         }
@@ -319,12 +314,18 @@ impl<'a> Exchange<'a> {
             state: &mut self.state,
         };
         let mut filtering = pin!(manager.pipeline.request(&mut context, &mut self.request));
+        let mut waited = false;
         let outcome = poll_fn(|cx| match filtering.as_mut().poll(cx) {
             Poll::Ready(early) => Poll::Ready(Ok(early)),
-            Poll::Pending => client.poll_gone(cx).map(|()| Err(Gone)),
+            Poll::Pending => {
+                waited = true;
+                client.poll_gone(cx).map(|()| Err(Gone))
+            }
         })
         .await;
-        self.now = None; // a filter may have waited
+        if waited {
+            self.now = None;
+        }
         outcome
     }
 

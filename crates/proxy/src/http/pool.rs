@@ -15,6 +15,7 @@ mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,13 +42,22 @@ pub struct WorkerState {
     sweeping: Rc<Cell<bool>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct PoolKey {
     cluster: usize,
     /// Address of the endpoint's counters; the pool holds the endpoint, so it is not reused.
     endpoint: usize,
     transport: Option<usize>,
     http2: bool,
+}
+
+impl Hash for PoolKey {
+    /// In few words: it is done for each request.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let small = self.transport.map_or(0, |transport| transport + 1) << 1 | usize::from(self.http2);
+        state.write_usize(self.endpoint);
+        state.write_usize(self.cluster << 16 ^ small);
+    }
 }
 
 /// What the record says of a connection.

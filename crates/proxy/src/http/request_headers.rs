@@ -274,8 +274,8 @@ pub(super) fn finish_response(manager: &HttpConnectionManager, head: &mut Respon
         ServerHeader::AppendIfAbsent => !head.headers.contains(SERVER.as_str()),
         ServerHeader::PassThrough => false,
     };
-    if let (true, Ok(name)) = (ours, Value::new(manager.server_name.as_bytes())) {
-        head.headers.set(SERVER, name);
+    if ours {
+        head.headers.set(SERVER, manager.server_name.as_value());
     }
     if !head.headers.contains(DATE.as_str()) {
         date::with(now, |date| head.headers.append(DATE, date));

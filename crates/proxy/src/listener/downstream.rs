@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tls::{ServerStream, Wire, is_ending};
@@ -32,6 +32,16 @@ impl Downstream {
         match self {
             Downstream::Plain(socket) => is_ending(socket),
             Downstream::Tls(stream) => stream.has_ended(),
+        }
+    }
+
+    /// Whether the event loop has heard nothing of the socket since it was read last: no system call, and nobody is put among those who
+    /// wait for it. What TLS has read and not given out is not seen.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            // The closure runs if there is something; that it succeeds leaves it there.
+            Downstream::Plain(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
+            Downstream::Tls(_) => false,
         }
     }
 

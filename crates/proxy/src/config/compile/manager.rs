@@ -19,6 +19,7 @@ use super::http_filters::pipeline;
 use super::routes::routes;
 use super::value::{duration, flag, number};
 use crate::config::{Codec, Direction, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
+use crate::head::{OwnedValue, Value};
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -57,7 +58,12 @@ pub(super) fn manager(
             "set_current_client_cert_details.cert, chain, issuer, format",
         ));
     }
-    let server_name = take(&mut message.server_name);
+    let server_name = match take(&mut message.server_name) {
+        unsaid if unsaid.is_empty() => Value::from_static("envoy").to_owned(),
+        name => {
+            OwnedValue::new(name.into_bytes()).map_err(|error| CompileError::new("server_name", error.to_string()))?
+        }
+    };
     let http2 = take(&mut message.http2_protocol_options).unwrap_or_default();
     let compiled = HttpConnectionManager {
         direction: surroundings.direction,
@@ -65,11 +71,7 @@ pub(super) fn manager(
         routes: route_source(take(&mut message.route_specifier), context)?,
         pipeline: Arc::new(pipeline(take(&mut message.http_filters))?),
         access_log: access_logs(take(&mut message.access_log), Place::Chain, context)?,
-        server_name: if server_name.is_empty() {
-            "envoy".into()
-        } else {
-            server_name.into()
-        },
+        server_name,
         server_header: server_header(take(&mut message.server_header_transformation)),
         use_remote_address: flag(take(&mut message.use_remote_address), false),
         xff_num_trusted_hops: take(&mut message.xff_num_trusted_hops),

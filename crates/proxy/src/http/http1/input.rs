@@ -9,6 +9,8 @@ use codec::http1::Step;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::buffers::{self, LARGE, SMALL};
+use crate::listener::Downstream;
+use crate::upstream::Stream;
 
 /// Reads in a row that filled a small buffer (or would have), after which the next buffer is a large one.
 const FULL_READS: u8 = 3;
@@ -38,6 +40,24 @@ impl Given {
 
     pub(super) fn consume(&mut self, n: usize) {
         self.data.start += n;
+    }
+}
+
+/// A stream that may know of itself that there is nothing to read.
+pub(in crate::http) trait Source: AsyncRead + Unpin {
+    /// A read would find nothing; to ask costs no system call. `false`: it may find something.
+    fn is_quiet(&self) -> bool;
+}
+
+impl Source for Downstream {
+    fn is_quiet(&self) -> bool {
+        Downstream::is_quiet(self)
+    }
+}
+
+impl Source for Stream {
+    fn is_quiet(&self) -> bool {
+        Stream::is_quiet(self)
     }
 }
 
@@ -112,35 +132,45 @@ impl Input {
     }
 
     /// Reads once, behind what is unread already. 0: the peer has ended; or there are `most` bytes unread, and more are not taken.
-    pub(in crate::http) fn poll_fill<S: AsyncRead + Unpin>(
+    pub(in crate::http) fn poll_fill<S: Source>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        if self.ended || !self.make_room(most) {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(self.poll_news(cx, stream));
+        if !self.make_room(most) {
             return Poll::Ready(Ok(0));
         }
         self.poll_read(cx, stream)
     }
 
     /// Reads ahead if there is room: to learn of the peer's end while nothing is expected from it.
-    pub(super) fn poll_ahead<S: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut S,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_ahead<S: Source>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>> {
         while !self.ended {
             if self.buffer.as_ref().is_some_and(|buffer| self.end == buffer.len()) {
                 return Poll::Pending;
             }
+            ready!(self.poll_news(cx, stream));
             self.make_room(0);
             ready!(self.poll_read(cx, stream))?;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read<S: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
+    /// Completes unless it is known that there is nothing to read: no buffer is lent to find that out.
+    fn poll_news<S: Source>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<()> {
+        if self.buffer.is_some() || !stream.is_quiet() {
+            return Poll::Ready(());
+        }
+        // Room for nothing: what waits is registered, and nothing can be lost.
+        Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut [])).map(|_| ())
+    }
+
+    fn poll_read<S: Source>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
         let Some(buffer) = &mut self.buffer else {
             return Poll::Ready(Ok(0));
         };
@@ -202,6 +232,18 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+
+    impl Source for &[u8] {
+        fn is_quiet(&self) -> bool {
+            false
+        }
+    }
+
+    impl Source for tokio::io::DuplexStream {
+        fn is_quiet(&self) -> bool {
+            false
+        }
+    }
 
     #[tokio::test]
     async fn what_is_unread_stays_and_no_more_than_allowed_is_taken() {

@@ -20,6 +20,7 @@ use crate::config::{
     RouteSource, RouteTable, ServerHeader, VirtualHost,
 };
 use crate::connection::ConnectionInfo;
+use crate::head::Value;
 use crate::listener::Downstream;
 use crate::shared::Shared;
 use crate::telemetry::{AccessLog, Format, flush_access_logs};
@@ -259,7 +260,7 @@ fn manager(shared: &Shared, routes: Arc<RouteSlot>) -> HttpConnectionManager {
         routes: RouteSource::Rds(routes),
         pipeline: Default::default(),
         access_log: Vec::new(),
-        server_name: "meltemi".into(),
+        server_name: Value::from_static("meltemi").to_owned(),
         server_header: ServerHeader::Overwrite,
         use_remote_address: false,
         xff_num_trusted_hops: 0,

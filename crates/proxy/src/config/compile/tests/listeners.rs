@@ -30,9 +30,9 @@ fn a_listener_with_both_kinds_of_chains() {
         (
             manager.max_headers_count,
             manager.max_request_headers_bytes,
-            &*manager.server_name
+            manager.server_name.as_bytes()
         ),
-        (100, 61_440, "envoy")
+        (100, 61_440, b"envoy".as_slice())
     );
     let NetworkFilter::Tcp(tcp) = &compiled.chains[1].filter else {
         panic!("TCP")

@@ -10,6 +10,8 @@ mod destination_rule;
 pub mod duration;
 mod envoy_filter;
 mod gateway;
+pub mod gateway_api;
+pub mod ingress;
 pub mod k8s;
 pub mod mesh_config;
 mod proxy_config;

@@ -1,5 +1,6 @@
 //! The mesh as one immutable value: what the registry makes of Kubernetes objects, and what translation reads.
 
+mod conditions;
 mod endpoint;
 mod envoy_patches;
 mod host;
@@ -8,6 +9,7 @@ mod proxy;
 mod service;
 mod snapshot;
 
+pub use conditions::{Condition, ObjectStatus};
 pub use endpoint::{Endpoint, Health, Locality, TlsMode};
 pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, ListenerTarget};
 pub use host::Host;

@@ -5,6 +5,10 @@ use std::sync::OnceLock;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::gateway_api::{
+    GatewayClass, GrpcRouteSpec, HttpRouteSpec, KubernetesGateway, ReferenceGrant, TcpRouteSpec, TlsRouteSpec,
+};
+use super::ingress::{Ingress, IngressClass};
 use super::shape::{Finding, Shape};
 use super::validate::{Context, Issue, Issues, Validate};
 use super::{
@@ -60,6 +64,15 @@ impl Entry {
             scope: Scope::Namespace,
             effect: Effect::Works,
             check: None,
+        }
+    }
+
+    /// What the kind is known by here. Two groups may have a kind of one name: that which Istio has keeps it, the other is
+    /// called as kubectl has it (`Gateway.gateway.networking.k8s.io`). Groups that took over a kind from another share it.
+    pub fn name(&self) -> &'static str {
+        match (self.group, self.kind) {
+            (GATEWAY_API, "Gateway") => super::gateway_api::GATEWAY_KIND,
+            (_, kind) => kind,
         }
     }
 
@@ -223,7 +236,8 @@ macro_rules! views {
 
 spec_kinds! {
     VirtualService, DestinationRule, Gateway, ServiceEntry, WorkloadEntry, WorkloadGroup, Sidecar, EnvoyFilter, ProxyConfig,
-    PeerAuthentication, Policy,
+    PeerAuthentication, Policy, GatewayClass, KubernetesGateway, HttpRouteSpec, GrpcRouteSpec, TlsRouteSpec, TcpRouteSpec,
+    ReferenceGrant, Ingress, IngressClass,
 }
 
 views! {
@@ -271,6 +285,15 @@ pub fn shapes() -> Vec<(&'static str, &'static Shape)> {
         entry::<Policy>("Policy"),
         entry::<Policy>("MeshPolicy"),
         entry::<MeshConfig>("MeshConfig"),
+        entry::<GatewayClass>("GatewayClass"),
+        entry::<KubernetesGateway>(super::gateway_api::GATEWAY_KIND),
+        entry::<HttpRouteSpec>("HTTPRoute"),
+        entry::<GrpcRouteSpec>("GRPCRoute"),
+        entry::<TlsRouteSpec>("TLSRoute"),
+        entry::<TcpRouteSpec>("TCPRoute"),
+        entry::<ReferenceGrant>("ReferenceGrant"),
+        entry::<Ingress>("Ingress"),
+        entry::<IngressClass>("IngressClass"),
     ]
     .into_iter()
     .flatten()
@@ -286,7 +309,7 @@ const ALPHA2: &[&str] = &["v1alpha2"];
 const RBAC: &str = "rbac.istio.io";
 const ALPHA1: &[&str] = &["v1alpha1"];
 const V1: &[&str] = &["v1"];
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const GATEWAY_API: &str = super::gateway_api::GROUP;
 
 /// All kinds: those with a type here first, then those that are reported, then those left to Kubernetes.
 pub const ENTRIES: &[Entry] = &[
@@ -373,15 +396,18 @@ pub const ENTRIES: &[Entry] = &[
     Entry::new("tracespan", MIXER, ALPHA2).later(),
     Entry::new("GatewayClass", GATEWAY_API, &["v1", "v1beta1"])
         .cluster()
-        .later(),
-    Entry::new("Gateway", GATEWAY_API, &["v1", "v1beta1"]).later(),
-    Entry::new("HTTPRoute", GATEWAY_API, &["v1", "v1beta1"]).later(),
-    Entry::new("GRPCRoute", GATEWAY_API, V1).later(),
-    Entry::new("TLSRoute", GATEWAY_API, &["v1", "v1alpha2"]).later(),
-    Entry::new("TCPRoute", GATEWAY_API, ALPHA2).later(),
-    Entry::new("ReferenceGrant", GATEWAY_API, &["v1beta1"]).later(),
-    Entry::new("Ingress", "networking.k8s.io", &["v1", "v1beta1"]).later(),
-    Entry::new("Ingress", "extensions", &["v1beta1"]).later(),
+        .checked(check::<GatewayClass>),
+    Entry::new("Gateway", GATEWAY_API, &["v1", "v1beta1"]).checked(check::<KubernetesGateway>),
+    Entry::new("HTTPRoute", GATEWAY_API, &["v1", "v1beta1"]).checked(check::<HttpRouteSpec>),
+    Entry::new("GRPCRoute", GATEWAY_API, V1).checked(check::<GrpcRouteSpec>),
+    Entry::new("TLSRoute", GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"]).checked(check::<TlsRouteSpec>),
+    Entry::new("TCPRoute", GATEWAY_API, ALPHA2).checked(check::<TcpRouteSpec>),
+    Entry::new("ReferenceGrant", GATEWAY_API, &["v1", "v1beta1"]).checked(check::<ReferenceGrant>),
+    Entry::new("Ingress", "networking.k8s.io", &["v1", "v1beta1"]).checked(check::<Ingress>),
+    Entry::new("Ingress", "extensions", &["v1beta1"]).checked(check::<Ingress>),
+    Entry::new("IngressClass", "networking.k8s.io", &["v1", "v1beta1"])
+        .cluster()
+        .checked(check::<IngressClass>),
     Entry::new("StatefulSet", "apps", V1).later(),
     Entry::new("DaemonSet", "apps", V1).later(),
     Entry::new("ReplicaSet", "apps", V1).later(),
@@ -389,7 +415,6 @@ pub const ENTRIES: &[Entry] = &[
     Entry::new("Job", "batch", V1).later(),
     Entry::new("CronJob", "batch", &["v1", "v1beta1"]).later(),
     Entry::new("NetworkPolicy", "networking.k8s.io", V1).ignored(),
-    Entry::new("IngressClass", "networking.k8s.io", V1).cluster().ignored(),
     Entry::new("PersistentVolumeClaim", "", V1).ignored(),
     Entry::new("PersistentVolume", "", V1).cluster().ignored(),
     Entry::new("StorageClass", "storage.k8s.io", V1).cluster().ignored(),

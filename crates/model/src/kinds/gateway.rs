@@ -10,6 +10,18 @@ pub struct Gateway {
     pub servers: Vec<Server>,
     /// Labels of the gateway pods; empty: every gateway.
     pub selector: BTreeMap<String, String>,
+    /// Set where it was made from an object of another API.
+    #[serde(skip)]
+    pub derived: Option<DerivedGateway>,
+}
+
+/// What a Gateway made from an object of another API has besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DerivedGateway {
+    /// The name by which routes bind to it and route configurations are called; that of its object is the origin's alone.
+    pub name: String,
+    /// The only namespace whose workloads serve it; empty: any.
+    pub workload_namespace: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

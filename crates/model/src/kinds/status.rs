@@ -6,6 +6,7 @@
 //! exactly one list, and that no list names a field that is gone.
 
 mod envoy_filter;
+mod gateway_api;
 mod mesh;
 mod page;
 mod security;
@@ -64,6 +65,7 @@ pub fn messages() -> impl Iterator<Item = &'static Message> {
         envoy_filter::MESSAGES,
         security::MESSAGES,
         mesh::MESSAGES,
+        gateway_api::MESSAGES,
     ]
     .into_iter()
     .flatten()

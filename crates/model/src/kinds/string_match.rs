@@ -11,6 +11,9 @@ pub enum StringMatch {
     Regex(String),
     /// `{}`: the header (or query parameter) is there, whatever its value.
     Present,
+    /// A path by whole segments: `/a` is the path itself and everything below `/a/`. No key says so: the Gateway API and
+    /// Ingress do.
+    PathPrefix(String),
 }
 
 /// The YAML form, before it is known that at most one key is given.

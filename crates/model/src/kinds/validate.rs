@@ -7,6 +7,8 @@
 mod common;
 mod destination_rule;
 mod gateway;
+mod gateway_api;
+mod ingress;
 mod kubernetes;
 mod mesh;
 mod security;

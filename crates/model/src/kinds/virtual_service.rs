@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{StringMatch, duration};
+use crate::mesh::ConfigRef;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -24,6 +25,10 @@ pub struct Destination {
     pub host: String,
     pub subset: String,
     pub port: Option<PortSelector>,
+    /// There is no such backend, and this is what its share of requests is answered. No field says so: in the Gateway API a
+    /// reference that leads nowhere does.
+    #[serde(skip)]
+    pub missing: Option<u16>,
 }
 
 /// A port of a destination. `name` existed in early versions; it never selected anything and is refused by validation.
@@ -34,10 +39,21 @@ pub struct PortSelector {
     pub name: String,
 }
 
+/// Where a rule was written, if not in the VirtualService that holds it: objects of other kinds become rules of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleOrigin {
+    pub object: ConfigRef,
+    /// Name or index of the rule in it.
+    pub rule: String,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRoute {
     pub name: String,
+    /// None: the VirtualService itself.
+    #[serde(skip)]
+    pub origin: Option<RuleOrigin>,
     #[serde(rename = "match")]
     pub match_: Vec<HttpMatchRequest>,
     pub route: Vec<HttpRouteDestination>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, EnvoyPatches, Host, Locality, Service};
+use super::{Endpoint, EnvoyPatches, Host, Locality, ObjectStatus, Service};
 use crate::kinds::{
     DestinationRule, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar, VirtualService,
 };
@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub peer_authentications: Vec<Arc<Config<PeerAuthentication>>>,
     pub policies: Vec<Arc<Config<Policy>>>,
     pub mesh_policies: Vec<Arc<Config<MeshPolicy>>>,
+    /// What is told back about objects, by object: nothing that proxies are sent depends on it.
+    pub statuses: Arc<Vec<ObjectStatus>>,
 }
 
 impl Snapshot {

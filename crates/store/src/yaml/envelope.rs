@@ -29,7 +29,7 @@ pub(super) fn object(file: &Path, value: Value, lines: LineMap, line: u32) -> Re
     let api_version = text(&value, "/apiVersion").unwrap_or_default().into();
     let report = Arc::new(entry.check.map_or_else(Report::default, |check| check(&value)));
     Ok(Object {
-        kind: kind_name(entry),
+        kind: entry.name().into(),
         api_version,
         name: name.into(),
         namespace: namespace.into(),
@@ -46,18 +46,6 @@ pub(super) fn object(file: &Path, value: Value, lines: LineMap, line: u32) -> Re
         report,
         value,
     })
-}
-
-/// The kind as it is known by. Where two groups have a kind of one name, the one that came first in the catalog is called by
-/// the bare name, the other as kubectl has it: `Gateway.gateway.networking.k8s.io`.
-fn kind_name(entry: &'static Entry) -> Arc<str> {
-    let first = catalog::by_kind(entry.kind);
-    let same = first.is_none_or(|first| first.group == entry.group || first.effect == entry.effect);
-    if same {
-        entry.kind.into()
-    } else {
-        format!("{}.{}", entry.kind, entry.group).into()
-    }
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {

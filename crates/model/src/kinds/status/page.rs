@@ -123,7 +123,10 @@ const KUBERNETES: &[(&str, &str)] = &[
         "all",
         "`metadata.name`, `namespace`, `labels`, `annotations`, `creationTimestamp`; of Pods also `ownerReferences`, `deletionTimestamp`",
     ),
-    ("Namespace", "none but its name"),
+    (
+        "Namespace",
+        "its name and labels, for `allowedRoutes` of the Gateway API",
+    ),
     (
         "Node",
         "labels `topology.kubernetes.io/region` and `zone` (or `failure-domain.beta.kubernetes.io/…`), `topology.istio.io/subzone`",
@@ -156,7 +159,8 @@ const KUBERNETES: &[(&str, &str)] = &[
     ),
     (
         "Secret",
-        "in local mode: `cacerts` in `istio-system` as the CA; all, for `env` and `envFrom`",
+        "certificates that Gateways and Ingresses name; in local mode `cacerts` in `istio-system` as the CA, and all for `env` and \
+         `envFrom`",
     ),
 ];
 
@@ -179,6 +183,15 @@ const DECISIONS: &[&str] = &[
     "Two objects of one kind and name: the first one read (by source, then by file name) counts, the other is reported.",
     "`destination_service` of requests to a host outside the registry is `PassthroughCluster`, as `destination_service_name` is; \
      today's sidecar takes it from the request's `Host`, which lets a client make any number of series.",
+    "Gateway API: a Gateway is served by the workloads of the Service that `spec.addresses` names (type `Hostname`), else by those \
+     of a Service that selects `gateway.networking.k8s.io/gateway-name: <its name>`, else by the mesh's ingress gateway \
+     (`ingressService`); none is deployed.",
+    "Gateway API: what the rules for a host name leave, those for a wider name of the same listener may take, as the API says.",
+    "Gateway API: path conditions that are regular expressions come after prefixes, and before what matches everything.",
+    "Gateway API: routes with a Service as parent count before VirtualServices in the namespace of a client that wrote them for \
+     itself; everywhere else the older counts.",
+    "Ingress: the default backend takes what no path of any Ingress takes (Istio ignores it); a certificate's Secret is sought in \
+     the Ingress's own namespace, then in the gateway's; `*.example.com` stands for any number of labels.",
     "Where two objects claim the same thing, the older wins. Objects without `metadata.creationTimestamp` are the oldest; those of \
      equal age are ordered by namespace and name, so that moving an object inside a file or to another changes nothing.",
 ];

@@ -5,6 +5,7 @@
 //! keeps its `Arc`, so that the next step ([`Impact`]) is a comparison of pointers.
 
 mod allotment;
+mod conversion;
 mod endpoints;
 mod entries;
 mod impact;
@@ -30,6 +31,7 @@ use model::kinds::{
 };
 use model::mesh::{ConfigRef, Endpoint, EnvoyPatches, Host, Locality, Service, Snapshot};
 
+use conversion::Conversion;
 pub(crate) use impact::Impact;
 use local_ports::LocalPorts;
 use locality::Localities;
@@ -66,6 +68,7 @@ pub(crate) struct Registry {
     peer_authentications: Typed<PeerAuthentication>,
     policies: Typed<Policy>,
     mesh_policies: Typed<MeshPolicy>,
+    conversion: Conversion,
     last: Arc<Snapshot>,
     /// Endpoints that name a pod we do not know (yet).
     pub(crate) endpoints_without_pod: usize,
@@ -112,6 +115,7 @@ impl Registry {
             peer_authentications: Typed::of("PeerAuthentication"),
             policies: Typed::of("Policy"),
             mesh_policies: Typed::of("MeshPolicy"),
+            conversion: Conversion::new(),
             last: Arc::new(Snapshot::default()),
             endpoints_without_pod: 0,
         }
@@ -128,6 +132,7 @@ impl Registry {
             "" => mesh.trust_domain.as_str().into(),
             _ => self.settings.trust_domain.clone(),
         };
+        let made = self.conversion.refresh(objects, &self.settings.domain, mesh, &services);
         let mut snapshot = Snapshot {
             generation: self.last.generation,
             domain: self.settings.domain.clone(),
@@ -136,15 +141,16 @@ impl Registry {
             services,
             endpoints,
             localities,
-            virtual_services: self.virtual_services.refresh(objects),
+            virtual_services: made.with_virtual_services(self.virtual_services.refresh(objects)),
             destination_rules: self.destination_rules.refresh(objects),
-            gateways: self.gateways.refresh(objects),
+            gateways: made.with_gateways(self.gateways.refresh(objects)),
             service_entries,
             sidecars: self.sidecars.refresh(objects),
             envoy_filters: self.envoy_filters.refresh(objects),
             peer_authentications: self.peer_authentications.refresh(objects),
             policies: self.policies.refresh(objects),
             mesh_policies: self.mesh_policies.refresh(objects),
+            statuses: Arc::clone(&made.statuses),
         };
         let impact = Impact::between(&self.last, &snapshot);
         if !impact.is_nothing() {

@@ -71,11 +71,37 @@ impl Reports {
                 by_object.entry(issue.object.clone()).or_default().insert(issue.clone());
             }
         }
+        for issue in of_statuses(state) {
+            by_object.entry(issue.object.clone()).or_default().insert(issue);
+        }
         by_object
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the conditions of objects say is wrong.
+fn of_statuses(state: &State) -> impl Iterator<Item = TranslateError> + '_ {
+    state.snapshot.statuses.iter().flat_map(|status| {
+        status.problems.iter().map(|condition| TranslateError {
+            object: status.object.clone(),
+            rule: format!("{} ({})", condition.message, condition.reason),
+            way_out: condition.way_out.clone(),
+        })
+    })
+}
+
+/// Logs what conditions say is wrong and did not say before.
+pub(crate) fn log_statuses(before: &State, now: &State) {
+    if Arc::ptr_eq(&before.snapshot.statuses, &now.snapshot.statuses) {
+        return;
+    }
+    let known: BTreeSet<TranslateError> = of_statuses(before).collect();
+    for issue in of_statuses(now).filter(|issue| !known.contains(issue)) {
+        let object = now.places.describe(&issue.object);
+        tracing::warn!("{object}: {}; {}", issue.rule, issue.way_out);
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn reference(kind: &str, namespace: &str, name: &str) -> ConfigRef {
     }
 }
 
-fn config<T: DeserializeOwned>(kind: &str, namespace: &str, name: &str, spec: Value) -> Arc<Config<T>> {
+pub(crate) fn config<T: DeserializeOwned>(kind: &str, namespace: &str, name: &str, spec: Value) -> Arc<Config<T>> {
     Arc::new(Config {
         reference: reference(kind, namespace, name),
         labels: BTreeMap::new(),

@@ -57,6 +57,23 @@ pub(crate) fn selecting<'a>(snapshot: &'a Snapshot, proxy: &Proxy) -> impl Itera
         .map(|gateway| gateway.as_ref())
         .filter(move |_| router);
     all.filter(|gateway| selects(&gateway.spec.selector, &proxy.labels))
+        .filter(|gateway| {
+            let only = gateway
+                .spec
+                .derived
+                .as_ref()
+                .map(|derived| derived.workload_namespace.as_str());
+            only.is_none_or(|only| only.is_empty() || only == proxy.namespace)
+        })
+}
+
+/// The name by which routes bind to a Gateway.
+pub(crate) fn bound_name(gateway: &Config<Gateway>) -> &str {
+    gateway
+        .spec
+        .derived
+        .as_ref()
+        .map_or(gateway.name(), |derived| &derived.name)
 }
 
 pub(crate) fn servers<'a>(snapshot: &'a Snapshot, proxy: &Proxy) -> Servers<'a> {
@@ -157,7 +174,7 @@ impl ServerRef<'_> {
 
     /// `namespace/name` of the Gateway.
     pub(crate) fn gateway_name(&self) -> String {
-        format!("{}/{}", self.gateway.namespace(), self.gateway.name())
+        format!("{}/{}", self.gateway.namespace(), bound_name(self.gateway))
     }
 
     fn name(&self) -> &str {
@@ -179,10 +196,12 @@ impl ServerRef<'_> {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough
         );
         (self.protocol == Protocol::Https && terminated).then(|| {
-            let (port, gateway) = (&self.server.port, &self.gateway.reference);
+            let (port, name) = (&self.server.port, bound_name(self.gateway));
             format!(
-                "https.{}.{}.{}.{}",
-                port.number, port.name, gateway.name, gateway.namespace
+                "https.{}.{}.{name}.{}",
+                port.number,
+                port.name,
+                self.gateway.namespace()
             )
         })
     }

@@ -193,7 +193,8 @@ impl<'s, 'a> Key<'s, 'a> {
         let scope = self.scope;
         self.add("bind", format_args!("{:?}", scope.proxy.bind_address));
         for object in gateway::selecting(scope.snapshot, scope.proxy) {
-            self.add("gateway", format_args!("{}/{}", object.namespace(), object.name()));
+            let name = gateway::bound_name(object);
+            self.add("gateway", format_args!("{}/{name}", object.namespace()));
         }
         for service in inbound::own_services(scope.snapshot, scope.proxy) {
             for port in &service.ports {

@@ -17,6 +17,7 @@
 //! | listeners of sidecars and gateways | `listener`, `gateway` |
 //! | virtual hosts and routes | `route` |
 //! | what EnvoyFilters change in all of it | `envoy_filter` |
+//! | what the Gateway API and Ingress mean, in those terms | [`gateway_api`] |
 //! | whether client and server agree about mutual TLS | `tls_check` |
 //! | why two encodings of the same thing are the same | `canonical`, `key` |
 //!
@@ -32,6 +33,7 @@ mod envoy_filter;
 mod error;
 mod format;
 mod gateway;
+pub mod gateway_api;
 mod inbound;
 mod key;
 mod listener;

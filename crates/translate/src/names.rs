@@ -1,5 +1,6 @@
 //! Names in xDS: today's spelling, which dashboards and EnvoyFilters match on.
 
+use model::kinds::gateway_api::GATEWAY_KIND;
 use model::mesh::{ConfigRef, Host};
 
 pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -7,6 +8,8 @@ pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
 pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 pub(crate) const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
 pub(crate) const VIRTUAL_INBOUND: &str = "virtualInbound";
+/// The cluster of backends that are not there; never made, so that what is sent to it fails at once.
+pub(crate) const MISSING: &str = "MissingBackend";
 /// Route configuration of the listener that serves `http_proxy` clients.
 pub(crate) const HTTP_PROXY: &str = "http_proxy";
 /// The reserved gateway name that stands for all sidecars.
@@ -44,19 +47,25 @@ pub(crate) fn config_path(object: &ConfigRef) -> String {
     let group = match object.kind.as_ref() {
         "PeerAuthentication" => "security.istio.io/v1",
         "Policy" | "MeshPolicy" => "authentication.istio.io/v1alpha1",
+        GATEWAY_KIND | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => "gateway.networking.k8s.io/v1",
+        "Ingress" => "networking.k8s.io/v1",
         _ => "networking.istio.io/v1",
     };
-    let (namespace, kind, name) = (&object.namespace, kebab_case(&object.kind), &object.name);
+    let kind = object.kind.split('.').next().unwrap_or_default();
+    let (namespace, kind, name) = (&object.namespace, kebab_case(kind), &object.name);
     format!("/apis/{group}/namespaces/{namespace}/{kind}/{name}")
 }
 
+/// `DestinationRule` is `destination-rule`, `HTTPRoute` is `http-route`.
 fn kebab_case(kind: &str) -> String {
+    let letters: Vec<char> = kind.chars().collect();
     let mut text = String::with_capacity(kind.len() + 2);
-    for c in kind.chars() {
-        if c.is_ascii_uppercase() && !text.is_empty() {
+    for (at, letter) in letters.iter().enumerate() {
+        let lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
+        if letter.is_ascii_uppercase() && at > 0 && (lower(at - 1) || lower(at + 1)) {
             text.push('-');
         }
-        text.push(c.to_ascii_lowercase());
+        text.push(letter.to_ascii_lowercase());
     }
     text
 }
@@ -87,12 +96,20 @@ mod tests {
 
     #[test]
     fn objects_are_named_by_path() {
-        let object = ConfigRef {
-            kind: "DestinationRule".into(),
-            namespace: "default".into(),
-            name: "reviews".into(),
-        };
-        let expected = "/apis/networking.istio.io/v1/namespaces/default/destination-rule/reviews";
-        assert_eq!(config_path(&object), expected);
+        let cases = [
+            ("DestinationRule", "networking.istio.io/v1", "destination-rule"),
+            ("HTTPRoute", "gateway.networking.k8s.io/v1", "http-route"),
+            (GATEWAY_KIND, "gateway.networking.k8s.io/v1", "gateway"),
+            ("Ingress", "networking.k8s.io/v1", "ingress"),
+        ];
+        for (kind, group, word) in cases {
+            let object = ConfigRef {
+                kind: kind.into(),
+                namespace: "default".into(),
+                name: "reviews".into(),
+            };
+            let expected = format!("/apis/{group}/namespaces/default/{word}/reviews");
+            assert_eq!(config_path(&object), expected);
+        }
     }
 }

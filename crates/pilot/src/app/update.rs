@@ -9,6 +9,7 @@ use store::{Store, StoreHandle};
 
 use crate::discovery::{Discovery, Places};
 use crate::registry::{Impact, Registry};
+use crate::report;
 
 pub(super) struct Updater {
     registry: Registry,
@@ -54,7 +55,8 @@ impl Updater {
         } else {
             Arc::new(places)
         };
-        if !first && impact.is_nothing() && Arc::ptr_eq(&places, &state.places) {
+        let told = Arc::ptr_eq(&snapshot.statuses, &state.snapshot.statuses);
+        if !first && impact.is_nothing() && told && Arc::ptr_eq(&places, &state.places) {
             return;
         }
         let impact = if first { Impact::everything() } else { impact };
@@ -65,6 +67,7 @@ impl Updater {
             .set(self.registry.endpoints_without_pod as i64);
         let next = state.next(snapshot, &impact, places, since);
         tracing::debug!(generation = next.generation, ?impact, elapsed = ?since.elapsed(), "new state");
+        report::log_statuses(&state, &next);
         self.discovery.publish(next);
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use model::kinds::gateway_api::GATEWAY_KIND;
 use model::mesh::ConfigRef;
 use proto::meltemi::origins::v1::{Origin, Origins, Part};
 use store::Object;
@@ -24,6 +25,12 @@ const KINDS: &[&str] = &[
     "PeerAuthentication",
     "Policy",
     "MeshPolicy",
+    GATEWAY_KIND,
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "Ingress",
 ];
 
 /// A file and a line.

@@ -1,5 +1,6 @@
 //! Tables: manifests in, services and endpoints out.
 
+mod conversion;
 mod endpoints;
 mod impact;
 mod services;

@@ -88,7 +88,7 @@ fn config<T>(object: &Object, reference: ConfigRef, spec: T) -> Config<T> {
 }
 
 /// Oldest first, then by namespace and name.
-fn created_order<T>(a: &Config<T>, b: &Config<T>) -> std::cmp::Ordering {
+pub(super) fn created_order<T>(a: &Config<T>, b: &Config<T>) -> std::cmp::Ordering {
     let key = |c: &Config<T>| (c.created, c.reference.namespace.clone(), c.reference.name.clone());
     key(a).cmp(&key(b))
 }

@@ -106,6 +106,12 @@ pub(super) async fn status(Shared(web): Shared<Web>, Query(filter): Query<Filter
                 .iter()
                 .map(|issue| json!({"rule": issue.rule, "wayOut": issue.way_out}));
             entry["ineffective"] = ineffective.collect();
+            let told = &state.snapshot.statuses;
+            if let Ok(at) = told.binary_search_by(|told| told.object.cmp(&status.object))
+                && !told[at].value.is_null()
+            {
+                entry["status"] = told[at].value.clone();
+            }
             entry
         })
         .collect();

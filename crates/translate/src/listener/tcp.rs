@@ -27,6 +27,9 @@ pub(super) fn to_destinations(
     namespace: &str,
 ) -> Option<listener::Filter> {
     let cluster = |to: &RouteDestination| {
+        if to.destination.missing.is_some() {
+            return names::MISSING.to_owned();
+        }
         let host = Host::resolve(&to.destination.host, namespace, &context.scope.snapshot.domain);
         match crate::route::destination_port(context, &to.destination, &host) {
             Some(port) => names::outbound(port, &to.destination.subset, &host),

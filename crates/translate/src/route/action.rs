@@ -6,7 +6,9 @@ use model::kinds::{Destination, HttpMatchRequest, HttpRewrite, HttpRoute, HttpRo
 use model::mesh::{Host, Service};
 
 use crate::cluster::consistent_hash;
-use crate::pb::route::route_action::{ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy};
+use crate::pb::route::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy,
+};
 use crate::pb::route::weighted_cluster::{ClusterWeight, cluster_weight};
 use crate::pb::{self, matcher, route};
 use crate::scope::Scope;
@@ -65,7 +67,7 @@ pub(super) fn build(
     let mut action = with_timeout(rule.timeout.unwrap_or(retry::NO_TIMEOUT));
     let mut authority = headers::of_rule_authority(rule);
     let destinations = destinations(rule)?;
-    for destination in &destinations {
+    for destination in destinations.iter().filter(|to| to.destination.missing.is_none()) {
         let (host, port) = resolve(context, &destination.destination, namespace);
         let policy = hash_policy(context.scope, &host, &destination.destination.subset, port, notes);
         action
@@ -89,6 +91,9 @@ pub(super) fn build(
         rewrite(&mut action, rewritten, request)?;
     }
     action.request_mirror_policies = mirrors(context, rule, namespace);
+    if destinations.iter().any(|to| to.destination.missing == Some(500)) {
+        action.cluster_not_found_response_code = ClusterNotFoundResponseCode::InternalServerError.into();
+    }
     Ok(action)
 }
 
@@ -144,6 +149,9 @@ fn weighted(
 // === destinations ===
 
 fn cluster(context: &Context<'_, '_>, destination: &Destination, namespace: &str) -> String {
+    if destination.missing.is_some() {
+        return names::MISSING.to_owned();
+    }
     let host = Host::resolve(&destination.host, namespace, &context.scope.snapshot.domain);
     match port(context, destination, &host) {
         Some(port) => names::outbound(port, &destination.subset, &host),

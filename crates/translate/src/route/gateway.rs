@@ -114,7 +114,7 @@ fn add<'a>(
     entry: &mut Entry<'a>,
     notes: &mut Notes,
 ) {
-    if entry.objects.iter().any(|known| known.reference == object.reference) {
+    if entry.objects.iter().any(|known| std::ptr::eq(*known, object)) {
         return;
     }
     entry.objects.push(object);

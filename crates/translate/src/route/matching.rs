@@ -25,8 +25,21 @@ fn path(uri: Option<&StringMatch>) -> Result<PathSpecifier, Refused> {
         None | Some(StringMatch::Present) => PathSpecifier::Prefix("/".to_owned()),
         Some(StringMatch::Exact(path)) => PathSpecifier::Path(path.clone()),
         Some(StringMatch::Prefix(path)) => PathSpecifier::Prefix(path.clone()),
+        Some(StringMatch::PathPrefix(path)) => segments(path)?,
         Some(StringMatch::Regex(regex)) if regex == "*" => PathSpecifier::Prefix("/".to_owned()),
         Some(StringMatch::Regex(regex)) => PathSpecifier::SafeRegex(checked_regex(regex)?),
+    })
+}
+
+/// Envoy wants the prefix without its last slash, which adds nothing.
+fn segments(path: &str) -> Result<PathSpecifier, Refused> {
+    if path.contains(['?', '#']) || !(path.is_empty() || path.starts_with('/')) {
+        let rule = format!("no path begins with {path:?}");
+        return Err(Refused::new(rule, "begin it with /, without query and fragment"));
+    }
+    Ok(match path.trim_end_matches('/') {
+        "" => PathSpecifier::Prefix("/".to_owned()),
+        path => PathSpecifier::PathSeparatedPrefix(path.to_owned()),
     })
 }
 
@@ -94,7 +107,7 @@ pub(super) fn text(value: &StringMatch) -> Result<Option<pb::matcher::StringMatc
         StringMatch::Exact(text) => MatchPattern::Exact(text.clone()),
         // An empty prefix is no condition, and Envoy refuses it.
         StringMatch::Prefix(text) if text.is_empty() => return Ok(None),
-        StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
+        StringMatch::Prefix(text) | StringMatch::PathPrefix(text) => MatchPattern::Prefix(text.clone()),
         StringMatch::Regex(regex) => MatchPattern::SafeRegex(checked_regex(regex)?),
     };
     Ok(Some(pb::string_matcher(pattern)))

@@ -79,12 +79,14 @@ pub(crate) fn build(
     let mut routes = Vec::new();
     for expanded in delegate::expand(context.scope, object, notes) {
         let (rule, source) = (&expanded.rule, expanded.source);
-        if add(context, rule, source, expanded.index, &mut routes, notes) {
+        let before = routes.len();
+        let last = add(context, rule, source, expanded.index, &mut routes, notes);
+        if routes.len() > before {
+            notes.origin(rule.origin.as_ref().map_or(&object.reference, |origin| &origin.object));
+        }
+        if last {
             break;
         }
-    }
-    if !routes.is_empty() {
-        notes.origin(&object.reference);
     }
     routes
 }
@@ -98,14 +100,14 @@ fn add(
     routes: &mut Vec<route::Route>,
     notes: &mut Notes,
 ) -> bool {
-    let name = if rule.name.is_empty() {
-        index.to_string()
-    } else {
-        rule.name.clone()
+    let name = match &rule.origin {
+        Some(origin) => origin.rule.clone(),
+        None if rule.name.is_empty() => index.to_string(),
+        None => rule.name.clone(),
     };
     let refuse = |refused: Refused, notes: &mut Notes| {
         let text = format!("http rule {name} is left out: {}", refused.rule);
-        notes.issue(TranslateError::new(&source.reference, text, refused.way_out));
+        notes.issue(TranslateError::new(written_in(rule, source), text, refused.way_out));
     };
     if rule.match_.is_empty() {
         match route(context, rule, None, source, &name, notes) {
@@ -133,6 +135,11 @@ fn add(
     false
 }
 
+/// The object in which people find the rule.
+fn written_in<'r>(rule: &'r HttpRoute, source: &'r Config<VirtualService>) -> &'r ConfigRef {
+    rule.origin.as_ref().map_or(&source.reference, |origin| &origin.object)
+}
+
 /// Conditions that do not depend on the request are decided here.
 fn applies(context: &Context<'_, '_>, request: &HttpMatchRequest, namespace: &str) -> bool {
     let proxy = context.scope.proxy;
@@ -153,7 +160,7 @@ fn route(
     let mut made = route::Route {
         name: name(rule, request),
         r#match: Some(request.map_or_else(|| Ok(everything()), matching::request)?),
-        metadata: metadata(&source.reference, rule_name),
+        metadata: metadata(written_in(rule, source), rule_name),
         stat_prefix: request.map(|request| request.stat_prefix.clone()).unwrap_or_default(),
         ..Default::default()
     };
@@ -200,7 +207,7 @@ fn operation(
     use route::route_match::PathSpecifier;
     let path = match made.r#match.as_ref().and_then(|m| m.path_specifier.as_ref()) {
         Some(PathSpecifier::Path(path)) => path.clone(),
-        Some(PathSpecifier::Prefix(path)) => format!("{path}*"),
+        Some(PathSpecifier::Prefix(path) | PathSpecifier::PathSeparatedPrefix(path)) => format!("{path}*"),
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex.clone(),
         _ => "/*".to_owned(),
     };
@@ -211,7 +218,7 @@ fn operation(
             let port = action::port(context, &only.destination, &host).unwrap_or(context.port);
             format!("{host}:{port}{path}")
         }
-        _ => format!("{}:{}{path}", source.name(), context.port),
+        _ => format!("{}:{}{path}", written_in(rule, source).name, context.port),
     }
 }
 

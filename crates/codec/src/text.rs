@@ -101,7 +101,10 @@ impl std::ops::Deref for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other) || one == other,
+            _ => self.as_str() == other.as_str(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ mod tests;
 
 pub(super) use decoder::{Decoder, Field, FieldSink, listed_size};
 pub(super) use encoder::Encoder;
-pub(super) use names::Kind;
+pub(super) use names::{Kind, is_trailers};
 
 /// Bytes that an entry counts beyond its name and value (RFC 7541 §4.1); a field in a header list likewise (RFC 9113 §6.5.2).
 pub(super) const OVERHEAD: usize = 32;

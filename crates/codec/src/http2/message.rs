@@ -43,16 +43,19 @@ pub struct ReceivedRequest {
 pub(super) struct Repeated {
     authority: Text,
     path: Text,
+    /// The last authority that was found to be one.
+    host: Text,
 }
 
 /// Longer ones are not kept between messages.
 const MAX_REPEATED: usize = 256;
 
-fn shared(last: &mut Text, bytes: &[u8]) -> Option<Text> {
-    if last.as_bytes() == bytes {
+/// The text of these bytes, which is the last one if that says the same. `None` if they are no text, or not good.
+fn shared(last: &mut Text, bytes: &[u8], is_good: impl Fn(&[u8]) -> bool) -> Option<Text> {
+    if last.as_bytes() == bytes && !bytes.is_empty() {
         return Some(last.clone());
     }
-    let text = Text::from_utf8(bytes)?;
+    let text = Text::from_utf8(bytes).filter(|_| is_good(bytes))?;
     if bytes.len() <= MAX_REPEATED {
         *last = text.clone();
     }
@@ -165,7 +168,7 @@ impl<'a> FieldList<'a> {
                 self.several_hosts |= self.host.replace(Text::from(&*host)).is_some();
                 Ok(false)
             }
-            Kind::Te if value.eq_ignore_ascii_case(b"trailers") => Ok(true),
+            Kind::Te if hpack::is_trailers(value) => Ok(true),
             Kind::Te => Err(Fault::Malformed("te says more than trailers")),
             Kind::Hop => Err(Fault::Malformed("header of an HTTP/1.1 connection")),
             _ => Err(Fault::Malformed("header name that none may be")),
@@ -191,13 +194,12 @@ impl<'a> FieldList<'a> {
                 std::mem::replace(&mut self.scheme, true)
             }
             Kind::Authority => {
-                let authority = shared(&mut self.repeated.authority, value);
+                let authority = shared(&mut self.repeated.authority, value, |_| true);
                 let authority = authority.ok_or(Fault::Malformed(":authority is no text"))?;
                 self.authority.replace(authority).is_some()
             }
             Kind::Path => {
-                let path = Some(value).filter(|path| is_writable_target(path));
-                let path = path.and_then(|path| shared(&mut self.repeated.path, path));
+                let path = shared(&mut self.repeated.path, value, is_writable_target);
                 let path = path.ok_or(Fault::Malformed(":path is no request target"))?;
                 self.path.replace(path).is_some()
             }
@@ -250,16 +252,20 @@ impl<'a> FieldList<'a> {
     }
 
     /// What hinders to route the request, though its message is whole.
-    fn routing_fault(&self, method: &Method, path: &str) -> Option<BadHead> {
-        let is_bad = |host: &Text| !is_authority(host);
+    fn routing_fault(&mut self, method: &Method, path: &str) -> Option<BadHead> {
         let differ = match (&self.authority, &self.host) {
             (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
             _ => false,
         };
-        match self.authority.as_ref().or(self.host.as_ref()) {
-            None => return Some(BadHead::MissingHost),
-            Some(authority) if differ || self.several_hosts || is_bad(authority) => return Some(BadHead::InvalidHost),
-            Some(_) => {}
+        let Some(authority) = self.authority.as_ref().or(self.host.as_ref()) else {
+            return Some(BadHead::MissingHost);
+        };
+        let is_last = !authority.is_empty() && *authority == self.repeated.host;
+        if differ || self.several_hosts || !(is_last || is_authority(authority)) {
+            return Some(BadHead::InvalidHost);
+        }
+        if !is_last && authority.len() <= MAX_REPEATED {
+            self.repeated.host = authority.clone();
         }
         let good = match path {
             "" => *method == Method::CONNECT,

@@ -8,6 +8,7 @@ use crate::head::{Method, RequestHead, ResponseHead};
 use crate::http1::{Framing, Overrides, is_forbidden_trailer};
 use crate::http2::error::{ErrorCode, Reset};
 use crate::http2::frame::{self, Kind, flags};
+use crate::words;
 
 /// A piece of a body that is smaller than this waits for more room in the output rather than being cut.
 const LEAST_CUT: usize = 1024;
@@ -38,7 +39,8 @@ impl Connection {
     ) -> Result<StreamKey, CannotOpen> {
         let authority = overrides.authority.unwrap_or(&head.authority);
         let connect = head.method == Method::CONNECT;
-        if authority.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || (connect && authority.is_empty()) {
+        let has_blanks = words::span(authority.as_bytes(), words::blanks) < authority.len();
+        if has_blanks || (connect && authority.is_empty()) {
             return Err(CannotOpen::Unwritable);
         }
         if !connect && !crate::http1::is_writable_target(head.path.as_bytes()) {

@@ -109,7 +109,7 @@ impl Encoder {
         let index = usize::from(known.index);
         match (known.kind, known.policy) {
             (Kind::Hop | Kind::Host, _) => {}
-            (Kind::Te, _) if !value.eq_ignore_ascii_case(b"trailers") => {}
+            (Kind::Te, _) if !names::is_trailers(value) => {}
             (_, Policy::Secret) => self.literal(name, index, value, LITERAL_NEVER, out),
             _ if secret => self.literal(name, index, value, LITERAL_NEVER, out),
             (_, Policy::Changing) => self.changing(name, index, value, out),
@@ -219,10 +219,11 @@ fn hash(seed: u64, text: &[u8]) -> u64 {
     for word in words {
         hash = (hash.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(K);
     }
-    let mut last = 0u64;
-    for byte in rest {
-        last = last << 8 | u64::from(*byte);
-    }
+    // Of a text of eight bytes and more, its last eight: some were taken before.
+    let last = match text.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last),
+        None => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    };
     hash = (hash.rotate_left(23) ^ last).wrapping_mul(K);
     hash ^ (hash >> 29)
 }

@@ -200,6 +200,12 @@ impl Kind {
     }
 }
 
+/// Whether a value of `te` says `trailers`, and nothing else.
+#[inline]
+pub(in crate::http2) fn is_trailers(value: &[u8]) -> bool {
+    value == b"trailers" || value.eq_ignore_ascii_case(b"trailers")
+}
+
 /// Whether a value may stand in a field: no control characters, and no white space around it (RFC 9113 §8.2.1).
 pub(super) fn is_value(value: &[u8]) -> bool {
     let edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));

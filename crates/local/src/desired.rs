@@ -1,7 +1,9 @@
 //! What the directory asks for, as one value made anew from all manifests after each change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use model::kinds::{MeshConfig, PROXY_CONFIG_ANNOTATION, ProxyConfig, ProxySettings, ProxyWorkload};
 use serde_json::Value;
 
 use crate::controller::{Wanted, WorkloadKey};
@@ -32,6 +34,10 @@ pub(crate) struct Desired {
     pub(crate) notes: Vec<String>,
     /// The text under `mesh` of the ConfigMap `istio`.
     pub(crate) mesh_config: Option<String>,
+    /// Settings of proxies, with the namespace they are written in.
+    pub(crate) proxy_configs: Vec<(String, ProxyConfig)>,
+    /// The mesh's settings in force.
+    pub(crate) mesh: Arc<MeshConfig>,
     /// A Gateway listens for TLS.
     pub(crate) uses_https: bool,
     /// What a person would open first.
@@ -139,6 +145,9 @@ impl Desired {
             "Secret" => {
                 self.secrets.insert(key(manifest), secret(manifest)?);
             }
+            "ProxyConfig" => self
+                .proxy_configs
+                .push((manifest.namespace.clone(), manifest.read("/spec")?)),
             "Gateway" => self.uses_https |= listens_for_tls(&manifest.value),
             "VirtualService" => self.add_front_door(&manifest.value),
             kind if NOT_RUN.contains(&kind) => {
@@ -153,7 +162,8 @@ impl Desired {
     }
 
     /// `fields`: those of the workload itself without effect here.
-    fn add_workload(&mut self, workload: Workload, mut fields: Vec<String>) {
+    fn add_workload(&mut self, mut workload: Workload, mut fields: Vec<String>) {
+        self.read_annotation(&mut workload);
         fields.extend(unsupported::fields(&workload.template.raw));
         fields.extend(unsupported::annotations(&workload.template.annotations));
         if !fields.is_empty() {
@@ -165,6 +175,45 @@ impl Desired {
             ));
         }
         self.workloads.insert(workload.key.clone(), workload);
+    }
+
+    /// What the pod's annotation says of its proxy.
+    fn read_annotation(&mut self, workload: &mut Workload) {
+        let Some(text) = workload.template.annotations.get(PROXY_CONFIG_ANNOTATION) else {
+            return;
+        };
+        let (config, messages) = store::mesh_config::read_annotation(&workload.place.file, text);
+        workload.proxy = config.unwrap_or_default();
+        let WorkloadKey { kind, namespace, name } = &workload.key;
+        for message in messages {
+            let list = if message.is_error() {
+                &mut self.problems
+            } else {
+                &mut self.notes
+            };
+            // The line inside the annotation is not the file's.
+            let (field, text, way_out) = (&message.field, &message.text, &message.way_out);
+            list.push(format!(
+                "{kind} {namespace}/{name} ({}): {field}: {text} ({way_out})",
+                workload.place
+            ));
+        }
+    }
+
+    /// What is written of the proxies of a workload.
+    pub(crate) fn proxy_settings(&self, workload: &Workload) -> ProxySettings {
+        // Of two for the same the first counts, as for every kind.
+        let objects = self
+            .proxy_configs
+            .iter()
+            .rev()
+            .map(|(namespace, object)| (namespace.as_str(), object));
+        let of = ProxyWorkload {
+            namespace: &workload.key.namespace,
+            labels: &workload.template.labels,
+            annotation: Some(&workload.proxy),
+        };
+        ProxySettings::of(of, &self.mesh.default_config, &self.mesh.root_namespace, objects)
     }
 
     fn add_config_map(&mut self, manifest: &Manifest) -> Result<(), String> {
@@ -320,6 +369,51 @@ pub(crate) mod tests {
         let wanted = desired.wanted(&BTreeMap::from([(key.clone(), 2)]));
         assert_eq!(wanted[&key].replicas, 2);
         assert!(wanted[&key].revision.ends_with("-2"));
+    }
+
+    #[test]
+    fn a_proxy_has_the_settings_written_for_it() {
+        let mut annotated = deployment("reviews", 1);
+        annotated["spec"]["template"]["metadata"]["annotations"] =
+            json!({"proxy.istio.io/config": "concurrency: 3\ndrainDuration: 9s\n"});
+        let object = |name: &str, spec: Value| json!({"kind": "ProxyConfig", "metadata": {"name": name}, "spec": spec});
+        let all = object("all", json!({"concurrency": 2, "environmentVariables": {"A": "b"}}));
+        let first = desired(&[annotated, deployment("ratings", 1), all]);
+        assert!(
+            first.problems.is_empty() && first.notes.is_empty(),
+            "{:?} {:?}",
+            first.problems,
+            first.notes
+        );
+        let settings = |name: &str| {
+            let workload = first.workloads.values().find(|workload| workload.key.name == name);
+            first.proxy_settings(workload.unwrap())
+        };
+        let (reviews, ratings) = (settings("reviews"), settings("ratings"));
+        assert_eq!((reviews.concurrency, ratings.concurrency), (Some(3), Some(2)));
+        assert_eq!(reviews.drain_duration, Some(std::time::Duration::from_secs(9)));
+        assert_eq!(ratings.environment.get("A").map(String::as_str), Some("b"));
+
+        for (text, list, told) in [
+            ("concurrency: many", "problem", "concurrency"),
+            ("concurency: 1", "note", "concurency"),
+            ("tracing: {}", "note", "tracing"),
+        ] {
+            let mut mistaken = deployment("reviews", 1);
+            mistaken["spec"]["template"]["metadata"]["annotations"] = json!({ "proxy.istio.io/config": text });
+            let found = desired(&[mistaken]);
+            let said = if list == "problem" {
+                &found.problems
+            } else {
+                &found.notes
+            };
+            assert_eq!(said.len(), 1, "{text}: {:?} {:?}", found.problems, found.notes);
+            assert!(
+                said[0].contains("Deployment default/reviews (a.yaml:3): proxy.istio.io/config")
+                    && said[0].contains(told),
+                "{said:?}"
+            );
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn workload(ports: IngressPorts) -> Workload {
         },
         revision: format!("{:04x}{:04x}0", ports.http, ports.https),
         place: Place::default(),
+        proxy: Default::default(),
     }
 }
 

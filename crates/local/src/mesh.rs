@@ -170,7 +170,8 @@ impl Mesh {
         let world = self.world.clone();
         let settings = &world.settings;
         let manifests = self.source.manifests();
-        let desired = Desired::new(&manifests, settings.ingress);
+        let mut desired = Desired::new(&manifests, settings.ingress);
+        desired.mesh = self.source.mesh_config();
         let mesh_config = desired.mesh_config.clone().unwrap_or_else(|| "{}\n".into());
         let path = self.world.layout.mesh_config();
         if std::fs::read(&path).ok().as_deref() != Some(mesh_config.as_bytes()) {

@@ -1,14 +1,16 @@
 //! The directory as manifests, followed while it is edited.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use model::kinds::MeshConfig;
 use store::{Message, Object, Settings, Severity, StoreHandle};
 use tokio::sync::watch;
 
 use crate::manifest::{Manifest, Place};
 
 /// The kinds that the runner itself reads; the control plane reads all.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "Deployment",
     "Pod",
     "Service",
@@ -16,6 +18,7 @@ const KINDS: [&str; 12] = [
     "Secret",
     "Gateway",
     "VirtualService",
+    "ProxyConfig",
     "StatefulSet",
     "DaemonSet",
     "ReplicaSet",
@@ -57,6 +60,10 @@ impl Source {
                 .map(|object| self.manifest(&object))
                 .collect()
         })
+    }
+
+    pub(crate) fn mesh_config(&self) -> Arc<MeshConfig> {
+        self.store.read(|store| store.mesh_config())
     }
 
     pub(crate) fn trust_domain(&self) -> String {

@@ -71,7 +71,8 @@ pub(crate) fn deployment(spec: &Value) -> impl Iterator<Item = String> {
 }
 
 /// Annotations of Istio's that something here reads, besides those that Istio itself writes.
-const ANNOTATIONS: [&str; 6] = [
+const ANNOTATIONS: [&str; 7] = [
+    model::kinds::PROXY_CONFIG_ANNOTATION,
     "inject.istio.io/templates",
     "sidecar.istio.io/inject",
     "sidecar.istio.io/status",

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::kinds::MeshConfig;
-use model::kinds::catalog;
+use model::kinds::catalog::{self, Kind};
 use model::kinds::shape::Finding;
 use model::kinds::validate::Severity;
+use model::kinds::{MeshConfig, MeshProxyConfig, PROXY_CONFIG_ANNOTATION};
 use serde_json::Value;
 
 use crate::lines::LineMap;
@@ -17,13 +17,26 @@ use crate::yaml;
 /// Reads MeshConfig from text: what the text leaves out keeps its default. The messages hold warnings too; with an error
 /// among them there is no MeshConfig.
 pub fn read(file: &Path, text: &str) -> (Option<MeshConfig>, Vec<Message>) {
+    read_as("MeshConfig", file, text)
+}
+
+/// Reads the annotation `proxy.istio.io/config` of a pod in `file`, in the same way. Lines count inside the annotation.
+pub fn read_annotation(file: &Path, text: &str) -> (Option<MeshProxyConfig>, Vec<Message>) {
+    read_as(PROXY_CONFIG_ANNOTATION, file, text)
+}
+
+fn read_as<T: Kind + Default>(name: &'static str, file: &Path, text: &str) -> (Option<T>, Vec<Message>) {
     let (value, lines) = match yaml::parse_plain(file, text) {
         Ok(Some(read)) => read,
-        Ok(None) => return (Some(MeshConfig::default()), Vec::new()),
+        Ok(None) => return (Some(T::default()), Vec::new()),
         Err(error) => return (None, vec![*error.message]),
     };
-    let report = catalog::check::<MeshConfig>(&value);
-    let at = Place { file, lines: &lines };
+    let report = catalog::check::<T>(&value);
+    let at = Place {
+        name,
+        file,
+        lines: &lines,
+    };
     let mut messages = Vec::new();
     if let Some(wrong) = &report.wrong {
         let way_out = crate::state::way_out_of(&wrong.message);
@@ -59,11 +72,13 @@ pub fn read(file: &Path, text: &str) -> (Option<MeshConfig>, Vec<Message>) {
     if messages.iter().any(Message::is_error) {
         return (None, messages);
     }
-    let config = catalog::read::<MeshConfig>(&value).map(|read| read.value).ok();
+    let config = catalog::read::<T>(&value).map(|read| read.value).ok();
     (config, messages)
 }
 
 struct Place<'a> {
+    /// What is read.
+    name: &'static str,
     file: &'a Path,
     lines: &'a LineMap,
 }
@@ -77,9 +92,9 @@ impl Place<'_> {
             file: Some(self.file.to_owned()),
             line: self.lines.line(field),
             field: if field.is_empty() {
-                "MeshConfig".to_owned()
+                self.name.to_owned()
             } else {
-                format!("MeshConfig.{field}")
+                format!("{}.{field}", self.name)
             },
             text,
             way_out: way_out.to_owned(),
@@ -123,6 +138,7 @@ impl MeshConfigState {
             None => {
                 let lines = LineMap::default();
                 let at = Place {
+                    name: "MeshConfig",
                     file: &file,
                     lines: &lines,
                 };
@@ -187,7 +203,7 @@ mod tests {
         let (config, messages) = read_text("accessLogFile: /dev/stdout\ndefaultConfig:\n  drainDuration: 5s\n");
         let config = config.expect("valid");
         assert_eq!(config.access_log_file, "/dev/stdout");
-        assert_eq!(config.default_config.drain_duration, Duration::from_secs(5));
+        assert_eq!(config.default_config.drain_duration, Some(Duration::from_secs(5)));
         assert_eq!(config.default_config.proxy_admin_port, 15000);
         assert!(config.enable_auto_mtls);
         assert!(!messages.iter().any(Message::is_error), "{messages:?}");

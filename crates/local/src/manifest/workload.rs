@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::kinds::MeshProxyConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +21,8 @@ pub(crate) struct Workload {
     /// Hash of the template: a change of it replaces the pods.
     pub(crate) revision: String,
     pub(crate) place: Place,
+    /// What its annotation says of its proxy.
+    pub(crate) proxy: MeshProxyConfig,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,6 +90,7 @@ impl Workload {
             revision: revision(&template),
             template,
             place: manifest.place.clone(),
+            proxy: MeshProxyConfig::default(),
         })
     }
 

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use model::kinds::ProxySettings;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::{Pod, Role, What};
+use crate::manifest::PodTemplate;
 use crate::probe::get_status;
 use crate::process::Launch;
 use crate::restarts::RestartPolicy;
@@ -133,8 +135,13 @@ fn arguments(pod: &Pod, files: &Path) -> Vec<String> {
     flag("statusPort", STATUS_PORT.to_string());
     flag("statusAddress", p.to_string());
     flag("prometheusAddress", p.to_string());
-    flag("concurrency", settings.concurrency.to_string());
-    flag("drainDuration", DRAIN.into());
+    let written = pod.world.desired.borrow().proxy_settings(&identity.workload);
+    let threads = written
+        .concurrency
+        .map_or_else(|| settings.concurrency.to_string(), |threads| threads.to_string());
+    flag("concurrency", threads);
+    let drain = written.drain_duration.map(|drain| format!("{}ms", drain.as_millis()));
+    flag("drainDuration", drain.unwrap_or_else(|| DRAIN.into()));
     flag("proxyLogLevel", settings.proxy_log_level.clone());
     flag("xds-mode", settings.xds_mode.clone());
     if let Some(ttl) = &settings.workload_cert_ttl {
@@ -160,6 +167,7 @@ fn environment(pod: &Pod) -> Vec<(String, String)> {
         .iter()
         .map(|container| container.name.as_str())
         .collect();
+    let written = pod.world.desired.borrow().proxy_settings(&identity.workload);
     let mut env = vec![
         ("POD_NAME", identity.name.clone()),
         ("POD_NAMESPACE", pod.namespace().to_owned()),
@@ -177,7 +185,10 @@ fn environment(pod: &Pod) -> Vec<(String, String)> {
         ("ISTIO_META_APP_CONTAINERS", names.join(",")),
         ("ISTIO_META_OWNER", owner(pod)),
         ("ISTIO_METAJSON_LABELS", json!(template.labels).to_string()),
-        ("ISTIO_METAJSON_ANNOTATIONS", json!(template.annotations).to_string()),
+        (
+            "ISTIO_METAJSON_ANNOTATIONS",
+            annotations(template, &written).to_string(),
+        ),
     ];
     if identity.role == Role::Sidecar {
         env.push(("ISTIO_META_DNS_CAPTURE", "true".into()));
@@ -188,7 +199,34 @@ fn environment(pod: &Pod) -> Vec<(String, String)> {
     } else if identity.role == (Role::Gateway { ingress: false }) {
         env.push(("ISTIO_META_BIND_ADDRESS", identity.addresses.pod.to_string()));
     }
-    env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    if let Some(drain) = written.termination_drain_duration {
+        env.push((
+            "TERMINATION_DRAIN_DURATION_SECONDS",
+            drain.as_millis().div_ceil(1000).to_string(),
+        ));
+    }
+    // Who the pod is, is not for others to say: the runner's own variables come last and win.
+    let given = written.environment.into_iter();
+    given
+        .chain(env.into_iter().map(|(name, value)| (name.to_owned(), value)))
+        .collect()
+}
+
+/// The pod's annotations, with the statistics that its proxy's settings ask for.
+fn annotations(template: &PodTemplate, written: &ProxySettings) -> serde_json::Value {
+    let mut all = template.annotations.clone();
+    let wanted = written.inclusion.clone().unwrap_or_default();
+    for (kind, list) in [
+        ("Prefixes", wanted.inclusion_prefixes),
+        ("Suffixes", wanted.inclusion_suffixes),
+        ("Regexps", wanted.inclusion_regexps),
+    ] {
+        if !list.is_empty() {
+            all.entry(format!("sidecar.istio.io/statsInclusion{kind}"))
+                .or_insert_with(|| list.join(","));
+        }
+    }
+    json!(all)
 }
 
 fn owner(pod: &Pod) -> String {

@@ -12,8 +12,8 @@ use super::ingress::{Ingress, IngressClass};
 use super::shape::{Finding, Shape};
 use super::validate::{Context, Issue, Issues, Validate};
 use super::{
-    DestinationRule, EnvoyFilter, Gateway, MeshConfig, PeerAuthentication, Policy, ProxyConfig, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup, k8s,
+    DestinationRule, EnvoyFilter, Gateway, MeshConfig, MeshProxyConfig, PeerAuthentication, Policy, ProxyConfig,
+    ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup, k8s,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +266,14 @@ impl Kind for MeshConfig {
     }
 }
 
+impl Kind for MeshProxyConfig {
+    const SPEC: bool = false;
+    fn shape() -> Option<&'static Shape> {
+        static SHAPE: OnceLock<Shape> = OnceLock::new();
+        Some(SHAPE.get_or_init(Shape::of::<MeshProxyConfig>))
+    }
+}
+
 /// The shapes of all kinds whose every field is known, by name, in the order of the compatibility page.
 pub fn shapes() -> Vec<(&'static str, &'static Shape)> {
     fn entry<T: Kind>(name: &'static str) -> Option<(&'static str, &'static Shape)> {
@@ -323,9 +331,7 @@ pub const ENTRIES: &[Entry] = &[
         .later(),
     Entry::new("Sidecar", NETWORKING, ALL_THREE).checked(check::<Sidecar>),
     Entry::new("EnvoyFilter", NETWORKING, &["v1alpha3"]).checked(check::<EnvoyFilter>),
-    Entry::new("ProxyConfig", NETWORKING, &["v1beta1"])
-        .checked(check::<ProxyConfig>)
-        .later(),
+    Entry::new("ProxyConfig", NETWORKING, &["v1beta1"]).checked(check::<ProxyConfig>),
     Entry::new("PeerAuthentication", SECURITY, SECURITY_VERSIONS).checked(check::<PeerAuthentication>),
     Entry::new("Policy", "authentication.istio.io", ALPHA1).checked(check::<Policy>),
     Entry::new("MeshPolicy", "authentication.istio.io", ALPHA1)

@@ -9,6 +9,7 @@ mod envoy_filter;
 mod gateway_api;
 mod mesh;
 mod page;
+mod proxy_config;
 mod security;
 mod traffic;
 
@@ -63,6 +64,7 @@ pub fn messages() -> impl Iterator<Item = &'static Message> {
     [
         traffic::MESSAGES,
         envoy_filter::MESSAGES,
+        proxy_config::MESSAGES,
         security::MESSAGES,
         mesh::MESSAGES,
         gateway_api::MESSAGES,

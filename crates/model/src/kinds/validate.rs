@@ -16,6 +16,7 @@ mod service_entry;
 mod sidecar;
 mod virtual_service;
 mod virtual_service_http;
+mod workload_group;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

@@ -15,12 +15,14 @@ pub struct MeshProxyConfig {
     pub binary_path: String,
     pub service_cluster: String,
     pub tracing_service_name: TracingServiceName,
-    #[serde(deserialize_with = "duration::required")]
-    pub drain_duration: Duration,
+    /// None: what the agent's flag says, 45 s.
+    #[serde(deserialize_with = "duration::option")]
+    pub drain_duration: Option<Duration>,
     #[serde(deserialize_with = "duration::required")]
     pub parent_shutdown_duration: Duration,
-    #[serde(deserialize_with = "duration::required")]
-    pub termination_drain_duration: Duration,
+    /// None: as long as connections drain.
+    #[serde(deserialize_with = "duration::option")]
+    pub termination_drain_duration: Option<Duration>,
     pub discovery_address: String,
     #[serde(deserialize_with = "duration::option")]
     pub discovery_refresh_delay: Option<Duration>,
@@ -73,9 +75,9 @@ impl Default for MeshProxyConfig {
             binary_path: "/usr/local/bin/envoy".to_owned(),
             service_cluster: "istio-proxy".to_owned(),
             tracing_service_name: TracingServiceName::default(),
-            drain_duration: Duration::from_secs(45),
+            drain_duration: None,
             parent_shutdown_duration: Duration::from_secs(60),
-            termination_drain_duration: Duration::from_secs(5),
+            termination_drain_duration: None,
             discovery_address: "istio-pilot.istio-system.svc:15011".to_owned(),
             discovery_refresh_delay: None,
             zipkin_address: String::new(),

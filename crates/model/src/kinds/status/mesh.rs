@@ -13,12 +13,12 @@ pub(super) const MESSAGES: &[Message] = &[
             "protocolDetectionTimeout", "tcpKeepalive", "accessLogFile", "accessLogFormat", "accessLogEncoding",
             "outboundTrafficPolicy", "enableAutoMtls", "trustDomain", "defaultServiceExportTo",
             "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "rootNamespace", "h2UpgradePolicy",
-            "defaultHttpRetryPolicy", "inboundTrafficPolicy", "trustDomainAliases", "pathNormalization", "meshMTLS",
+            "defaultHttpRetryPolicy", "defaultConfig", "inboundTrafficPolicy", "trustDomainAliases", "pathNormalization", "meshMTLS",
             "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode",
             "localityLbSetting",
         ],
         unsupported: &[
-            "defaultConfig", "dnsRefreshRate", "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
+            "dnsRefreshRate", "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
             "disableMixerHttpReports", "disableReportBatch", "reportBatchMaxEntries", "reportBatchMaxTime",
             "enableTracing",
             "enableEnvoyAccessLogService", "disableEnvoyListenerLog", "configSources", "caCertificates",
@@ -30,7 +30,6 @@ pub(super) const MESSAGES: &[Message] = &[
             "sdsUdsPath", "sdsRefreshDelay", "enableSdsTokenMount", "sdsUseK8sSaJwt",
         ],
         notes: &[
-            ("defaultConfig", "the agent takes these settings from its flags"),
             ("mixerAddress", MIXER),
             ("disableMixerHttpReports", MIXER),
             ("disableReportBatch", MIXER),

@@ -16,6 +16,7 @@ impl Validate for MeshConfig {
             issues,
         );
         optional_port("defaultConfig.statusPort", self.default_config.status_port, issues);
+        self.default_config.validate(Context::default(), issues);
         if self.connect_timeout.is_zero() {
             issues.error(
                 "connectTimeout",

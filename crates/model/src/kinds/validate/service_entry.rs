@@ -2,7 +2,7 @@
 
 use super::common::{export_to, host, is_dns_name, is_ip, port, protocol, workload_selector};
 use super::{Context, Issues, Validate};
-use crate::kinds::{Resolution, ServiceEntry, WorkloadEntry, WorkloadGroup};
+use crate::kinds::{Resolution, ServiceEntry, WorkloadEntry};
 use crate::mesh::Protocol;
 
 impl Validate for ServiceEntry {
@@ -197,5 +197,3 @@ impl Validate for WorkloadEntry {
         workload("spec", self, issues);
     }
 }
-
-impl Validate for WorkloadGroup {}

@@ -102,7 +102,7 @@ group! {
         counters {
             upstream_cx_total, upstream_cx_http1_total, upstream_cx_http2_total, upstream_cx_connect_fail, upstream_cx_connect_timeout,
             upstream_cx_overflow, upstream_cx_pool_overflow, upstream_cx_destroy, upstream_cx_idle_timeout, upstream_cx_none_healthy,
-            upstream_cx_rx_bytes_total, upstream_cx_tx_bytes_total, upstream_cx_max_requests,
+            upstream_cx_rx_bytes_total, upstream_cx_tx_bytes_total, upstream_cx_max_requests, upstream_cx_max_duration_reached,
             upstream_rq_total, upstream_rq_completed, upstream_rq_1xx, upstream_rq_2xx, upstream_rq_3xx, upstream_rq_4xx, upstream_rq_5xx,
             upstream_rq_pending_total, upstream_rq_pending_overflow, upstream_rq_pending_failure_eject, upstream_rq_cancelled,
             upstream_rq_timeout, upstream_rq_per_try_timeout, upstream_rq_retry, upstream_rq_retry_success, upstream_rq_retry_overflow,
@@ -164,7 +164,18 @@ group! {
             /// When the last ejection ended, by the same clock.
             unejected_at,
             consecutive_5xx, consecutive_gateway_failure, consecutive_local_origin_failure,
+            /// When the endpoint came, by the same clock.
+            added_at,
         }
+    }
+}
+
+impl EndpointStats {
+    /// Of an endpoint that has come now, in milliseconds since the start of the proxy.
+    pub fn added(now: i64) -> Arc<Self> {
+        let stats = EndpointStats::default();
+        stats.added_at.set(now);
+        Arc::new(stats)
     }
 }
 

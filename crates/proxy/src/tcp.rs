@@ -59,10 +59,13 @@ pub async fn proxy(
     let _request = Request::new(&cluster, &endpoint);
     session.opened();
     let idle = proxy.idle_timeout.filter(|limit| !limit.is_zero());
-    let ended = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| {
+    let copying = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| {
         session.moved(moved)
-    })
-    .await;
+    });
+    let ended = match proxy.max_duration {
+        None => copying.await,
+        Some(limit) => tokio::time::timeout(limit, copying).await.unwrap_or(Ended::TooOld),
+    };
     account(&cluster, &endpoint, &mut session, ended);
 }
 
@@ -178,6 +181,10 @@ fn account(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, ended:
         Ended::Idle => {
             cluster.stats.upstream_cx_idle_timeout.inc();
             session.end("idle_timeout");
+        }
+        Ended::TooOld => {
+            session.record.flags.add(Flags::DURATION_TIMEOUT);
+            session.end("max_connection_duration_reached");
         }
         Ended::Failed(Side::Downstream, error) => {
             session.record.flags.add(Flags::DOWNSTREAM_TERMINATED);

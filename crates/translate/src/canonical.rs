@@ -89,6 +89,7 @@ shapes! {
     pb::hcm::HttpConnectionManager => CONNECTION_MANAGER;
     pb::accesslog_file::FileAccessLog => FILE_ACCESS_LOG;
     pb::tcp_proxy::TcpProxy => LEAF;
+    pb::dns::DnsCluster => LEAF;
     pb::tls::UpstreamTlsContext => LEAF;
     pb::tls::DownstreamTlsContext => LEAF;
     pb::raw_buffer::RawBuffer => LEAF;

@@ -10,6 +10,7 @@ pub(crate) use proto::envoy::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use proto::envoy::envoy::config::listener::v3 as listener;
 pub(crate) use proto::envoy::envoy::config::route::v3 as route;
 pub(crate) use proto::envoy::envoy::extensions::access_loggers::file::v3 as accesslog_file;
+pub(crate) use proto::envoy::envoy::extensions::clusters::{common::dns::v3 as dns_common, dns::v3 as dns};
 pub(crate) use proto::envoy::envoy::extensions::filters::common::fault::v3 as fault_common;
 pub(crate) use proto::envoy::envoy::extensions::filters::http::{
     cors::v3 as cors, fault::v3 as fault, router::v3 as router,

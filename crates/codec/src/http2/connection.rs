@@ -45,6 +45,8 @@ const TABLE: usize = 4096;
 pub const MAX_STREAMS: u32 = 1_000;
 /// Asks whether the peer has seen our notice of the end.
 const DRAIN_PING: [u8; 8] = *b"draining";
+/// Of a ping that asks whether the peer is there.
+const LIFE_PING: [u8; 8] = *b"anybody?";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -133,6 +135,8 @@ pub struct Connection {
     failed: Option<ConnectionError>,
     /// The last closed stream that was answered by RST_STREAM, so that each late frame is not.
     last_refused: u32,
+    /// A ping of ours has no answer yet.
+    pinging: bool,
 }
 
 impl Connection {
@@ -164,6 +168,7 @@ impl Connection {
             peer_drains: false,
             failed: None,
             last_refused: 0,
+            pinging: false,
         };
         connection.greet();
         connection
@@ -296,6 +301,18 @@ impl Connection {
     /// Whether either side has said that no streams will follow those that there are.
     pub fn is_draining(&self) -> bool {
         self.peer_drains || self.drain != Drain::No
+    }
+
+    /// Asks the peer for a sign of life, unless the last one is still awaited.
+    pub fn send_ping(&mut self) {
+        if self.failed.is_none() && !std::mem::replace(&mut self.pinging, true) {
+            frame::put_ping(0, LIFE_PING, self.output.buffer());
+        }
+    }
+
+    /// Whether a sign of life is awaited.
+    pub fn is_pinging(&self) -> bool {
+        self.pinging
     }
 
     /// Begins the end: a server tells its client, which may have requests on the way that are still answered; a client opens no more.

@@ -18,6 +18,8 @@ pub struct Cluster {
     pub transports: Transports,
     pub breakers: CircuitBreakers,
     pub outlier: Option<Outlier>,
+    /// How endpoints that have just come are spared.
+    pub slow_start: Option<SlowStart>,
     /// Percentage of healthy endpoints below which all are used (Envoy's panic threshold, default 50).
     pub panic_threshold: f64,
     /// Local address to dial from.
@@ -90,6 +92,41 @@ pub struct HttpOptions {
     /// 0: no limit.
     pub max_requests_per_connection: u32,
     pub max_concurrent_streams: u32,
+    /// No request is begun on a connection that is older.
+    pub max_connection_duration: Option<Duration>,
+    /// Whether a silent HTTP/2 connection still has a peer.
+    pub ping: Option<Ping>,
+}
+
+/// Pings on HTTP/2 connections; both times are looked at once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    pub interval: Duration,
+    /// A connection whose peer does not answer within this is given up.
+    pub timeout: Duration,
+}
+
+/// Endpoints that have just come get less than their weight, and more with each moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowStart {
+    /// Milliseconds after which an endpoint has its whole weight.
+    pub window: i64,
+    /// 1: the weight grows evenly; more: faster at first. Positive.
+    pub aggression: f64,
+    /// Part of the weight that a new endpoint has at least, from 0 to 1.
+    pub min_weight: f64,
+}
+
+impl SlowStart {
+    /// The part of its weight that an endpoint has which came at `since`.
+    pub fn part(&self, since: i64, now: i64) -> f64 {
+        let age = (now - since).max(1);
+        if age >= self.window {
+            return 1.0;
+        }
+        let grown = (age as f64 / self.window as f64).powf(1.0 / self.aggression);
+        grown.max(self.min_weight).min(1.0)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,12 +172,36 @@ impl Transports {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CircuitBreakers {
     pub max_connections: u32,
     pub max_pending_requests: u32,
     pub max_requests: u32,
     pub max_retries: u32,
+    /// Takes the place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// Retries at once as a part of all requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    /// From 0 to 100.
+    pub percent: f64,
+    /// So many are always allowed.
+    pub min_concurrency: u32,
+}
+
+impl CircuitBreakers {
+    /// Retries that may be under way while so many requests are, waiting ones included.
+    pub fn retries(&self, requests: i64) -> i64 {
+        match self.retry_budget {
+            None => i64::from(self.max_retries),
+            Some(budget) => {
+                let part = requests.max(0) as f64 * budget.percent / 100.0;
+                (part as i64).max(i64::from(budget.min_concurrency))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -112,6 +112,8 @@ pub struct TcpProxy {
     /// The cluster is the SNI itself (`sni_cluster`), if it is known.
     pub cluster_from_sni: bool,
     pub idle_timeout: Option<Duration>,
+    /// A connection ends when it is so old.
+    pub max_duration: Option<Duration>,
     pub max_connect_attempts: u32,
     pub access_log: Vec<Arc<AccessLog>>,
     pub direction: Direction,

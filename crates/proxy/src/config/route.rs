@@ -395,6 +395,8 @@ pub enum HashPolicy {
         name: Box<str>,
         ttl: Option<Duration>,
         path: Box<str>,
+        /// As they stand in the cookie that is set: `; SameSite=Strict`.
+        attributes: Box<str>,
         terminal: bool,
     },
     SourceIp {

@@ -109,7 +109,8 @@ impl Attempts<'_, '_> {
             self.exchange.record.flags.add(Flags::UPSTREAM_RETRY_LIMIT);
             return false;
         }
-        if stats.upstream_rq_retry_active.get() >= i64::from(self.cluster.breakers.max_retries) {
+        let requests = stats.upstream_rq_active.get() + stats.upstream_rq_pending_active.get();
+        if stats.upstream_rq_retry_active.get() >= self.cluster.breakers.retries(requests) {
             stats.upstream_rq_retry_overflow.inc();
             self.exchange.record.flags.add(Flags::UPSTREAM_OVERFLOW);
             return false;

@@ -26,11 +26,12 @@ pub(super) fn hash_of(policies: &[HashPolicy], request: &RequestHead, client: So
                 name,
                 ttl,
                 path,
+                attributes,
                 terminal,
             } => {
                 let found = cookie(request, name).map(hash_text).or_else(|| {
                     let value = format!("{:016x}", fastrand::u64(..));
-                    hash.cookie = Some(set_cookie(name, &value, (*ttl)?, path)?);
+                    hash.cookie = Some(set_cookie(name, &value, (*ttl)?, path, attributes)?);
                     Some(hash_text(&value))
                 });
                 (found, *terminal)
@@ -71,7 +72,7 @@ fn cookie<'a>(request: &'a RequestHead, name: &str) -> Option<&'a str> {
 }
 
 /// A time to live of zero makes a session cookie.
-fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<OwnedValue> {
+fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str, attributes: &str) -> Option<OwnedValue> {
     let age = if ttl.is_zero() {
         String::new()
     } else {
@@ -82,7 +83,7 @@ fn set_cookie(name: &str, value: &str, ttl: Duration, path: &str) -> Option<Owne
     } else {
         format!("; Path={path}")
     };
-    OwnedValue::new(format!("{name}=\"{value}\"{age}{path}; HttpOnly").into_bytes()).ok()
+    OwnedValue::new(format!("{name}=\"{value}\"{age}{path}{attributes}; HttpOnly").into_bytes()).ok()
 }
 
 #[cfg(test)]
@@ -145,6 +146,7 @@ mod tests {
                 name: "sess".into(),
                 ttl,
                 path: "/p".into(),
+                attributes: "; SameSite=Lax; Secure".into(),
                 terminal: false,
             }]
         };
@@ -160,7 +162,8 @@ mod tests {
             .expect("text")
             .to_owned();
         assert!(
-            cookie.starts_with("sess=\"") && cookie.ends_with("\"; Max-Age=60; Path=/p; HttpOnly"),
+            cookie.starts_with("sess=\"")
+                && cookie.ends_with("\"; Max-Age=60; Path=/p; SameSite=Lax; Secure; HttpOnly"),
             "{cookie}"
         );
         // What the client sends back leads to the same endpoint.

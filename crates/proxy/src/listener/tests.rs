@@ -67,6 +67,7 @@ impl Proxy {
             cluster: ClusterChoice::One(self.shared.slots.cluster(cluster)),
             cluster_from_sni: false,
             idle_timeout: None,
+            max_duration: None,
             max_connect_attempts: 2,
             access_log: Vec::new(),
             direction: Direction::Inbound,

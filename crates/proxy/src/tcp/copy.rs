@@ -48,6 +48,8 @@ pub(super) enum Ended {
     Both,
     /// Nothing moved for the idle time.
     Idle,
+    /// It has lasted as long as it may.
+    TooOld,
     Failed(Side, io::Error),
 }
 

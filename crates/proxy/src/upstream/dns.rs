@@ -15,6 +15,7 @@ use crate::config::{
     AddressFamily, ClusterSlot, Discovery, Endpoint, EndpointAddress, EndpointSet, Health, PeerLabels,
 };
 use crate::shared::Shared;
+use crate::stats::EndpointStats;
 
 /// Envoy's default, used where a cluster asks for none.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(5);
@@ -260,7 +261,10 @@ fn endpoint(old: &EndpointSet, name: &DnsName, address: SocketAddr) -> Arc<Endpo
         locality_weight: name.locality_weight,
         transport: name.transport,
         peer: name.peer.clone(),
-        stats: known.map(|endpoint| endpoint.stats.clone()).unwrap_or_default(),
+        stats: known.map_or_else(
+            || EndpointStats::added(crate::shared::now_ms()),
+            |endpoint| endpoint.stats.clone(),
+        ),
     })
 }
 

@@ -78,10 +78,5 @@ fn limits(scope: &Scope<'_>, port: &InboundPort<'_>, cluster: &mut cluster::Clus
     if let Some(pool) = policy.connection_pool {
         policy::connection_pool(cluster, pool);
     }
-    protocol::apply(
-        scope.proxy,
-        cluster,
-        protocol::to_application(port.protocol),
-        policy.connection_pool,
-    );
+    protocol::apply(cluster, protocol::to_application(port.protocol), policy.connection_pool);
 }

@@ -12,7 +12,7 @@ mod tests;
 use model::mesh::{Resolution, Service};
 
 use crate::scope::Scope;
-use crate::{Notes, Resource, envoy_filter, names, native, pb};
+use crate::{Notes, Resource, envoy_filter, names, pb};
 
 pub(crate) use outbound::Target;
 pub(crate) use policy::{consistent_hash, wants_original_destination};
@@ -83,17 +83,13 @@ fn added(scope: &Scope<'_>, name: &str) -> Option<Resource> {
 }
 
 fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Option<pb::cluster::Cluster> {
-    let mut cluster = match names::parse_inbound(name) {
+    Some(match names::parse_inbound(name) {
         Some(port) => inbound::build(scope, port, notes)?,
         None => match Target::find(scope, name) {
             Some(target) => outbound::build(scope, &target, notes)?,
             None => reserved::build(scope, name)?,
         },
-    };
-    if scope.proxy.native {
-        native::cluster(&mut cluster);
-    }
-    Some(cluster)
+    })
 }
 
 /// `metadata.filter_metadata.istio.services` entry of a cluster.

@@ -6,8 +6,10 @@ use model::mesh::{Endpoint, Host, Service, ServicePort};
 use crate::destination::Destination;
 use crate::endpoint;
 use crate::locality::Plan;
-use crate::pb::cluster::cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig};
-use crate::pb::{self, cluster};
+use crate::pb::cluster::cluster::{
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, EdsClusterConfig,
+};
+use crate::pb::{self, cluster, dns, dns_common};
 use crate::scope::Scope;
 use crate::{Notes, TranslateError, names};
 
@@ -101,7 +103,7 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
         reserved::original_destination(&mut cluster);
     }
     let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
-    protocol::apply(scope.proxy, &mut cluster, spoken, policy.connection_pool);
+    protocol::apply(&mut cluster, spoken, policy.connection_pool);
     security::apply(scope, target, &policy, spoken, &mut cluster, notes);
     cluster.metadata = metadata(target);
     Some(cluster)
@@ -118,7 +120,7 @@ fn discover(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Clust
             DiscoveryType::Eds
         }
         Discovery::StrictDns => {
-            dns(scope, target, cluster, usize::MAX);
+            names_to_resolve(scope, target, cluster, usize::MAX);
             DiscoveryType::StrictDns
         }
         Discovery::LogicalDns => {
@@ -126,21 +128,44 @@ fn discover(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Clust
                 notes.issue(no_endpoint(target));
                 return None;
             }
-            dns(scope, target, cluster, 1);
+            names_to_resolve(scope, target, cluster, 1);
             DiscoveryType::LogicalDns
         }
     };
-    cluster.cluster_discovery_type = policy::discovery(kind);
+    cluster.cluster_discovery_type = match kind {
+        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => Some(resolving(scope, kind, cluster)),
+        other => policy::discovery(other),
+    };
     Some(())
 }
 
-/// Endpoints are names, resolved by the proxy and part of the cluster itself. How often is left to the proxy: the fields that
-/// would say so (`dnsRefreshRate`) are deprecated in Envoy.
-fn dns(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, limit: usize) {
+/// How names are resolved, and how often. Envoy is told by an extension, since the fields of the cluster itself are deprecated there;
+/// our own proxy by these fields, which tools show people as they know them.
+#[expect(deprecated, reason = "our own proxy reads the field")]
+fn resolving(scope: &Scope<'_>, kind: DiscoveryType, cluster: &mut cluster::Cluster) -> ClusterDiscoveryType {
+    let refresh = pb::positive_duration(scope.snapshot.mesh.dns_refresh_rate);
+    if scope.proxy.native {
+        cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
+        cluster.dns_refresh_rate = refresh;
+        return ClusterDiscoveryType::Type(kind.into());
+    }
+    let settings = dns::DnsCluster {
+        dns_refresh_rate: refresh,
+        dns_lookup_family: dns_common::DnsLookupFamily::V4Only.into(),
+        all_addresses_in_single_endpoint: kind == DiscoveryType::LogicalDns,
+        ..Default::default()
+    };
+    ClusterDiscoveryType::ClusterType(CustomClusterType {
+        name: "envoy.cluster.dns".to_owned(),
+        typed_config: Some(pb::any(&settings)),
+    })
+}
+
+/// Endpoints are names, resolved by the proxy and part of the cluster itself.
+fn names_to_resolve(scope: &Scope<'_>, target: &Target<'_>, cluster: &mut cluster::Cluster, limit: usize) {
     let mut endpoints = target.endpoints(scope);
     endpoints.truncate(limit);
     cluster.load_assignment = Some(endpoint::assignment(scope, target, &endpoints));
-    cluster.dns_lookup_family = DnsLookupFamily::V4Only.into();
 }
 
 fn no_endpoint(target: &Target<'_>) -> TranslateError {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use model::kinds::{ConnectionPoolSettings, H2UpgradePolicy, HttpSettings};
-use model::mesh::{Protocol, Proxy, Snapshot};
+use model::mesh::{Protocol, Snapshot};
 
 use crate::destination::Policy;
-use crate::native;
 use crate::pb::core::{Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings};
 use crate::pb::upstream_http::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config::ProtocolConfig,
@@ -85,17 +84,12 @@ fn upgrades(snapshot: &Snapshot, http: Option<&HttpSettings>) -> bool {
     policy == H2UpgradePolicy::Upgrade
 }
 
-pub(super) fn follow_client(proxy: &Proxy, cluster: &mut cluster::Cluster) {
-    apply(proxy, cluster, Spoken::Follow, None);
+pub(super) fn follow_client(cluster: &mut cluster::Cluster) {
+    apply(cluster, Spoken::Follow, None);
 }
 
 /// Sets the protocol options; a plain HTTP/1.1 or TCP cluster without limits needs none.
-pub(super) fn apply(
-    proxy: &Proxy,
-    cluster: &mut cluster::Cluster,
-    spoken: Spoken,
-    pool: Option<&ConnectionPoolSettings>,
-) {
+pub(super) fn apply(cluster: &mut cluster::Cluster, spoken: Spoken, pool: Option<&ConnectionPoolSettings>) {
     let common = pool
         .map(common)
         .filter(|common| *common != HttpProtocolOptions::default());
@@ -117,14 +111,11 @@ pub(super) fn apply(
         Spoken::Http1 | Spoken::Tcp if common.is_none() => return,
         Spoken::Http1 | Spoken::Tcp => explicit(ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())),
     };
-    let mut options = upstream_http::HttpProtocolOptions {
+    let options = upstream_http::HttpProtocolOptions {
         common_http_protocol_options: common,
         upstream_protocol_options: Some(version),
         ..Default::default()
     };
-    if proxy.native {
-        native::http_options(&mut options);
-    }
     cluster
         .typed_extension_protocol_options
         .insert(OPTIONS.to_owned(), pb::any(&options));
@@ -140,7 +131,9 @@ fn common(pool: &ConnectionPoolSettings) -> HttpProtocolOptions {
     HttpProtocolOptions {
         idle_timeout: idle.and_then(pb::duration),
         max_requests_per_connection: (requests > 0).then(|| pb::u32(requests)).flatten(),
-        max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).and_then(pb::duration),
+        max_connection_duration: tcp
+            .and_then(|tcp| tcp.max_connection_duration)
+            .and_then(pb::positive_duration),
         ..Default::default()
     }
 }

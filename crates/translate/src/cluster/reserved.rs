@@ -33,11 +33,11 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<cluster::Cluster> {
         names::PASSTHROUGH => {
             original_destination(&mut cluster);
             // Whatever the client speaks is spoken on: nothing is known of the other end.
-            super::protocol::follow_client(scope.proxy, &mut cluster);
+            super::protocol::follow_client(&mut cluster);
         }
         _ => {
             original_destination(&mut cluster);
-            super::protocol::follow_client(scope.proxy, &mut cluster);
+            super::protocol::follow_client(&mut cluster);
             cluster.upstream_bind_config = Some(bind_inbound());
         }
     }

@@ -1,4 +1,4 @@
-use model::mesh::{Health, InterceptionMode, TlsMode};
+use model::mesh::{Health, InterceptionMode, Resolution, TlsMode};
 use prost::Message;
 use serde_json::json;
 
@@ -408,7 +408,7 @@ fn the_workload_is_reached_where_it_listens() {
 }
 
 #[test]
-fn our_own_proxy_is_spared_what_it_would_refuse() {
+fn both_data_planes_warm_up_and_limit_retries_and_ages() {
     let spec = json!({ "host": "reviews", "trafficPolicy": {
         "loadBalancer": { "simple": "ROUND_ROBIN", "warmup": { "duration": "30s" } },
         "connectionPool": { "tcp": { "maxConnectionDuration": "1h" } },
@@ -416,19 +416,43 @@ fn our_own_proxy_is_spared_what_it_would_refuse() {
     } });
     let mesh = Mesh::bookinfo().apply("DestinationRule", "default", "r", spec);
     let mut proxy = productpage();
-    for native in [false, true] {
-        proxy.native = native;
-        let made = cluster(&mesh, &proxy, REVIEWS);
-        let warms =
-            matches!(&made.lb_config, Some(LbConfig::RoundRobinLbConfig(ring)) if ring.slow_start_config.is_some());
-        let budget = made.circuit_breakers.as_ref().expect("limits").thresholds[0]
-            .retry_budget
-            .is_some();
-        let options = made.typed_extension_protocol_options.values().next().expect("options");
-        let options = pb::upstream_http::HttpProtocolOptions::decode(options.value.as_slice()).expect("valid");
-        let common = options.common_http_protocol_options;
-        let ages = common.is_some_and(|common| common.max_connection_duration.is_some());
-        assert_eq!((warms, budget, ages), (!native, !native, !native));
+    let made = cluster(&mesh, &proxy, REVIEWS);
+    assert!(matches!(&made.lb_config, Some(LbConfig::RoundRobinLbConfig(ring)) if ring.slow_start_config.is_some()));
+    let limits = &made.circuit_breakers.as_ref().expect("limits").thresholds[0];
+    let budget = limits.retry_budget.as_ref().expect("a budget");
+    assert_eq!(budget.budget_percent.as_ref().map(|percent| percent.value), Some(25.0));
+    let options = made.typed_extension_protocol_options.values().next().expect("options");
+    let options = pb::upstream_http::HttpProtocolOptions::decode(options.value.as_slice()).expect("valid");
+    let common = options.common_http_protocol_options.expect("common options");
+    assert_eq!(common.max_connection_duration.map(|age| age.seconds), Some(3600));
+    proxy.native = false;
+    assert_eq!(cluster(&mesh, &proxy, REVIEWS), made);
+}
+
+#[test]
+#[expect(deprecated, reason = "our own proxy reads the field")]
+fn names_are_resolved_as_often_as_the_mesh_says() {
+    let mesh = |settings| {
+        Mesh::bookinfo()
+            .mesh(settings)
+            .service("default", "outside", None, &[("tcp", 443, 443)])
+            .change("outside", |service| service.resolution = Resolution::Dns)
+    };
+    let name = "outbound|443||outside.default.svc.cluster.local";
+    for (settings, expected) in [(json!({}), 60), (json!({ "dnsRefreshRate": "7s" }), 7)] {
+        let mesh = mesh(settings);
+        let mut proxy = productpage();
+        let made = cluster(&mesh, &proxy, name);
+        assert_eq!(discovery(&made), DiscoveryType::StrictDns);
+        assert_eq!(made.dns_refresh_rate.map(|rate| rate.seconds), Some(expected));
+        proxy.native = false;
+        let made = cluster(&mesh, &proxy, name);
+        let Some(ClusterDiscoveryType::ClusterType(kind)) = made.cluster_discovery_type else {
+            panic!("{:?}", made.cluster_discovery_type)
+        };
+        let settings = kind.typed_config.expect("settings").value;
+        let settings = pb::dns::DnsCluster::decode(settings.as_slice()).expect("valid");
+        assert_eq!(settings.dns_refresh_rate.map(|rate| rate.seconds), Some(expected));
     }
 }
 

@@ -1,8 +1,6 @@
 //! Connections passed on as bytes.
 
-use std::time::Duration;
-
-use model::kinds::RouteDestination;
+use model::kinds::{RouteDestination, TcpSettings};
 use model::mesh::Host;
 
 use crate::names;
@@ -64,15 +62,20 @@ fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listene
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(to),
         access_log: access_log::of(&scope.snapshot.mesh),
-        idle_timeout: idle_timeout(scope, stat_prefix).and_then(pb::duration),
+        idle_timeout: settings(scope, stat_prefix)
+            .and_then(|tcp| tcp.idle_timeout)
+            .and_then(pb::duration),
+        max_downstream_connection_duration: settings(scope, stat_prefix)
+            .and_then(|tcp| tcp.max_connection_duration)
+            .and_then(pb::positive_duration),
         ..Default::default()
     };
     pb::network_filter(NAME, pb::any(&config))
 }
 
-/// How long a connection may be silent, as the DestinationRule for the cluster says; the proxy's default otherwise.
-fn idle_timeout(scope: &Scope<'_>, cluster: &str) -> Option<Duration> {
+/// What the DestinationRule for a cluster says of its connections.
+fn settings<'a>(scope: &Scope<'a>, cluster: &str) -> Option<&'a TcpSettings> {
     let (port, subset, host) = names::parse_outbound(cluster)?;
     let policy = scope.destination(&host).policy(subset, port);
-    policy.connection_pool?.tcp.as_ref()?.idle_timeout
+    policy.connection_pool?.tcp.as_ref()
 }

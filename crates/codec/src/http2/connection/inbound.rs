@@ -2,7 +2,7 @@
 
 use super::reader::Data;
 use super::streams::Progress;
-use super::{Connection, DRAIN_PING, Drain, Event, Role, StreamKey, budget};
+use super::{Connection, DRAIN_PING, Drain, Event, LIFE_PING, Role, StreamKey, budget};
 use crate::http2::error::{ConnectionError, ErrorCode, Reset};
 use crate::http2::frame::{self, FrameHead, Kind, LAST_STREAM, Setting, Settings, flags};
 
@@ -227,6 +227,8 @@ impl Connection {
             frame::put_ping(flags::ACK, data, self.output.buffer());
         } else if data == DRAIN_PING && self.drain == Drain::Announced {
             self.finish_drain();
+        } else if data == LIFE_PING {
+            self.pinging = false;
         }
         Ok(())
     }

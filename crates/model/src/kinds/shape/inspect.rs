@@ -219,15 +219,15 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_only_envoy_knows_is_named_once_and_read_on() {
+    fn a_field_that_only_envoy_knows_is_named_and_its_neighbours_are_read() {
         let mut findings = Vec::new();
-        let value = json!({"trafficPolicy": {"loadBalancer": {"warmup": {"duration": "10s", "agression": 1}}}});
-        Shape::of::<DestinationRule>().inspect("spec", &value, &mut findings);
+        let value = json!({"http": [{"retries": {"retryRemoteLocalities": true, "atempts": 1}}]});
+        Shape::of::<VirtualService>().inspect("spec", &value, &mut findings);
         let [Finding::EnvoyOnly { path, .. }, Finding::Unknown { nearest, .. }] = findings.as_slice() else {
             panic!("{findings:?}")
         };
-        assert_eq!(path, "spec.trafficPolicy.loadBalancer.warmup");
-        assert_eq!(*nearest, Some("aggression"));
+        assert_eq!(path, "spec.http[0].retries.retryRemoteLocalities");
+        assert_eq!(*nearest, Some("attempts"));
     }
 
     #[test]

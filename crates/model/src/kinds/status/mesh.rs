@@ -15,10 +15,10 @@ pub(super) const MESSAGES: &[Message] = &[
             "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "rootNamespace", "h2UpgradePolicy",
             "defaultHttpRetryPolicy", "defaultConfig", "inboundTrafficPolicy", "trustDomainAliases", "pathNormalization", "meshMTLS",
             "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode",
-            "localityLbSetting",
+            "localityLbSetting", "dnsRefreshRate",
         ],
         unsupported: &[
-            "dnsRefreshRate", "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
+            "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
             "disableMixerHttpReports", "disableReportBatch", "reportBatchMaxEntries", "reportBatchMaxTime",
             "enableTracing",
             "enableEnvoyAccessLogService", "disableEnvoyListenerLog", "configSources", "caCertificates",

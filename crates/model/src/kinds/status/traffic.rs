@@ -151,12 +151,13 @@ pub(super) const MESSAGES: &[Message] = &[
     Message { name: "Subset", works: &["name", "labels", "trafficPolicy"], ..Message::EMPTY },
     Message {
         name: "TrafficPolicy",
-        works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings"],
-        envoy_only: &["retryBudget"],
+        works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings", "retryBudget"],
         unsupported: &["tunnel", "proxyProtocol"],
         notes: &[
             ("portLevelSettings", "replaces all other settings for its port; nothing is merged"),
+            ("retryBudget", "takes the place of `maxRetries`"),
         ],
+        ..Message::EMPTY
     },
     Message {
         name: "PortTrafficPolicy",
@@ -165,14 +166,15 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "LoadBalancerSettings",
-        works: &["simple", "consistentHash", "localityLbSetting"],
-        envoy_only: &["warmupDurationSecs", "warmup"],
+        works: &["simple", "consistentHash", "localityLbSetting", "warmupDurationSecs", "warmup"],
         unsupported: &["zoneAwareLbSetting"],
         notes: &[
             ("simple", "default LEAST_REQUEST"),
             ("localityLbSetting", "an order of localities needs `outlierDetection`; shares (`distribute`) do not"),
+            ("warmup", "for ROUND_ROBIN and LEAST_REQUEST"),
             ("warmupDurationSecs", "deprecated: write `warmup.duration`"),
         ],
+        ..Message::EMPTY
     },
     Message {
         name: "LocalityLbSetting",
@@ -192,21 +194,20 @@ pub(super) const MESSAGES: &[Message] = &[
         ],
         ..Message::EMPTY
     },
-    Message { name: "HttpCookie", works: &["name", "path", "ttl"], envoy_only: &["attributes"], ..Message::EMPTY },
-    Message { name: "CookieAttribute", envoy_only: &["name", "value"], ..Message::EMPTY },
+    Message { name: "HttpCookie", works: &["name", "path", "ttl", "attributes"], ..Message::EMPTY },
+    Message { name: "CookieAttribute", works: &["name", "value"], ..Message::EMPTY },
     Message { name: "RingHash", works: &["minimumRingSize"], ..Message::EMPTY },
     Message { name: "Maglev", works: &["tableSize"], ..Message::EMPTY },
     Message {
         name: "WarmupConfiguration",
-        envoy_only: &["duration", "minimumPercent", "aggression"],
+        works: &["duration", "minimumPercent", "aggression"],
         ..Message::EMPTY
     },
-    Message { name: "RetryBudget", envoy_only: &["percent", "minRetryConcurrency"], ..Message::EMPTY },
+    Message { name: "RetryBudget", works: &["percent", "minRetryConcurrency"], ..Message::EMPTY },
     Message { name: "ConnectionPoolSettings", works: &["tcp", "http"], ..Message::EMPTY },
     Message {
         name: "TcpSettings",
-        works: &["maxConnections", "connectTimeout", "tcpKeepalive", "idleTimeout"],
-        envoy_only: &["maxConnectionDuration"],
+        works: &["maxConnections", "connectTimeout", "tcpKeepalive", "idleTimeout", "maxConnectionDuration"],
         ..Message::EMPTY
     },
     Message { name: "TcpKeepalive", works: &["probes", "time", "interval"], ..Message::EMPTY },
@@ -214,12 +215,11 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "HttpSettings",
         works: &[
             "http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries", "idleTimeout",
-            "h2UpgradePolicy", "useClientProtocol", "maxConcurrentStreams",
+            "h2UpgradePolicy", "useClientProtocol", "maxConcurrentStreams", "http2KeepAlive",
         ],
-        envoy_only: &["http2KeepAlive"],
         ..Message::EMPTY
     },
-    Message { name: "Http2KeepAlive", envoy_only: &["interval", "timeout"], ..Message::EMPTY },
+    Message { name: "Http2KeepAlive", works: &["interval", "timeout"], ..Message::EMPTY },
     Message {
         name: "OutlierDetection",
         works: &[

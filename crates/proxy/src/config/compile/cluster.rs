@@ -16,13 +16,16 @@ use super::error::{CompileError, Compiled, Within, each, exhausted, harmless, le
 use super::value::{duration, ip, number, unpack};
 use super::{Context, lb_policy, mesh_metadata, outlier, transport};
 use crate::config::{
-    AddressFamily, CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Transports, UpstreamProtocol,
+    AddressFamily, CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Ping, RetryBudget, Transports,
+    UpstreamProtocol,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Longer than any process lives.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Patience with the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const DNS_REFRESH: Duration = Duration::from_secs(5);
 const PANIC_THRESHOLD: f64 = 50.0;
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -54,15 +57,17 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
     let discovery = discovery(&mut message, &slot.name)?;
     let metadata = take(&mut message.metadata);
     let (origin, subset) = mesh_metadata::destination_rule(metadata.as_ref());
+    let (lb, slow_start) = match discovery {
+        Discovery::OriginalDst => {
+            harmless!(message: lb_policy);
+            (LbPolicy::Provided, None)
+        }
+        _ => lb_policy::compile(&mut message)?,
+    };
     let cluster = Cluster {
         stats: slot.stats.clone(),
-        lb: match discovery {
-            Discovery::OriginalDst => {
-                harmless!(message: lb_policy);
-                LbPolicy::Provided
-            }
-            _ => lb_policy::compile(&mut message)?,
-        },
+        lb,
+        slow_start,
         discovery,
         connect_timeout: duration(take(&mut message.connect_timeout))
             .within("connect_timeout")?
@@ -189,10 +194,15 @@ fn http_options(message: &mut pb::Cluster, context: &Context) -> Compiled<HttpOp
     let requests = number(take(&mut message.max_requests_per_connection))
         .or(number(take(&mut common.max_requests_per_connection)));
     let idle = duration(take(&mut common.idle_timeout)).within("common_http_protocol_options.idle_timeout")?;
+    let oldest = duration(take(&mut common.max_connection_duration))
+        .within("common_http_protocol_options.max_connection_duration")?;
     harmless!(common: max_headers_count, max_response_headers_kb, headers_with_underscores_action);
     exhausted(&common).within("common_http_protocol_options")?;
     let mut http2 = http2.unwrap_or_default();
     let streams = number(take(&mut http2.max_concurrent_streams));
+    let ping = take(&mut http2.connection_keepalive)
+        .map_or(Ok(None), ping)
+        .within("http2_protocol_options.connection_keepalive")?;
     if let Some(fields) = left(&http2) {
         context.without_effect("http2_protocol_options of clusters", &fields);
     }
@@ -201,7 +211,21 @@ fn http_options(message: &mut pb::Cluster, context: &Context) -> Compiled<HttpOp
         idle_timeout: idle.map_or(IDLE_TIMEOUT, |idle| if idle.is_zero() { NEVER } else { idle }),
         max_requests_per_connection: requests.unwrap_or(0),
         max_concurrent_streams: streams.unwrap_or(i32::MAX.unsigned_abs()),
+        max_connection_duration: oldest.filter(|oldest| !oldest.is_zero()),
+        ping,
     })
+}
+
+/// Without an interval nothing is asked.
+fn ping(mut message: core::KeepaliveSettings) -> Compiled<Option<Ping>> {
+    harmless!(message: interval_jitter, connection_idle_interval);
+    let interval = duration(take(&mut message.interval)).within("interval")?;
+    let timeout = duration(take(&mut message.timeout)).within("timeout")?;
+    exhausted(&message)?;
+    Ok(interval.filter(|interval| !interval.is_zero()).map(|interval| Ping {
+        interval,
+        timeout: timeout.unwrap_or(PING_TIMEOUT),
+    }))
 }
 
 type Extension = (
@@ -256,9 +280,29 @@ fn breakers(message: Option<pb::CircuitBreakers>) -> Compiled<CircuitBreakers> {
         max_pending_requests: number(take(&mut limits.max_pending_requests)).unwrap_or(1024),
         max_requests: number(take(&mut limits.max_requests)).unwrap_or(1024),
         max_retries: number(take(&mut limits.max_retries)).unwrap_or(3),
+        retry_budget: take(&mut limits.retry_budget)
+            .map(retry_budget)
+            .transpose()
+            .within("thresholds.retry_budget")?,
     };
     exhausted(&limits).within("thresholds")?;
     Ok(breakers)
+}
+
+fn retry_budget(mut message: pb::circuit_breakers::thresholds::RetryBudget) -> Compiled<RetryBudget> {
+    let percent = take(&mut message.budget_percent).map_or(20.0, |percent| percent.value);
+    let least = number(take(&mut message.min_retry_concurrency)).unwrap_or(3);
+    exhausted(&message)?;
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(CompileError::new(
+            "budget_percent",
+            format!("{percent} is not from 0 to 100"),
+        ));
+    }
+    Ok(RetryBudget {
+        percent,
+        min_concurrency: least,
+    })
 }
 
 fn source(mut bind: core::BindConfig) -> Compiled<Option<IpAddr>> {

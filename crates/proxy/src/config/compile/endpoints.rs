@@ -160,7 +160,8 @@ impl Builder<'_> {
             return Ok(());
         }
         let address = endpoint_address(address).within("endpoint.address")?;
-        let stats = self.kept.get(&address).cloned().unwrap_or_default();
+        let kept = self.kept.get(&address).cloned();
+        let stats = kept.unwrap_or_else(|| EndpointStats::added(crate::shared::now_ms()));
         let endpoint = Endpoint {
             address_text: self.shape.texts.get(&address_text(&address)),
             address,

@@ -7,21 +7,53 @@ use proto::envoy::envoy::extensions::load_balancing_policies as policies;
 use proto::envoy::google::protobuf::Any;
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
-use super::value::{holds, number, short, unpack};
-use crate::config::LbPolicy;
+use super::value::{duration, holds, number, short, unpack};
+use crate::config::{LbPolicy, SlowStart};
 
 const CHOICES: u32 = 2;
 const RING: (u64, u64) = (1024, 8 << 20);
 const MAGLEV_TABLE: u64 = 65_537;
 
-pub(super) fn compile(message: &mut pb::Cluster) -> Compiled<LbPolicy> {
+/// The policy, and how it spares endpoints that have just come.
+pub(super) fn compile(message: &mut pb::Cluster) -> Compiled<(LbPolicy, Option<SlowStart>)> {
     let named = cl::LbPolicy::try_from(take(&mut message.lb_policy)).unwrap_or(cl::LbPolicy::RoundRobin);
-    let settings = take(&mut message.lb_config);
+    let mut settings = take(&mut message.lb_config);
     if let Some(policy) = take(&mut message.load_balancing_policy) {
-        return typed(policy).within("load_balancing_policy");
+        return Ok((typed(policy).within("load_balancing_policy")?, None));
     }
+    let spared = match (named, &mut settings) {
+        (cl::LbPolicy::RoundRobin, Some(cl::LbConfig::RoundRobinLbConfig(config))) => {
+            take(&mut config.slow_start_config)
+        }
+        (cl::LbPolicy::LeastRequest, Some(cl::LbConfig::LeastRequestLbConfig(config))) => {
+            take(&mut config.slow_start_config)
+        }
+        _ => None,
+    };
+    let slow_start = spared.map_or(Ok(None), slow_start).within("slow_start_config")?;
+    Ok((policy(named, settings)?, slow_start))
+}
+
+/// Without a window there is nothing to grow through.
+fn slow_start(mut message: cl::SlowStartConfig) -> Compiled<Option<SlowStart>> {
+    let window = duration(take(&mut message.slow_start_window)).within("slow_start_window")?;
+    let aggression = take(&mut message.aggression).map_or(1.0, |value| value.default_value);
+    let min_weight = take(&mut message.min_weight_percent).map_or(10.0, |percent| percent.value);
+    exhausted(&message)?;
+    if aggression <= 0.0 || !aggression.is_finite() {
+        return Err(CompileError::new("aggression", format!("{aggression} is not above 0")));
+    }
+    let window = window.map_or(0, |window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+    Ok((window > 0).then(|| SlowStart {
+        window,
+        aggression,
+        min_weight: (min_weight / 100.0).clamp(0.0, 1.0),
+    }))
+}
+
+fn policy(named: cl::LbPolicy, settings: Option<cl::LbConfig>) -> Compiled<LbPolicy> {
     Ok(match (named, settings) {
-        (cl::LbPolicy::RoundRobin, settings) => round_robin(settings)?,
+        (cl::LbPolicy::RoundRobin, _) => LbPolicy::RoundRobin,
         (cl::LbPolicy::Random, _) => LbPolicy::Random,
         (cl::LbPolicy::LeastRequest, settings) => least_request(settings)?,
         (cl::LbPolicy::RingHash, Some(cl::LbConfig::RingHashLbConfig(ring))) => {
@@ -46,15 +78,6 @@ pub(super) fn compile(message: &mut pb::Cluster) -> Compiled<LbPolicy> {
         }
         (cl::LbPolicy::LoadBalancingPolicyConfig, _) => return Err(CompileError::missing("load_balancing_policy")),
     })
-}
-
-fn round_robin(settings: Option<cl::LbConfig>) -> Compiled<LbPolicy> {
-    match settings {
-        Some(cl::LbConfig::RoundRobinLbConfig(config)) if config.slow_start_config.is_some() => {
-            Err(CompileError::unsupported("round_robin_lb_config.slow_start_config"))
-        }
-        _ => Ok(LbPolicy::RoundRobin),
-    }
 }
 
 fn least_request(settings: Option<cl::LbConfig>) -> Compiled<LbPolicy> {

@@ -173,6 +173,13 @@ fn mirror(mut message: action::RequestMirrorPolicy, context: &Context) -> Compil
     Ok(policy)
 }
 
+fn cookie_attribute(attribute: action::hash_policy::CookieAttribute) -> String {
+    match (attribute.name, attribute.value) {
+        (name, value) if value.is_empty() => format!("; {name}"),
+        (name, value) => format!("; {name}={value}"),
+    }
+}
+
 fn hash(message: action::HashPolicy) -> Compiled<HashPolicy> {
     use action::hash_policy::PolicySpecifier;
     let terminal = message.terminal;
@@ -184,13 +191,16 @@ fn hash(message: action::HashPolicy) -> Compiled<HashPolicy> {
             name: header.header_name.to_ascii_lowercase().into(),
             terminal,
         },
-        Some(PolicySpecifier::Cookie(cookie)) if !cookie.attributes.is_empty() => {
-            return Err(CompileError::unsupported("cookie.attributes"));
-        }
         Some(PolicySpecifier::Cookie(cookie)) => HashPolicy::Cookie {
             name: cookie.name.into(),
             ttl: duration(cookie.ttl).within("cookie.ttl")?,
             path: cookie.path.into(),
+            attributes: cookie
+                .attributes
+                .into_iter()
+                .map(cookie_attribute)
+                .collect::<String>()
+                .into(),
             terminal,
         },
         Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => {

@@ -25,7 +25,10 @@ pub(super) fn tcp_proxy(
     let idle = duration(take(&mut message.idle_timeout))
         .within("idle_timeout")?
         .unwrap_or(IDLE_TIMEOUT);
+    let oldest =
+        duration(take(&mut message.max_downstream_connection_duration)).within("max_downstream_connection_duration")?;
     let compiled = TcpProxy {
+        max_duration: oldest.filter(|oldest| !oldest.is_zero()),
         cluster: match take(&mut message.cluster_specifier) {
             Some(tcp::ClusterSpecifier::Cluster(name)) => ClusterChoice::One(context.cluster_slot(&name)),
             Some(tcp::ClusterSpecifier::WeightedClusters(clusters)) => {

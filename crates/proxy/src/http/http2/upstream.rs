@@ -87,6 +87,23 @@ impl UpstreamConnection {
         codec.failure().is_some() || codec.is_draining()
     }
 
+    /// Asks the peer for a sign of life: see [`UpstreamConnection::is_answered`].
+    pub(in crate::http) fn ping(&self) {
+        self.shared.codec.borrow_mut().send_ping();
+        self.shared.wake_driver();
+    }
+
+    /// Whether the peer has answered every ping.
+    pub(in crate::http) fn is_answered(&self) -> bool {
+        !self.shared.codec.borrow().is_pinging()
+    }
+
+    /// Ends the connection, with whatever is under way on it.
+    pub(in crate::http) fn give_up(&self, reason: &'static str) {
+        self.shared.codec.borrow_mut().lose(reason);
+        self.shared.wake_driver();
+    }
+
     /// A stream for one request, opened when its head is sent.
     pub(in crate::http) fn reserve(&self) -> UpstreamStream {
         self.reserved.set(self.reserved.get() + 1);

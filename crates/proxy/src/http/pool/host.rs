@@ -47,7 +47,20 @@ pub(in crate::http) struct Kept {
     /// As it was when this was dialled: a changed cluster keeps no connection of its past.
     cluster: Arc<Cluster>,
     requests: u32,
+    since: Instant,
     _open: Open,
+}
+
+impl Kept {
+    fn is_too_old(&self, now: Instant) -> bool {
+        is_too_old(&self.cluster, self.since, now)
+    }
+}
+
+/// No request is begun on a connection that is older than its cluster allows.
+pub(super) fn is_too_old(cluster: &Cluster, since: Instant, now: Instant) -> bool {
+    let oldest = cluster.http.max_connection_duration;
+    oldest.is_some_and(|oldest| now.saturating_duration_since(since) >= oldest)
 }
 
 /// What a request can be given.
@@ -133,7 +146,7 @@ impl Host {
             .partition(|(alive, idle)| *alive && listed && !self.is_idle_too_long(idle.since, now, timeout));
         self.idle.borrow_mut().extend(kept.into_iter().map(|(_, idle)| idle));
         drop(closed);
-        self.sweep_streams(listed, |since| self.is_idle_too_long(since, now, timeout));
+        self.sweep_streams(now, listed, |since| self.is_idle_too_long(since, now, timeout));
         !listed
             && self.multiplexed.borrow().is_empty()
             && self.idle.borrow().is_empty()
@@ -170,6 +183,12 @@ impl Host {
         }
         loop {
             let Idle { mut connection, .. } = self.idle.borrow_mut().pop()?;
+            // The clock is read where there is such a limit only.
+            let limited = connection.cluster.http.max_connection_duration.is_some();
+            if limited && connection.is_too_old(Instant::now()) {
+                self.stats.upstream_cx_max_duration_reached.inc();
+                continue;
+            }
             if connection.http.is_alive() {
                 return Some(self.lease(Free::Http1 {
                     connection,
@@ -242,6 +261,7 @@ impl Host {
                         info,
                         cluster,
                         requests: 0,
+                        since: Instant::now(),
                         _open: open,
                     }),
                     reused: false,
@@ -268,6 +288,11 @@ impl Host {
         let limit = connection.cluster.http.max_requests_per_connection;
         if limit > 0 && connection.requests >= limit {
             self.stats.upstream_cx_max_requests.inc();
+            return;
+        }
+        // One that was just made serves a request in any case.
+        if connection.requests > 0 && connection.is_too_old(now) {
+            self.stats.upstream_cx_max_duration_reached.inc();
             return;
         }
         if let Some(Free::Http1 { connection, .. }) = self.queue.serve(free) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Info;
-use super::host::{Free, Host, Open};
-use crate::config::Cluster;
+use super::host::{Free, Host, Open, is_too_old};
+use crate::config::{Cluster, Ping};
 use crate::http::http2::{UpstreamConnection, UpstreamStream};
 use crate::upstream::Stream;
 
@@ -23,6 +23,10 @@ pub(in crate::http) struct Multiplexed {
     pub(super) cluster: Arc<Cluster>,
     requests: Cell<u32>,
     last_used: Cell<Instant>,
+    since: Instant,
+    /// The last ping, unless it is answered, and when it was sent.
+    asked: Cell<Option<Instant>>,
+    last_asked: Cell<Instant>,
 }
 
 /// A stream for one request.
@@ -62,6 +66,9 @@ impl Multiplexed {
             cluster,
             requests: Cell::new(0),
             last_used: Cell::new(Instant::now()),
+            since: Instant::now(),
+            asked: Cell::new(None),
+            last_asked: Cell::new(Instant::now()),
         })
     }
 
@@ -78,7 +85,36 @@ impl Multiplexed {
     /// It can have requests, now or when others are over.
     fn is_kept(&self) -> bool {
         let limit = self.cluster.http.max_requests_per_connection;
-        !self.http.is_closing() && (limit == 0 || self.requests.get() < limit)
+        !self.http.is_closing() && (limit == 0 || self.requests.get() < limit) && !self.is_too_old()
+    }
+
+    fn is_too_old(&self) -> bool {
+        // The clock is read where there is such a limit only.
+        let limited = self.cluster.http.max_connection_duration.is_some();
+        limited && self.requests.get() > 0 && is_too_old(&self.cluster, self.since, Instant::now())
+    }
+
+    /// Asks the peer whether it is there, and gives the connection up where it did not answer the last time.
+    pub(super) fn ping(&self, now: Instant) {
+        let Some(Ping { interval, timeout }) = self.cluster.http.ping else {
+            return;
+        };
+        if self.http.is_closing() {
+            return;
+        }
+        if let Some(asked) = self.asked.get() {
+            if self.http.is_answered() {
+                self.asked.set(None);
+            } else if now.saturating_duration_since(asked) >= timeout {
+                self.http.give_up("the peer answers no ping");
+                return;
+            }
+        }
+        if self.asked.get().is_none() && now.saturating_duration_since(self.last_asked.get()) >= interval {
+            self.asked.set(Some(now));
+            self.last_asked.set(now);
+            self.http.ping();
+        }
     }
 
     /// Since when nothing is under way; `None`: something is.
@@ -108,7 +144,9 @@ impl Host {
         let mut at = 0;
         while at < all.len() {
             if !all[at].is_kept() {
-                if !all[at].http.is_closing() {
+                if all[at].is_too_old() {
+                    self.stats.upstream_cx_max_duration_reached.inc();
+                } else if !all[at].http.is_closing() {
                     self.stats.upstream_cx_max_requests.inc();
                 }
                 past.push(all.swap_remove(at));
@@ -149,7 +187,11 @@ impl Host {
     }
 
     /// Closes connections that are idle too long or at their end.
-    pub(super) fn sweep_streams(&self, listed: bool, is_too_long: impl Fn(Instant) -> bool) {
+    pub(super) fn sweep_streams(&self, now: Instant, listed: bool, is_too_long: impl Fn(Instant) -> bool) {
+        self.multiplexed
+            .borrow()
+            .iter()
+            .for_each(|connection| connection.ping(now));
         let (kept, past): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.multiplexed.borrow_mut())
             .into_iter()
             .partition(|connection| {

@@ -64,6 +64,24 @@ fn a_connection_serves_so_many_requests() {
     });
 }
 
+#[test]
+fn a_connection_that_is_too_old_serves_no_more_requests() {
+    for (oldest, connections) in [(Duration::from_nanos(1), 3), (Duration::from_secs(3600), 1)] {
+        play(async move {
+            let upstream = Upstream::echo().await;
+            let proxy = Proxy::new(|_| {}).await;
+            let slot = proxy.cluster(&[upstream.address], |cluster| {
+                cluster.http.max_connection_duration = Some(oldest);
+            });
+            proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+            for _ in 0..3 {
+                assert_eq!(proxy.get("/").await.status, 200);
+            }
+            assert_eq!(proxy.stats(&slot).upstream_cx_total.get(), connections);
+        });
+    }
+}
+
 /// An upstream that answers when it is told to.
 async fn held(release: &Rc<Notify>) -> Upstream {
     let release = release.clone();

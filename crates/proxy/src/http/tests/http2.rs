@@ -48,6 +48,38 @@ async fn upstream<F: Future<Output = ()> + 'static>(
     (address, connections)
 }
 
+/// A peer that says hello and is never heard of again.
+#[test]
+fn a_peer_that_answers_no_ping_is_given_up() {
+    play(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let silent = tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &settings)
+                .await
+                .expect("written");
+            let mut everything = Vec::new();
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut everything).await;
+            everything
+        });
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[address], |cluster| {
+            cluster.http.protocol = UpstreamProtocol::Http2;
+            cluster.http.ping = Some(crate::config::Ping {
+                interval: Duration::from_millis(1),
+                timeout: Duration::from_millis(1),
+            });
+        });
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        assert_eq!(proxy.get("/").await.status, 503);
+        let sent = silent.await.expect("it has ended");
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        assert!(sent.windows(ping.len()).any(|bytes| bytes == ping), "a ping was sent");
+    });
+}
+
 async fn answer((mut request, mut respond): Stream, body: Bytes, trailers: Option<(&'static str, &'static str)>) {
     while let Some(Ok(data)) = request.body_mut().data().await {
         let _ = request.body_mut().flow_control().release_capacity(data.len());

@@ -177,6 +177,29 @@ fn each_try_has_its_time_and_all_together_have_theirs() {
 }
 
 #[test]
+fn a_budget_takes_the_place_of_the_limit() {
+    for (least, asked) in [(0, 1), (1, 3)] {
+        play(async move {
+            let upstream = failing(99, answers, 503).await;
+            let proxy = Proxy::new(|_| {}).await;
+            let slot = proxy.cluster(&[upstream.address], |cluster| {
+                cluster.breakers.max_retries = if least == 0 { 9 } else { 0 };
+                cluster.breakers.retry_budget = Some(crate::config::RetryBudget {
+                    percent: 0.0,
+                    min_concurrency: least,
+                });
+            });
+            proxy.route(vec![route(
+                "/",
+                forward(&slot, |action| action.retry = retry("5xx", 2, |_| {})),
+            )]);
+            assert_eq!(proxy.get("/").await.status, 503);
+            assert_eq!(upstream.requests().len(), asked);
+        });
+    }
+}
+
+#[test]
 fn retries_are_bounded_for_the_cluster() {
     play(async {
         let upstream = failing(99, answers, 503).await;

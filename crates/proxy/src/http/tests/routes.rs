@@ -208,6 +208,7 @@ fn a_cookie_ties_a_client_to_its_endpoint() {
             name: "at".into(),
             ttl: Some(std::time::Duration::ZERO),
             path: "/".into(),
+            attributes: "".into(),
             terminal: false,
         };
         let slot = proxy.cluster(&[upstream.address], |_| {});

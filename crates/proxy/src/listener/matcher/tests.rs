@@ -9,6 +9,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
         cluster: ClusterChoice::Weighted(Vec::new()),
         cluster_from_sni: false,
         idle_timeout: None,
+        max_duration: None,
         max_connect_attempts: 1,
         access_log: Vec::new(),
         direction: Direction::Inbound,

@@ -197,7 +197,7 @@ impl Level {
     fn new(cluster: &Cluster, usable: Vec<Arc<Endpoint>>, availability: Option<&HashMap<Arc<str>, f64>>) -> Self {
         let Some(availability) = availability else {
             return Level {
-                pools: vec![Pool::new(cluster.lb, usable)],
+                pools: vec![Pool::new(cluster.lb, cluster.slow_start, usable)],
                 weights: None,
             };
         };
@@ -222,7 +222,7 @@ impl Level {
         let weights = (groups.len() > 1).then(|| Edf::new(groups.iter().map(|(weight, _)| *weight)));
         let pools = groups
             .into_iter()
-            .map(|(_, group)| Pool::new(cluster.lb, group))
+            .map(|(_, group)| Pool::new(cluster.lb, cluster.slow_start, group))
             .collect();
         Level { pools, weights }
     }

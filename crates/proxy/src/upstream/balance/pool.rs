@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use super::edf::Edf;
-use crate::config::{Endpoint, LbPolicy};
+use crate::config::{Endpoint, LbPolicy, SlowStart};
 use crate::upstream::hash::{Maglev, Ring, normalized};
 
 pub(super) struct Pool {
@@ -13,6 +13,17 @@ pub(super) struct Pool {
     /// Of policies by hash: parts of 1 in place of the members' own weights.
     shares: Option<Vec<f64>>,
     strategy: Strategy,
+    warming: Option<Warming>,
+}
+
+/// While some of the members have not been there for long: turns by weights that grow with time.
+struct Warming {
+    slow_start: SlowStart,
+    /// When the last of them has its whole weight.
+    until: i64,
+    turns: Edf,
+    /// The weight also shrinks with the requests in progress.
+    by_load: bool,
 }
 
 enum Strategy {
@@ -38,7 +49,7 @@ enum Strategy {
 
 impl Pool {
     /// `members` are not empty.
-    pub(super) fn new(policy: LbPolicy, members: Vec<Arc<Endpoint>>) -> Self {
+    pub(super) fn new(policy: LbPolicy, slow_start: Option<SlowStart>, members: Vec<Arc<Endpoint>>) -> Self {
         let equal = members.iter().all(|member| member.weight == members[0].weight);
         let edf = || Edf::new(members.iter().map(|member| f64::from(member.weight.max(1))));
         let strategy = match policy {
@@ -59,10 +70,12 @@ impl Pool {
                 table: OnceCell::new(),
             },
         };
+        let warming = slow_start.and_then(|slow_start| Warming::new(policy, slow_start, &members));
         Pool {
             members,
             shares: None,
             strategy,
+            warming,
         }
     }
 
@@ -70,7 +83,7 @@ impl Pool {
     pub(super) fn shared_out(policy: LbPolicy, members: Vec<Arc<Endpoint>>, shares: Vec<f64>) -> Self {
         Pool {
             shares: Some(shares),
-            ..Pool::new(policy, members)
+            ..Pool::new(policy, None, members)
         }
     }
 
@@ -87,6 +100,11 @@ impl Pool {
 
     /// `attempt` counts the draws for one request: only hash-based policies would repeat themselves otherwise.
     pub(super) fn pick(&self, hash: u64, attempt: usize) -> Option<&Arc<Endpoint>> {
+        if let Some(warming) = &self.warming
+            && let Some(index) = self.warm(warming, crate::shared::now_ms())
+        {
+            return self.members.get(index);
+        }
         let index = match &self.strategy {
             Strategy::Turns(turn) => {
                 let now = turn.get();
@@ -111,6 +129,16 @@ impl Pool {
         self.members.get(index)
     }
 
+    /// `None`: all of them have their whole weight by now.
+    fn warm(&self, warming: &Warming, now: i64) -> Option<usize> {
+        let weight = |index: usize, weight: f64| {
+            let since = self.members.get(index).map_or(0, |member| member.stats.added_at.get());
+            let load = if warming.by_load { self.load(index) } else { 0 };
+            weight * warming.slow_start.part(since, now) / (load + 1) as f64
+        };
+        (now < warming.until).then(|| warming.turns.next(weight))
+    }
+
     fn least_of(&self, choices: u32) -> usize {
         let draw = || fastrand::usize(..self.members.len().max(1));
         (1..choices).fold(draw(), |best, _| {
@@ -127,5 +155,26 @@ impl Pool {
         self.members
             .get(index)
             .map_or(0, |member| member.stats.rq_active.get().max(0))
+    }
+}
+
+// === impl Warming ===
+
+impl Warming {
+    /// `None` for policies that know no slow start, and where nobody is new.
+    fn new(policy: LbPolicy, slow_start: SlowStart, members: &[Arc<Endpoint>]) -> Option<Self> {
+        let by_load = match policy {
+            LbPolicy::RoundRobin => false,
+            LbPolicy::LeastRequest { .. } => true,
+            _ => return None,
+        };
+        let newest = members.iter().map(|member| member.stats.added_at.get()).max()?;
+        let until = newest.saturating_add(slow_start.window);
+        (crate::shared::now_ms() < until).then(|| Warming {
+            slow_start,
+            until,
+            turns: Edf::new(members.iter().map(|member| f64::from(member.weight.max(1)))),
+            by_load,
+        })
     }
 }

@@ -16,6 +16,8 @@ pub(in crate::upstream) fn cluster_with(lb: LbPolicy) -> Cluster {
             idle_timeout: Duration::from_secs(3600),
             max_requests_per_connection: 0,
             max_concurrent_streams: 100,
+            max_connection_duration: None,
+            ping: None,
         },
         transports: Transports {
             matches: Vec::new(),
@@ -26,8 +28,10 @@ pub(in crate::upstream) fn cluster_with(lb: LbPolicy) -> Cluster {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
+            retry_budget: None,
         },
         outlier: None,
+        slow_start: None,
         panic_threshold: 50.0,
         source: None,
         keepalive: None,
@@ -321,6 +325,31 @@ fn localities_share_by_their_weight_not_by_their_size() {
     let counts = Rig::new(cluster_with(LbPolicy::RoundRobin), set).counts(400);
     assert!((298..=302).contains(&counts["10.0.0.1:80"]), "{counts:?}");
     assert!(!counts.contains_key("10.0.0.4:80"));
+}
+
+#[test]
+fn a_new_endpoint_gets_less_until_it_is_warm() {
+    let counts_of = |lb, members| {
+        let mut cluster = cluster_with(lb);
+        cluster.slow_start = Some(crate::config::SlowStart {
+            window: 1_000_000,
+            aggression: 1.0,
+            min_weight: 0.1,
+        });
+        Rig::new(cluster, set_of(members)).counts(3000)
+    };
+    let now = crate::shared::now_ms();
+    for lb in [LbPolicy::RoundRobin, LbPolicy::LeastRequest { choices: 2 }] {
+        // A tenth or a half of its weight against two whole ones; then an even third.
+        for (age, range) in [(50_000, 110..180), (500_000, 560..640), (2_000_000, 880..1120)] {
+            let members: Vec<_> = addresses(3).iter().map(|a| endpoint(a, 1)).collect();
+            members[0].stats.added_at.set(now - age);
+            members[1].stats.added_at.set(now - 5_000_000);
+            members[2].stats.added_at.set(now - 5_000_000);
+            let warm = counts_of(lb, members).remove("10.0.0.1:80").unwrap_or_default();
+            assert!(range.contains(&warm), "{lb:?} after {age}: {warm}");
+        }
+    }
 }
 
 #[test]

@@ -224,3 +224,24 @@ fn data_is_taken_out_whole_and_credited_when_consumed() {
     assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::Data)) && buffer == b"end");
     assert!(matches!(server.take_piece(key, &mut buffer), Ok(Taken::End)));
 }
+
+#[test]
+fn a_ping_is_awaited_until_it_is_answered() {
+    let mut client = client();
+    drain(&mut client);
+    client.send_ping();
+    client.send_ping();
+    let sent = frames(&drain(&mut client));
+    assert_eq!(sent.len(), 1, "one at a time: {sent:?}");
+    assert!(client.is_pinging());
+    client
+        .receive(&frame(Kind::Ping, flags::ACK, 0, b"whatever"))
+        .expect("an answer to somebody else");
+    assert!(client.is_pinging());
+    client
+        .receive(&frame(Kind::Ping, flags::ACK, 0, &sent[0].2))
+        .expect("the answer");
+    assert!(!client.is_pinging());
+    client.send_ping();
+    assert_eq!(frames(&drain(&mut client)).len(), 1);
+}

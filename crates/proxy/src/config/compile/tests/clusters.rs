@@ -84,6 +84,81 @@ fn a_cluster_says_how_to_balance_eject_and_speak() {
 }
 
 #[test]
+fn slow_start_retry_budget_age_and_pings_are_read() {
+    use cluster_pb::cluster as cl;
+    let mut message = eds_cluster("x");
+    message.lb_policy = cl::LbPolicy::LeastRequest as i32;
+    message.lb_config = Some(cl::LbConfig::LeastRequestLbConfig(cl::LeastRequestLbConfig {
+        slow_start_config: Some(cl::SlowStartConfig {
+            slow_start_window: seconds(30),
+            aggression: Some(core::RuntimeDouble {
+                default_value: 2.0,
+                runtime_key: "x".into(),
+            }),
+            min_weight_percent: None,
+        }),
+        ..Default::default()
+    }));
+    let budget = cluster_pb::circuit_breakers::thresholds::RetryBudget {
+        budget_percent: Some(proto::envoy::envoy::r#type::v3::Percent { value: 25.0 }),
+        min_retry_concurrency: number(5),
+        ..Default::default()
+    };
+    let limits = cluster_pb::circuit_breakers::Thresholds {
+        retry_budget: Some(budget),
+        ..Default::default()
+    };
+    message.circuit_breakers = Some(cluster_pb::CircuitBreakers {
+        thresholds: vec![limits],
+        ..Default::default()
+    });
+    message.common_http_protocol_options = Some(core::HttpProtocolOptions {
+        max_connection_duration: seconds(60),
+        ..Default::default()
+    });
+    message.http2_protocol_options = Some(core::Http2ProtocolOptions {
+        connection_keepalive: Some(core::KeepaliveSettings {
+            interval: seconds(7),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    let made = cluster(message, &context()).unwrap().cluster;
+    let expected = crate::config::SlowStart {
+        window: 30_000,
+        aggression: 2.0,
+        min_weight: 0.1,
+    };
+    assert_eq!(made.slow_start, Some(expected));
+    assert_eq!(made.http.max_connection_duration.map(|d| d.as_secs()), Some(60));
+    let ping = made.http.ping.expect("pings");
+    assert_eq!((ping.interval.as_secs(), ping.timeout.as_secs()), (7, 10));
+    let allowed = [0, 19, 20, 40, 100].map(|requests| made.breakers.retries(requests));
+    assert_eq!(allowed, [5, 5, 5, 10, 25]);
+}
+
+#[test]
+fn an_endpoint_grows_into_its_weight() {
+    let slow = |aggression, min_weight| crate::config::SlowStart {
+        window: 1000,
+        aggression,
+        min_weight,
+    };
+    let cases = [
+        (slow(1.0, 0.1), 0, 0.1),
+        (slow(1.0, 0.1), 250, 0.25),
+        (slow(2.0, 0.0), 250, 0.5),
+        (slow(0.5, 0.0), 500, 0.25),
+        (slow(1.0, 0.1), 1000, 1.0),
+        (slow(1.0, 0.1), 99_999, 1.0),
+    ];
+    for (slow, age, expected) in cases {
+        let part = slow.part(7, 7 + age);
+        assert!((part - expected).abs() < 1e-9, "{slow:?} after {age}: {part}");
+    }
+}
+
+#[test]
 fn what_a_cluster_may_not_ask_for_is_named() {
     use cluster_pb::cluster as cl;
     let with = |change: &dyn Fn(&mut cluster_pb::Cluster)| {

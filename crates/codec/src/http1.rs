@@ -7,6 +7,9 @@
 //! parser made to be lenient, so that all that is accepted can be read in these files. What is accepted is written anew: a head that
 //! leaves ([`write_request_head`], [`write_response_head`]) has exactly the framing that its writer names, whatever fields it came with.
 //!
+//! A head that has come whole is read in one pass over its bytes, wherever it ends. One that has not is looked through for its end, each byte
+//! once however slowly it comes ([`Progress`]), and read when that is found: by the same reader, so that there is one grammar.
+//!
 //! Names with underscores are accepted, as Envoy does by default: `content_length` is a field like any other here. A server behind us
 //! that takes it for `content-length` (CGI does) is protected only by its own settings.
 

@@ -45,16 +45,14 @@ pub(crate) struct Marks(u64);
 impl Marks {
     pub(crate) const ALL: Marks = Marks(u64::MAX);
     /// Of the names that have [`Traits`].
-    pub(crate) const WITH_TRAITS: Marks = Marks(0)
-        .and(Mark::of(b"te"))
-        .and(Mark::of(b"host"))
-        .and(Mark::of(b"expect"))
-        .and(Mark::of(b"upgrade"))
-        .and(Mark::of(b"connection"))
-        .and(Mark::of(b"keep-alive"))
-        .and(Mark::of(b"content-length"))
-        .and(Mark::of(b"proxy-connection"))
-        .and(Mark::of(b"transfer-encoding"));
+    pub(crate) const WITH_TRAITS: Marks = {
+        let (mut marks, mut at) = (Marks(0), 0);
+        while at < Traits::NAMES.len() {
+            marks = marks.and(Mark::of(Traits::NAMES[at].0));
+            at += 1;
+        }
+        marks
+    };
 
     #[inline]
     const fn and(self, mark: Mark) -> Marks {
@@ -97,19 +95,23 @@ impl Traits {
         self.0 & others.0 != 0
     }
 
+    /// The names that say something by themselves. Whoever reads a head relies on it that [`Marks::WITH_TRAITS`] has them all.
+    const NAMES: [(&'static [u8], Traits); 9] = [
+        (b"host", Self::HOST),
+        (b"content-length", Self::CONTENT_LENGTH),
+        (b"transfer-encoding", Self::ONE_HOP),
+        (b"connection", Self::ONE_HOP),
+        (b"keep-alive", Self::ONE_HOP),
+        (b"proxy-connection", Self::ONE_HOP),
+        (b"upgrade", Self::UPGRADE),
+        (b"te", Self::TE),
+        (b"expect", Self::EXPECT),
+    ];
+
     /// What a name says by itself.
     pub(crate) fn of(name: &[u8]) -> Traits {
-        match name.len() {
-            2 if name == b"te" => Self::TE,
-            4 if name == b"host" => Self::HOST,
-            6 if name == b"expect" => Self::EXPECT,
-            7 if name == b"upgrade" => Self::UPGRADE,
-            10 if name == b"connection" || name == b"keep-alive" => Self::ONE_HOP,
-            14 if name == b"content-length" => Self::CONTENT_LENGTH,
-            16 if name == b"proxy-connection" => Self::ONE_HOP,
-            17 if name == b"transfer-encoding" => Self::ONE_HOP,
-            _ => Self::NONE,
-        }
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map_or(Self::NONE, |(_, traits)| *traits)
     }
 }
 

@@ -141,8 +141,7 @@ fn request_line(input: &[u8]) -> Option<RequestLine<'_>> {
 
 /// What is wrong with the first line of a head, which [`request_line`] has not taken.
 fn fault(head: &[u8]) -> Malformed {
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let mut words = line.strip_suffix(b"\r").unwrap_or(line).splitn(3, |byte| *byte == b' ');
+    let mut words = first_line(head).splitn(3, |byte| *byte == b' ');
     let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
     match (target, version) {
         (None, _) => Malformed::RequestLine,
@@ -151,6 +150,12 @@ fn fault(head: &[u8]) -> Malformed {
         (_, Some(version)) if http_version(version).is_none() => Malformed::Version,
         _ => Malformed::Target,
     }
+}
+
+/// Without its line end.
+pub(super) fn first_line(head: &[u8]) -> &[u8] {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Bytes of a version.

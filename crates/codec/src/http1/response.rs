@@ -1,7 +1,7 @@
 //! Response heads from their bytes.
 
 use super::field_lines::{self, Said, Section};
-use super::request::{VERSION, http_version};
+use super::request::{VERSION, first_line, http_version};
 use super::scan::{Bounds, Progress, Scan};
 use super::{Framing, Limits, Malformed};
 use crate::fields::Headers;
@@ -131,7 +131,7 @@ fn status_line(input: &[u8]) -> Option<StatusLine> {
 
 /// What is wrong with the first line of a head, which [`status_line`] has not taken.
 fn fault(head: &[u8]) -> Malformed {
-    match head.get(..VERSION) {
+    match first_line(head).get(..VERSION) {
         Some(version) if http_version(version).is_none() => Malformed::Version,
         _ => Malformed::StatusLine,
     }

@@ -60,6 +60,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("HTTP/1.1 +20 OK\r\n\r\n", Malformed::StatusLine),
         ("HTTP/1.1  200 OK\r\n\r\n", Malformed::StatusLine),
         ("HTTP/1.1\r\n\r\n", Malformed::StatusLine),
+        ("\r\nX: y\r\nA: b\r\n\r\n", Malformed::StatusLine),
         ("HTTP/1.2 200 OK\r\n\r\n", Malformed::Version),
         ("HTTP/2.0 200 OK\r\n\r\n", Malformed::Version),
         ("HTTP/2", Malformed::NotHttp),

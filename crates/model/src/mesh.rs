@@ -1,6 +1,7 @@
 //! The mesh as one immutable value: what the registry makes of Kubernetes objects, and what translation reads.
 
 mod conditions;
+mod credential;
 mod endpoint;
 mod envoy_patches;
 mod host;
@@ -10,6 +11,7 @@ mod service;
 mod snapshot;
 
 pub use conditions::{Condition, ObjectStatus};
+pub use credential::{Credential, CredentialName, Credentials, Fitness, SecretResource};
 pub use endpoint::{Endpoint, Health, Locality, TlsMode};
 pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, ListenerTarget};
 pub use host::Host;

@@ -31,7 +31,7 @@ pub(crate) use peer::{Identity, Peer};
 pub(crate) use places::Places;
 pub(crate) use session::Ads;
 pub(crate) use state::State;
-pub(crate) use view::{ProxyView, resource_type};
+pub(crate) use view::{ProxyView, Trust, resource_type};
 
 /// What the servers share.
 pub(crate) struct Discovery {

@@ -22,6 +22,7 @@ mod metrics;
 mod registry;
 mod report;
 mod request;
+mod secrets;
 mod web;
 
 use std::ffi::OsString;

@@ -40,6 +40,8 @@ pub(crate) use typed::Objects;
 use typed::Typed;
 use workloads::{Workload, Workloads};
 
+use crate::secrets::{self, Material, Secrets};
+
 /// What the command line decides.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -69,6 +71,8 @@ pub(crate) struct Registry {
     policies: Typed<Policy>,
     mesh_policies: Typed<MeshPolicy>,
     conversion: Conversion,
+    secrets: Typed<Material>,
+    served: Arc<Secrets>,
     last: Arc<Snapshot>,
     /// Endpoints that name a pod we do not know (yet).
     pub(crate) endpoints_without_pod: usize,
@@ -116,6 +120,8 @@ impl Registry {
             policies: Typed::of("Policy"),
             mesh_policies: Typed::of("MeshPolicy"),
             conversion: Conversion::new(),
+            secrets: Typed::new("Secret", secrets::read),
+            served: Arc::default(),
             last: Arc::new(Snapshot::default()),
             endpoints_without_pod: 0,
         }
@@ -133,6 +139,8 @@ impl Registry {
             _ => self.settings.trust_domain.clone(),
         };
         let made = self.conversion.refresh(objects, &self.settings.domain, mesh, &services);
+        let (served, credentials) = Secrets::next(&self.served, &self.secrets.refresh(objects));
+        self.served = served;
         let mut snapshot = Snapshot {
             generation: self.last.generation,
             domain: self.settings.domain.clone(),
@@ -151,6 +159,11 @@ impl Registry {
             policies: self.policies.refresh(objects),
             mesh_policies: self.mesh_policies.refresh(objects),
             statuses: Arc::clone(&made.statuses),
+            credentials: if *self.last.credentials == credentials {
+                self.last.credentials.clone()
+            } else {
+                Arc::new(credentials)
+            },
         };
         let impact = Impact::between(&self.last, &snapshot);
         if !impact.is_nothing() {
@@ -158,6 +171,11 @@ impl Registry {
         }
         self.last = Arc::new(snapshot);
         (self.last.clone(), impact)
+    }
+
+    /// The certificates of Secrets as of the last update: not part of the snapshot, which many see.
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        self.served.clone()
     }
 
     fn gather(&mut self, objects: &dyn Objects, mesh: &MeshConfig) -> Found {

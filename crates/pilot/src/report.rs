@@ -147,7 +147,12 @@ mod tests {
         for found in generations {
             let snapshot = Arc::new(Snapshot::default());
             let places = Arc::new(Places::default());
-            state = state.next(snapshot, &Impact::everything(), places, Instant::now());
+            state = state.next(
+                snapshot,
+                &Impact::everything(),
+                (places, Arc::default()),
+                Instant::now(),
+            );
             let mut built = Built::default();
             built.issues.extend(found.iter().map(|rule| issue(rule)));
             reports.built(ResourceType::Route, &built, &state);

@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use runtime::readiness::Readiness;
 use store::StoreHandle;
 
-use crate::discovery::{Connection, Discovery, ProxyView};
+use crate::discovery::{Connection, Discovery, ProxyView, Trust};
 use crate::report::Reports;
 use render::Renderer;
 
@@ -54,7 +54,15 @@ impl Web {
 
     fn view(&self, connection: &Connection) -> ProxyView {
         let state = self.discovery.state();
-        ProxyView::new(&self.discovery, self.reports.clone(), state, connection.proxy.clone())
+        // Pages show no secrets.
+        let trust = Trust::Unknown;
+        ProxyView::new(
+            &self.discovery,
+            self.reports.clone(),
+            state,
+            connection.proxy.clone(),
+            trust,
+        )
     }
 }
 

@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use webpki::OwnedCertRevocationList;
 
 /// More than any chain or root bundle of a mesh has.
 const MAX_CERTIFICATES: usize = 512;
@@ -61,6 +62,32 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
         });
     }
     Ok(found)
+}
+
+/// All revocation lists of the text; at least one.
+pub(crate) fn revocation_lists(pem: &[u8]) -> Result<Vec<OwnedCertRevocationList>, PemError> {
+    if pem.len() > MAX_BYTES {
+        return Err(PemError::TooLarge);
+    }
+    let read = |(index, block): (usize, Result<CertificateRevocationListDer<'_>, _>)| {
+        let malformed = |reason: String| PemError::Malformed {
+            index: index + 1,
+            reason,
+        };
+        let der = block.map_err(|e: rustls_pki_types::pem::Error| malformed(e.to_string()))?;
+        OwnedCertRevocationList::from_der(&der).map_err(|e| malformed(format!("not a revocation list ({e})")))
+    };
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    if lists.is_empty() {
+        return Err(PemError::Missing {
+            label: "X509 CRL",
+            bytes: pem.len(),
+        });
+    }
+    Ok(lists)
 }
 
 /// The first private key of the text: PKCS#8, PKCS#1 (RSA) or SEC1 (EC).

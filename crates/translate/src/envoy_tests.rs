@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use model::mesh::Proxy;
+use model::mesh::{Fitness, Proxy};
 use prost::Message;
 use proto::envoy::envoy::config::bootstrap::v3::{Bootstrap, LayeredRuntime, RuntimeLayer, bootstrap, runtime_layer};
 use proto::envoy::google::protobuf::Any;
@@ -51,9 +51,9 @@ fn bootstrap(mesh: &Mesh, proxy: &Proxy) -> Bootstrap {
         ..Default::default()
     }));
     let listeners = scope.names(ResourceType::Listener);
-    // A listener of which nothing is left is an error, and is not sent.
+    // A listener of which nothing is left is not sent.
     let listeners = listeners.iter().filter_map(|name| {
-        let made = scope.resource(ResourceType::Listener, name).ok()?.expect("named");
+        let made = scope.resource(ResourceType::Listener, name).ok()??;
         Some(inline_routes(
             &scope,
             listener::Listener::decode(made.any.value.as_slice()).expect("valid"),
@@ -291,7 +291,19 @@ fn policies(mesh: Mesh) -> Mesh {
             { "port": { "number": 443, "name": "pass", "protocol": "TLS" }, "hosts": ["*.wild.io"], "tls": { "mode": "PASSTHROUGH" } },
             { "port": { "number": 443, "name": "mtls", "protocol": "HTTPS" }, "hosts": ["plain.io"], "tls": { "mode": "ISTIO_MUTUAL" } },
             { "port": { "number": 31400, "name": "tcp", "protocol": "TCP" }, "hosts": ["*"] },
+            { "port": { "number": 443, "name": "secret", "protocol": "HTTPS" }, "hosts": ["secret.io"], "tls": { "mode": "MUTUAL", "credentialNames": ["web", "ec"], "subjectAltNames": ["spiffe://x/y"] } },
+            { "port": { "number": 443, "name": "optional", "protocol": "HTTPS" }, "hosts": ["optional.io"], "tls": {
+                "mode": "OPTIONAL_MUTUAL", "credentialName": "web",
+                "verifyCertificateHash": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+                "verifyCertificateSpki": ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
+            } },
         ],
+    }))
+    .secret("istio-system", "web", Fitness::Usable, Fitness::Usable)
+    .secret("istio-system", "ec", Fitness::Usable, Fitness::Missing)
+    .secret("default", "api", Fitness::Usable, Fitness::Usable)
+    .apply("DestinationRule", "default", "mixed", json!({
+        "host": "mixed", "trafficPolicy": { "tls": { "mode": "MUTUAL", "credentialName": "api", "sni": "api.io" } },
     }))
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use model::kinds::EnvoyFilter;
 use model::kinds::validate::Issues;
 use model::mesh::{
-    Config, ConfigRef, Endpoint, Health, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Resolution,
-    Service, ServicePort, Snapshot, TlsMode, Visibility,
+    Config, ConfigRef, Credential, Endpoint, Fitness, Health, Host, InterceptionMode, Locality, Protocol, Proxy,
+    ProxyKind, Resolution, Service, ServicePort, Snapshot, TlsMode, Visibility,
 };
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -181,6 +181,17 @@ impl Mesh {
 
     pub(crate) fn mesh(mut self, settings: Value) -> Mesh {
         self.0.mesh = Arc::new(serde_json::from_value(settings).expect("valid settings"));
+        self
+    }
+
+    /// Adds a Secret, by what it is good for.
+    pub(crate) fn secret(mut self, namespace: &str, name: &str, identity: Fitness, roots: Fitness) -> Mesh {
+        let all = Arc::make_mut(&mut self.0.credentials);
+        let credential = Credential { identity, roots };
+        all.0
+            .entry(namespace.into())
+            .or_default()
+            .insert(name.into(), credential);
         self
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use model::kinds::{Gateway, Server, ServerTlsMode};
 use model::mesh::{Config, Host, Protocol, Proxy, ProxyKind, Snapshot};
 
+use crate::credential::Reach;
 use crate::visibility::selects;
 use crate::{TranslateError, inbound};
 
@@ -177,7 +178,7 @@ impl ServerRef<'_> {
         format!("{}/{}", self.gateway.namespace(), bound_name(self.gateway))
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         if self.server.name.is_empty() {
             &self.server.port.name
         } else {
@@ -204,6 +205,14 @@ impl ServerRef<'_> {
                 self.gateway.namespace()
             )
         })
+    }
+
+    /// Which Secrets it may name.
+    pub(crate) fn reach(&self) -> Reach {
+        match self.gateway.spec.derived {
+            Some(_) => Reach::Granted,
+            None => Reach::Own,
+        }
     }
 
     pub(crate) fn redirects_to_https(&self) -> bool {

@@ -10,6 +10,7 @@
 //! | question | module |
 //! |---|---|
 //! | which services, routes and rules a proxy sees | `scope`, `visibility`, `sidecar`, `destination` |
+//! | which Secrets can be used | `credential` |
 //! | which ports a workload serves, and with what security | `inbound`, `authn`, `tls` |
 //! | clusters and endpoints | `cluster`, `endpoint` |
 //! | which endpoints are near, and who steps in for them | `locality` |
@@ -27,6 +28,7 @@
 mod authn;
 mod canonical;
 mod cluster;
+mod credential;
 mod destination;
 mod endpoint;
 mod envoy_filter;

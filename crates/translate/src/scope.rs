@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use model::kinds::{Sidecar, VirtualService};
 use model::mesh::{
-    Config, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Service, ServicePort, Snapshot,
+    Config, CredentialName, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Service, ServicePort,
+    Snapshot,
 };
 
 use crate::destination::{Destination, Rules};
@@ -17,8 +18,8 @@ use crate::listener::Plan;
 use crate::sidecar::{Egress, Imported};
 use crate::visibility::exported;
 use crate::{
-    Resource, ResourceType, TranslateError, cluster, endpoint, gateway, inbound, key, listener, name_table, route,
-    sidecar,
+    Resource, ResourceType, TranslateError, cluster, credential, endpoint, gateway, inbound, key, listener, name_table,
+    route, sidecar,
 };
 
 /// What one class of proxies sees. Cheap to make; each view is worked out when it is first asked for.
@@ -55,6 +56,11 @@ impl<'a> Scope<'a> {
     /// Proxies with equal keys get equal names and equal bytes for every name of this type (within one snapshot).
     pub fn key(&self, ty: ResourceType) -> String {
         key::of(self, ty)
+    }
+
+    /// Whether a Gateway that this proxy serves was allowed to name a Secret of another namespace.
+    pub fn is_granted(&self, secret: CredentialName<'_>) -> bool {
+        credential::is_granted(self, secret)
     }
 
     /// Every name of this type the proxy needs: for clusters and listeners what a wildcard subscription gets, for endpoints

@@ -1,6 +1,6 @@
-//! TLS contexts: mutual TLS of the mesh with certificates over SDS, and TLS from files.
+//! TLS contexts: mutual TLS of the mesh with certificates from the agent, and TLS from files or from Secrets of Kubernetes.
 //!
-//! Secrets come through the bootstrap cluster `sds-grpc`, so a context contains no path of any one pod and every client of a
+//! The agent's secrets come through the bootstrap cluster `sds-grpc`, so a context contains no path of any one pod and every client of a
 //! service shares its cluster.
 
 use std::time::Duration;
@@ -19,6 +19,8 @@ const OWN_CERTIFICATE: &str = "default";
 const ROOTS: &str = "ROOTCA";
 /// Roots for servers outside the mesh when a rule names no file: the distribution's bundle, where a proxy image has it.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// How long a listener or cluster waits for a Secret that the control plane said was there.
+const SECRET_PATIENCE: Duration = Duration::from_secs(5);
 const CIPHERS: [&str; 6] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
@@ -44,7 +46,8 @@ pub(crate) fn mutual_client(alpn: &[&str], sni: String, sans: &[String]) -> core
 }
 
 /// A server of the mesh: the client must show a certificate of one of the trust domains.
-pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str]) -> core::TransportSocket {
+/// With `names`, it must be for one of these.
+pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str], names: &[String]) -> core::TransportSocket {
     let aliases = snapshot.mesh.trust_domain_aliases.iter().map(String::as_str);
     let domains = std::iter::once(snapshot.trust_domain.as_ref()).chain(aliases);
     let sans = domains.map(|domain| {
@@ -73,7 +76,11 @@ pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str]) -> core::Transpo
                 ..parameters(minimum)
             }),
             alpn_protocols: owned(alpn),
-            ..mesh_identity(sans.collect())
+            ..mesh_identity(if names.is_empty() {
+                sans.collect()
+            } else {
+                names.iter().map(|name| exact_san(name)).collect()
+            })
         }),
         require_client_certificate: pb::bool(true),
         ..Default::default()
@@ -99,6 +106,7 @@ fn mesh_identity(sans: Vec<tls::SubjectAltNameMatcher>) -> tls::CommonTlsContext
     }
 }
 
+/// A secret that the agent beside the proxy makes.
 fn secret(name: &str) -> tls::SdsSecretConfig {
     let grpc = core::grpc_service::TargetSpecifier::EnvoyGrpc(core::grpc_service::EnvoyGrpc {
         cluster_name: SDS_CLUSTER.to_owned(),
@@ -125,45 +133,107 @@ fn secret(name: &str) -> tls::SdsSecretConfig {
     }
 }
 
-// === from files ===
+/// A secret that the control plane brings, with everything else. It is there when it is referred to; should it not come all
+/// the same, what else the listener serves must not wait for it for good.
+fn delivered(name: &str) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(core::ConfigSource {
+            initial_fetch_timeout: pb::duration(SECRET_PATIENCE),
+            ..pb::ads()
+        }),
+    }
+}
+
+// === from files and Secrets ===
 
 /// A certificate chain and its key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyFiles<'a> {
-    pub(crate) certificate: &'a str,
-    pub(crate) key: &'a str,
+#[derive(Clone, Debug)]
+pub(crate) enum Certificate<'a> {
+    Files {
+        chain: &'a str,
+        key: &'a str,
+    },
+    /// Name of the resource.
+    Secret(String),
 }
 
-/// How a client checks a server that is not of the mesh.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ServerCheck<'a> {
-    /// Roots from a file (`""`: the system's), and one of these names.
-    Roots { file: &'a str, names: &'a [String] },
-    /// Encrypted, to whomever it may be.
-    None,
+/// The roots that peers are checked against.
+#[derive(Clone, Debug)]
+pub(crate) enum Trust<'a> {
+    File(&'a str),
+    /// Name of the resource.
+    Secret(String),
 }
 
-/// TLS to a server outside the mesh.
-pub(crate) fn file_client(
-    own: Option<KeyFiles<'_>>,
-    check: ServerCheck<'_>,
+/// How a peer that is not of the mesh is checked.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerCheck<'a> {
+    pub(crate) trust: Trust<'a>,
+    /// It must have one of these names; none: any.
+    pub(crate) names: &'a [String],
+    /// A file with revocation lists; `""`: none.
+    pub(crate) revocations: &'a str,
+    /// SHA-256 of certificates in hexadecimal, and of public keys in base64: it must have one of them, where there are any.
+    pub(crate) certificate_hashes: &'a [String],
+    pub(crate) key_hashes: &'a [String],
+}
+
+impl<'a> PeerCheck<'a> {
+    /// Roots and names, nothing else.
+    pub(crate) fn new(trust: Trust<'a>, names: &'a [String]) -> Self {
+        PeerCheck {
+            trust,
+            names,
+            revocations: "",
+            certificate_hashes: &[],
+            key_hashes: &[],
+        }
+    }
+
+    /// Roots from a file; `""`: the system's.
+    pub(crate) fn by_file(file: &'a str, names: &'a [String]) -> Self {
+        let file = if file.is_empty() { SYSTEM_ROOTS } else { file };
+        PeerCheck::new(Trust::File(file), names)
+    }
+
+    fn context(&self) -> tls::common_tls_context::ValidationContextType {
+        use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+        let here = tls::CertificateValidationContext {
+            match_typed_subject_alt_names: self.names.iter().map(|name| exact_san(name)).collect(),
+            crl: (!self.revocations.is_empty()).then(|| pb::file(self.revocations)),
+            verify_certificate_hash: self.certificate_hashes.to_vec(),
+            verify_certificate_spki: self.key_hashes.to_vec(),
+            ..Default::default()
+        };
+        match &self.trust {
+            Trust::File(file) => ValidationContextType::ValidationContext(tls::CertificateValidationContext {
+                trusted_ca: Some(pb::file(file)),
+                ..here
+            }),
+            Trust::Secret(name) => {
+                ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                    default_validation_context: Some(here),
+                    validation_context_sds_secret_config: Some(delivered(name)),
+                    ..Default::default()
+                })
+            }
+        }
+    }
+}
+
+/// TLS to a server outside the mesh. Without a check it is encrypted, to whomever it may be.
+pub(crate) fn client(
+    own: Option<Certificate<'_>>,
+    check: Option<&PeerCheck<'_>>,
     sni: &str,
     alpn: &[&str],
 ) -> core::TransportSocket {
-    let validation = match check {
-        ServerCheck::None => None,
-        ServerCheck::Roots { file, names } => {
-            let file = if file.is_empty() { SYSTEM_ROOTS } else { file };
-            let sans = names.iter().map(|name| exact_san(name)).collect();
-            Some(validation(file, sans))
-        }
-    };
     upstream(tls::UpstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_certificates: own.map(certificate).into_iter().collect(),
-            validation_context_type: validation,
             alpn_protocols: owned(alpn),
-            ..Default::default()
+            validation_context_type: check.map(PeerCheck::context),
+            ..presenting(own.as_slice())
         }),
         sni: sni.to_owned(),
         ..Default::default()
@@ -171,56 +241,51 @@ pub(crate) fn file_client(
 }
 
 /// A gateway's server side.
-pub(crate) struct ServerFiles<'a> {
-    pub(crate) certificates: Vec<KeyFiles<'a>>,
-    /// Roots of the clients' certificates; `""`: clients are not asked for one.
-    pub(crate) client_roots: &'a str,
+pub(crate) struct Server<'a> {
+    pub(crate) certificates: Vec<Certificate<'a>>,
+    /// None: clients are not asked for a certificate.
+    pub(crate) clients: Option<PeerCheck<'a>>,
     pub(crate) require_client: bool,
-    pub(crate) client_names: &'a [String],
     pub(crate) minimum: TlsProtocol,
     pub(crate) maximum: TlsProtocol,
     pub(crate) ciphers: &'a [String],
 }
 
-pub(crate) fn file_server(files: &ServerFiles<'_>, alpn: &[&str]) -> core::TransportSocket {
-    let names = || files.client_names.iter().map(|name| exact_san(name)).collect();
-    let validation_context_type = (!files.client_roots.is_empty()).then(|| validation(files.client_roots, names()));
-    let minimum = if files.minimum == TlsProtocol::TlsAuto {
+pub(crate) fn server(server: &Server<'_>, alpn: &[&str]) -> core::TransportSocket {
+    let minimum = if server.minimum == TlsProtocol::TlsAuto {
         TlsProtocol::Tls12
     } else {
-        files.minimum
+        server.minimum
     };
     downstream(tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_params: Some(tls::TlsParameters {
-                tls_maximum_protocol_version: protocol(files.maximum).into(),
-                cipher_suites: files.ciphers.to_vec(),
+                tls_maximum_protocol_version: protocol(server.maximum).into(),
+                cipher_suites: server.ciphers.to_vec(),
                 ..parameters(minimum)
             }),
-            tls_certificates: files.certificates.iter().copied().map(certificate).collect(),
-            validation_context_type,
+            validation_context_type: server.clients.as_ref().map(PeerCheck::context),
             alpn_protocols: owned(alpn),
-            ..Default::default()
+            ..presenting(&server.certificates)
         }),
-        require_client_certificate: pb::bool(files.require_client),
+        require_client_certificate: pb::bool(server.require_client),
         ..Default::default()
     })
 }
 
-fn certificate(files: KeyFiles<'_>) -> tls::TlsCertificate {
-    tls::TlsCertificate {
-        certificate_chain: Some(pb::file(files.certificate)),
-        private_key: Some(pb::file(files.key)),
-        ..Default::default()
+fn presenting(certificates: &[Certificate<'_>]) -> tls::CommonTlsContext {
+    let mut made = tls::CommonTlsContext::default();
+    for certificate in certificates {
+        match certificate {
+            Certificate::Files { chain, key } => made.tls_certificates.push(tls::TlsCertificate {
+                certificate_chain: Some(pb::file(chain)),
+                private_key: Some(pb::file(key)),
+                ..Default::default()
+            }),
+            Certificate::Secret(name) => made.tls_certificate_sds_secret_configs.push(delivered(name)),
+        }
     }
-}
-
-fn validation(roots: &str, sans: Vec<tls::SubjectAltNameMatcher>) -> tls::common_tls_context::ValidationContextType {
-    tls::common_tls_context::ValidationContextType::ValidationContext(tls::CertificateValidationContext {
-        trusted_ca: Some(pb::file(roots)),
-        match_typed_subject_alt_names: sans,
-        ..Default::default()
-    })
+    made
 }
 
 // === parts ===

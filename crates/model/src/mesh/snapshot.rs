@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Endpoint, EnvoyPatches, Host, Locality, ObjectStatus, Service};
+use super::{Credentials, Endpoint, EnvoyPatches, Host, Locality, ObjectStatus, Service};
 use crate::kinds::{
     DestinationRule, Gateway, MeshConfig, MeshPolicy, PeerAuthentication, Policy, ServiceEntry, Sidecar, VirtualService,
 };
@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub mesh_policies: Vec<Arc<Config<MeshPolicy>>>,
     /// What is told back about objects, by object: nothing that proxies are sent depends on it.
     pub statuses: Arc<Vec<ObjectStatus>>,
+    /// Which Secrets there are, and what each can be used as.
+    pub credentials: Arc<Credentials>,
 }
 
 impl Snapshot {

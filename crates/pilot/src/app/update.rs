@@ -56,7 +56,9 @@ impl Updater {
             Arc::new(places)
         };
         let told = Arc::ptr_eq(&snapshot.statuses, &state.snapshot.statuses);
-        if !first && impact.is_nothing() && told && Arc::ptr_eq(&places, &state.places) {
+        let secrets = self.registry.secrets();
+        let same = Arc::ptr_eq(&places, &state.places) && Arc::ptr_eq(&secrets, &state.secrets);
+        if !first && impact.is_nothing() && told && same {
             return;
         }
         let impact = if first { Impact::everything() } else { impact };
@@ -65,7 +67,7 @@ impl Updater {
             .metrics
             .endpoint_no_pod
             .set(self.registry.endpoints_without_pod as i64);
-        let next = state.next(snapshot, &impact, places, since);
+        let next = state.next(snapshot, &impact, (places, secrets), since);
         tracing::debug!(generation = next.generation, ?impact, elapsed = ?since.elapsed(), "new state");
         report::log_statuses(&state, &next);
         self.discovery.publish(next);

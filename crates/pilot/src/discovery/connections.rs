@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use model::mesh::Proxy;
 use xds::server::{Dialect, Kind, Status};
 
-use super::Peer;
+use super::{Peer, Trust};
 
 /// One stream.
 #[derive(Debug)]
@@ -42,6 +42,12 @@ impl Connection {
     /// `pod.namespace`, as people name a proxy.
     pub(crate) fn proxy_id(&self) -> String {
         format!("{}.{}", self.proxy.pod, self.proxy.namespace)
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        // A certificate that is another's has been refused when the stream was opened.
+        let identified = self.peer.as_ref().is_some_and(|peer| peer.identity.is_some());
+        if identified { Trust::Identified } else { Trust::Unknown }
     }
 
     pub(crate) fn progress(&self) -> Progress {

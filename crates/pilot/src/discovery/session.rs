@@ -128,7 +128,8 @@ impl Session for ProxySession {
         let first = self.view.is_none();
         self.change = (!first).then_some(state.since);
         let proxy = self.connection.proxy.clone();
-        let view = ProxyView::new(&self.ads.discovery, self.ads.reports.clone(), state, proxy);
+        let trust = self.connection.trust();
+        let view = ProxyView::new(&self.ads.discovery, self.ads.reports.clone(), state, proxy, trust);
         let view = Arc::new(view);
         self.connection
             .change(|progress| progress.generation = view.state.generation);

@@ -9,6 +9,7 @@ use translate::ResourceType;
 
 use super::Places;
 use crate::registry::Impact;
+use crate::secrets::Secrets;
 
 /// The generations in which things last changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) epochs: Epochs,
     pub(crate) places: Arc<Places>,
+    pub(crate) secrets: Arc<Secrets>,
     /// When the change was noticed.
     pub(crate) since: Instant,
 }
@@ -43,17 +45,25 @@ impl State {
             snapshot: Arc::new(Snapshot::default()),
             epochs: Epochs::default(),
             places: Arc::new(Places::default()),
+            secrets: Arc::default(),
             since: Instant::now(),
         }
     }
 
-    pub(crate) fn next(&self, snapshot: Arc<Snapshot>, impact: &Impact, places: Arc<Places>, since: Instant) -> State {
+    pub(crate) fn next(
+        &self,
+        snapshot: Arc<Snapshot>,
+        impact: &Impact,
+        (places, secrets): (Arc<Places>, Arc<Secrets>),
+        since: Instant,
+    ) -> State {
         let generation = self.generation + 1;
         State {
             generation,
             epochs: self.epochs.after(impact, generation),
             snapshot,
             places,
+            secrets,
             since,
         }
     }

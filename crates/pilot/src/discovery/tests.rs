@@ -8,7 +8,7 @@ use model::mesh::{InterceptionMode, Locality, Proxy, ProxyKind};
 use store::{Batch, FileChange, Store};
 use translate::ResourceType;
 
-use super::{Discovery, Places, ProxyView};
+use super::{Discovery, Places, ProxyView, Trust};
 use crate::metrics::Metrics;
 use crate::registry::{Impact, Registry, Settings};
 use crate::report::Reports;
@@ -56,7 +56,7 @@ impl World {
         };
         let places = Arc::new(Places::new(&self.store));
         self.discovery
-            .publish(state.next(snapshot, &impact, places, Instant::now()));
+            .publish(state.next(snapshot, &impact, (places, self.registry.secrets()), Instant::now()));
     }
 
     fn view(&self) -> ProxyView {
@@ -65,6 +65,7 @@ impl World {
             self.reports.clone(),
             self.discovery.state(),
             Arc::new(proxy()),
+            Trust::Identified,
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::mesh::Proxy;
+use model::mesh::{CredentialName, Proxy};
 use translate::{ResourceType, Scope};
 use xds::server::{Kind, Lookup, View};
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,10 +11,19 @@ use super::class::{Class, guarded};
 use super::{Built, Discovery, State};
 use crate::report::Reports;
 
+/// Whether it is known who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// A verified certificate says that it is a workload of the proxy's namespace.
+    Identified,
+    Unknown,
+}
+
 pub(crate) struct ProxyView {
     pub(crate) state: Arc<State>,
     proxy: Arc<Proxy>,
     reports: Arc<Reports>,
+    trust: Trust,
     parts: [Part; ResourceType::ALL.len()],
 }
 
@@ -27,7 +36,13 @@ struct Part {
 // === impl ProxyView ===
 
 impl ProxyView {
-    pub(crate) fn new(discovery: &Discovery, reports: Arc<Reports>, state: Arc<State>, proxy: Arc<Proxy>) -> Self {
+    pub(crate) fn new(
+        discovery: &Discovery,
+        reports: Arc<Reports>,
+        state: Arc<State>,
+        proxy: Arc<Proxy>,
+        trust: Trust,
+    ) -> Self {
         let scope = Scope::new(&state.snapshot, &proxy);
         let parts = ResourceType::ALL.map(|ty| {
             let key = guarded(|| scope.key(ty)).unwrap_or_else(|panic| {
@@ -49,6 +64,7 @@ impl ProxyView {
             state,
             proxy,
             reports,
+            trust,
             parts,
         }
     }
@@ -65,10 +81,36 @@ impl ProxyView {
     }
 }
 
+impl ProxyView {
+    /// Keys leave the process only over a connection that is encrypted, to a proxy that has shown whose it is.
+    fn secret(&self, name: &str) -> Lookup {
+        match self.trust {
+            Trust::Identified => {
+                let is_granted =
+                    |secret: CredentialName<'_>| Scope::new(&self.state.snapshot, &self.proxy).is_granted(secret);
+                self.state.secrets.lookup(name, &self.proxy.namespace, is_granted)
+            }
+            Trust::Unknown => {
+                let proxy = &self.proxy.id;
+                tracing::debug!(
+                    proxy,
+                    name,
+                    "a secret is asked for by a proxy without a certificate: it gets none"
+                );
+                Lookup::Absent
+            }
+        }
+    }
+}
+
 impl View for ProxyView {
     fn revision(&self, kind: Kind) -> u64 {
         match resource_type(kind) {
             Some(ty) => self.state.epochs.of(ty) ^ self.parts[ty as usize].key,
+            // Gateways grant Secrets: who may have one can change as well.
+            None if kind == Kind::Secret => {
+                self.state.secrets.version() ^ self.state.epochs.of(ResourceType::Listener) << 32
+            }
             None => self.state.places.version(),
         }
     }
@@ -76,6 +118,8 @@ impl View for ProxyView {
     fn all(&self, kind: Kind) -> Arc<Vec<Lookup>> {
         match resource_type(kind) {
             Some(ty) => self.built(ty).list.clone(),
+            // Secrets are asked for by name.
+            None if kind == Kind::Secret => Arc::default(),
             None => Arc::new(
                 self.state
                     .places
@@ -91,6 +135,7 @@ impl View for ProxyView {
     fn get(&self, kind: Kind, name: &str) -> Lookup {
         match resource_type(kind) {
             Some(ty) => self.built(ty).get(name),
+            None if kind == Kind::Secret => self.secret(name),
             None => {
                 let origins = self.state.places.encoded().filter(|origins| *origins.name == *name);
                 origins.cloned().map_or(Lookup::Absent, Lookup::Found)
@@ -107,6 +152,6 @@ pub(crate) fn resource_type(kind: Kind) -> Option<ResourceType> {
         Kind::Listener => Some(ResourceType::Listener),
         Kind::Route => Some(ResourceType::Route),
         Kind::NameTable => Some(ResourceType::NameTable),
-        Kind::Origins => None,
+        Kind::Secret | Kind::Origins => None,
     }
 }

@@ -56,6 +56,10 @@ impl Impact {
             }
         }
         impact.types.extend(touched(&old.envoy_filters, &new.envoy_filters));
+        if old.credentials != new.credentials {
+            // What the certificates are is nobody's business here, only whether there are any.
+            impact.types.extend([ResourceType::Cluster, ResourceType::Listener]);
+        }
         for service in &new.services {
             impact.compare_endpoints(service, old, new);
         }

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::render::Rendering;
 use super::{Web, refuse};
-use crate::discovery::{ProxyView, proxy_of};
+use crate::discovery::{ProxyView, Trust, proxy_of};
 
 pub(super) async fn clusters(web: Shared<Web>, body: Json<Value>) -> Response {
     discover(web, &body, Kind::Cluster).await
@@ -38,7 +38,13 @@ async fn discover(Shared(web): Shared<Web>, request: &Value, kind: Kind) -> Resp
         Ok(proxy) => Arc::new(proxy),
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let view = ProxyView::new(&web.discovery, web.reports.clone(), web.discovery.state(), proxy);
+    let view = ProxyView::new(
+        &web.discovery,
+        web.reports.clone(),
+        web.discovery.state(),
+        proxy,
+        Trust::Unknown,
+    );
     let names = field(request, "resource_names", "resourceNames").and_then(Value::as_array);
     let names: Vec<&str> = names.into_iter().flatten().filter_map(Value::as_str).collect();
     let resources: Vec<Encoded> = if names.is_empty() {

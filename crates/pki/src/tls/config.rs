@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{ServerName, UnixTime};
 
 use super::verify::{AnyServer, Expected, MeshVerifier};
-use super::{Groups, Identity, Roots};
+use super::{Groups, Identity, Pins, Roots};
 use crate::SanMatch;
 
 /// What a server wants of its clients.
@@ -75,6 +75,8 @@ pub struct TlsOptions {
     pub min_version: Version,
     /// Key exchange groups; by default the hybrid post-quantum one is preferred.
     pub groups: Groups,
+    /// What a peer's certificate must be, beside what its chain and its names say.
+    pub pins: Pins,
     /// A clock other than the system's.
     pub clock: Option<Clock>,
 }
@@ -112,6 +114,7 @@ pub fn server_config(
         Arc::new(MeshVerifier {
             roots,
             expected: Expected::Any(sans.to_vec()),
+            pins: options.pins.clone(),
             mandatory,
             algorithms,
         })
@@ -174,7 +177,7 @@ pub fn client_config_with(
     options: TlsOptions,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = options.groups.provider();
-    let verifier = server_verifier(verify, &provider)?;
+    let verifier = server_verifier(verify, &options.pins, &provider)?;
     let builder = ClientConfig::builder_with_details(provider, options.time())
         .with_protocol_versions(options.versions())
         .map_err(setup)?
@@ -225,6 +228,7 @@ impl ClockFn for SystemTime {
 
 fn server_verifier(
     verify: ServerVerify,
+    pins: &Pins,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let algorithms = provider.signature_verification_algorithms;
@@ -232,6 +236,7 @@ fn server_verifier(
         ServerVerify::Spiffe { roots, sans } => Arc::new(MeshVerifier {
             roots,
             expected: Expected::Any(sans),
+            pins: pins.clone(),
             mandatory: true,
             algorithms,
         }),
@@ -241,6 +246,7 @@ fn server_verifier(
             Arc::new(MeshVerifier {
                 roots,
                 expected: Expected::Host(server),
+                pins: pins.clone(),
                 mandatory: true,
                 algorithms,
             })

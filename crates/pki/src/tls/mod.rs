@@ -12,6 +12,7 @@ mod config;
 mod groups;
 mod identity;
 mod peer;
+mod pins;
 mod refusal;
 mod roots;
 mod verified;
@@ -24,6 +25,7 @@ pub use config::{
 pub use groups::{Groups, UnknownGroups};
 pub use identity::{Identity, IdentityError};
 pub use peer::peer_certificate;
+pub use pins::{BadPin, Pins};
 pub use refusal::{Presented, Refusal, explain, explain_io, refusal, time_text};
 pub use roots::Roots;
 

@@ -70,6 +70,9 @@ pub enum Refusal {
         /// What validation says.
         reason: String,
     },
+    /// Not one of those that were named one by one.
+    #[error("the certificate of {0} has none of the hashes that are demanded")]
+    NotPinned(Presented),
     /// Not a certificate.
     #[error("the peer's certificate cannot be read: {0}")]
     Unreadable(String),
@@ -108,6 +111,7 @@ impl Refusal {
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not yet valid",
             Self::Invalid { .. } => "invalid",
+            Self::NotPinned(_) => "not pinned",
             Self::Unreadable(_) => "unreadable",
         }
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
+    UnknownStatusPolicy, anchor_from_trusted_cert,
+};
 
 use super::Groups;
 use super::verified::Verified;
@@ -19,6 +22,8 @@ pub struct Roots(Arc<Inner>);
 struct Inner {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<PeerCertificate>,
+    /// Empty: what was revoked is not asked.
+    revocations: Vec<CertRevocationList<'static>>,
     verified: Verified,
 }
 
@@ -40,6 +45,19 @@ impl Roots {
         Ok(Self(Arc::new(Inner {
             anchors,
             certificates: PeerCertificate::from_pem(pem)?,
+            revocations: Vec::new(),
+            verified: Verified::default(),
+        })))
+    }
+
+    /// The same roots with revocation lists (PEM, one for each authority of a chain): a certificate that one of them names, or whose
+    /// authority has no list, or one that ran out, is refused.
+    pub fn with_revocations(&self, pem: &[u8]) -> Result<Self, PemError> {
+        let revocations = pem::revocation_lists(pem)?;
+        Ok(Self(Arc::new(Inner {
+            anchors: self.0.anchors.clone(),
+            certificates: self.0.certificates.clone(),
+            revocations: revocations.into_iter().map(CertRevocationList::Owned).collect(),
             verified: Verified::default(),
         })))
     }
@@ -74,7 +92,15 @@ impl Roots {
     ) -> Result<(), webpki::Error> {
         let algorithms = Groups::default().provider().signature_verification_algorithms.all;
         let leaf = EndEntityCert::try_from(leaf)?;
-        leaf.verify_for_usage(algorithms, &self.0.anchors, intermediates, now, usage, None, None)
+        let lists: Vec<&CertRevocationList<'_>> = self.0.revocations.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
+        leaf.verify_for_usage(algorithms, &self.0.anchors, intermediates, now, usage, revocation, None)
             .map(|_| ())
     }
 

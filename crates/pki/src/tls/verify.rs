@@ -9,6 +9,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
+use super::pins::Pins;
 use super::refusal::{Presented, Refusal};
 use super::roots::Roots;
 use super::verified;
@@ -28,6 +29,7 @@ pub(super) enum Expected {
 pub(super) struct MeshVerifier {
     pub(super) roots: Roots,
     pub(super) expected: Expected,
+    pub(super) pins: Pins,
     pub(super) mandatory: bool,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
@@ -84,6 +86,9 @@ impl MeshVerifier {
                 read
             }
         };
+        if !self.pins.allow(leaf) {
+            return Err(Refusal::NotPinned(Presented::of(&certificate)));
+        }
         if self.expected.matches(&certificate, leaf) {
             return Ok(());
         }

@@ -7,14 +7,15 @@
 use std::collections::BTreeSet;
 
 use model::kinds::{ClientTlsMode, ClientTlsSettings};
-use model::mesh::{Resolution, Snapshot, TlsMode};
+use model::mesh::{ConfigRef, CredentialName, Resolution, Snapshot, TlsMode};
 
 use crate::authn::{PeerMode, peer_mode};
+use crate::credential::{self, Reach, Unusable, Usable};
 use crate::destination::Policy;
 use crate::pb::cluster::cluster::TransportSocketMatch;
 use crate::pb::{self, cluster};
 use crate::scope::Scope;
-use crate::tls::{self, KeyFiles, ServerCheck};
+use crate::tls::{self, Certificate, PeerCheck, Trust};
 use crate::{Notes, TranslateError, names};
 
 use super::outbound::Target;
@@ -101,18 +102,25 @@ fn explicit(
             Some(tls::mutual_client(spoken.alpn(), sni, &sans))
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
-            if !settings.credential_name.is_empty() {
-                notes.issue(no_credentials(target));
-            } else if settings.mode == ClientTlsMode::Mutual && own_files(settings).is_none() {
+            if settings.credential_name.is_empty()
+                && settings.mode == ClientTlsMode::Mutual
+                && own_files(settings).is_none()
+            {
                 notes.issue(no_files(target));
             }
-
-            Some(from_files(target, settings, spoken))
+            Some(outside(scope, target, settings, spoken, notes))
         }
     };
 }
 
-fn from_files(target: &Target<'_>, settings: &ClientTlsSettings, spoken: Spoken) -> pb::core::TransportSocket {
+/// TLS to a server that is not of the mesh, with certificates from files, or from the Secret that is named.
+fn outside(
+    scope: &Scope<'_>,
+    target: &Target<'_>,
+    settings: &ClientTlsSettings,
+    spoken: Spoken,
+    notes: &mut Notes,
+) -> pb::core::TransportSocket {
     let host = &target.service.hostname;
     let sni = match settings.sni.as_str() {
         "" if !host.is_wildcard() => host.as_str(),
@@ -123,38 +131,85 @@ fn from_files(target: &Target<'_>, settings: &ClientTlsSettings, spoken: Spoken)
         names = target.service.subject_alt_names.clone();
     }
     // Roots of the user's own choosing may have signed any name; the system's roots sign names that must be compared.
-    if names.is_empty() && settings.ca_certificates.is_empty() && !sni.is_empty() {
+    let by_secret = !settings.credential_name.is_empty();
+    if names.is_empty() && settings.ca_certificates.is_empty() && !by_secret && !sni.is_empty() {
         names.push(sni.to_owned());
     }
-    let check = match settings.insecure_skip_verify {
-        Some(true) => ServerCheck::None,
-        _ => ServerCheck::Roots {
-            file: &settings.ca_certificates,
-            names: &names,
-        },
-    };
-    let own = own_files(settings).filter(|_| settings.mode == ClientTlsMode::Mutual);
+    let mut own = own_files(settings);
+    let mut check = PeerCheck::by_file(&settings.ca_certificates, &names);
+    check.revocations = &settings.ca_crl;
+    if by_secret {
+        let name = &settings.credential_name;
+        let mutual = settings.mode == ClientTlsMode::Mutual;
+        own = mutual.then(|| {
+            Certificate::Secret(secret(
+                target,
+                credential::identity(scope, name, Reach::Own),
+                name,
+                false,
+                notes,
+            ))
+        });
+        check.trust = Trust::Secret(secret(
+            target,
+            credential::roots(scope, name, Reach::Own),
+            name,
+            true,
+            notes,
+        ));
+    }
+    let own = own.filter(|_| settings.mode == ClientTlsMode::Mutual);
+    let check = (settings.insecure_skip_verify != Some(true)).then_some(&check);
     let alpn: &[&str] = if spoken == Spoken::Http2 { &["h2"] } else { &[] };
-    tls::file_client(own, check, sni, alpn)
+    tls::client(own, check, sni, alpn)
 }
 
-fn own_files(settings: &ClientTlsSettings) -> Option<KeyFiles<'_>> {
+/// The resource of a Secret. One that is not there is referred to all the same: nobody is called without the check, or without
+/// the certificate, that somebody asked for.
+fn secret(target: &Target<'_>, found: Result<Usable, Unusable>, name: &str, roots: bool, notes: &mut Notes) -> String {
+    let (resource, fault) = match found {
+        Ok(usable) => (usable.resource, usable.outdated),
+        Err(unusable) => {
+            let named = CredentialName::parse(name, "");
+            let resource = if roots {
+                named.roots_resource("")
+            } else {
+                named.identity_resource("")
+            };
+            (resource, Some(unusable))
+        }
+    };
+    if let Some(Unusable { rule, way_out }) = fault {
+        notes.issue(TranslateError::new(
+            rule_of(target),
+            format!("tls.credentialName: {rule}"),
+            way_out,
+        ));
+    }
+    resource
+}
+
+fn own_files(settings: &ClientTlsSettings) -> Option<Certificate<'_>> {
     let given = !settings.client_certificate.is_empty() && !settings.private_key.is_empty();
-    given.then_some(KeyFiles {
-        certificate: &settings.client_certificate,
+    given.then_some(Certificate::Files {
+        chain: &settings.client_certificate,
         key: &settings.private_key,
     })
 }
 
-fn no_files(target: &Target<'_>) -> TranslateError {
-    let rule = target
+/// The rule that asks for it; for messages.
+fn rule_of<'t>(target: &'t Target<'_>) -> &'t ConfigRef {
+    target
         .destination
         .rules
         .first()
         .copied()
-        .unwrap_or(&target.service.origin);
+        .unwrap_or(&target.service.origin)
+}
+
+fn no_files(target: &Target<'_>) -> TranslateError {
     TranslateError::new(
-        rule,
+        rule_of(target),
         "tls.mode MUTUAL has no certificate to show: the server is called without one",
         "give clientCertificate and privateKey",
     )
@@ -182,18 +237,4 @@ fn server_names(snapshot: &Snapshot, target: &Target<'_>, rule: &[String]) -> Ve
         })
         .collect();
     names.into_iter().collect()
-}
-
-fn no_credentials(target: &Target<'_>) -> TranslateError {
-    let rule = target
-        .destination
-        .rules
-        .first()
-        .copied()
-        .unwrap_or(&target.service.origin);
-    TranslateError::new(
-        rule,
-        "tls.credentialName has no effect yet: secrets of the cluster are not served to proxies",
-        "give the files with clientCertificate, privateKey and caCertificates",
-    )
 }

@@ -567,3 +567,46 @@ fn a_sidecars_pool_limits_what_reaches_its_workload() {
     let thresholds = made.circuit_breakers.expect("limits").thresholds;
     assert_eq!(thresholds[0].max_connections, pb::u32(7));
 }
+
+#[test]
+fn secrets_of_rules() {
+    use model::mesh::Fitness::{Missing, Usable};
+    let rule = |mode: &str| {
+        let tls = json!({ "mode": mode, "credentialName": "api", "sni": "api.io" });
+        let spec = json!({ "host": "ratings", "trafficPolicy": { "tls": tls } });
+        Mesh::bookinfo().apply("DestinationRule", "default", "secure", spec)
+    };
+    let name = "outbound|9080||ratings.default.svc.cluster.local";
+    let made = |mesh: &Mesh| {
+        let made = cluster(mesh, &productpage(), name);
+        format!("{:?}", made.transport_socket.expect("TLS"))
+    };
+    let holds = |text: &str, resource: &str| {
+        let bytes: Vec<String> = resource.bytes().map(|byte| byte.to_string()).collect();
+        text.contains(&bytes.join(", "))
+    };
+    let present = |mesh: Mesh| mesh.secret("default", "api", Usable, Usable);
+    for (mode, certificate) in [("SIMPLE", false), ("MUTUAL", true)] {
+        let mesh = present(rule(mode));
+        let text = made(&mesh);
+        assert!(holds(&text, "kubernetes://api-cacert"), "{mode}");
+        let without_roots = text.replace(
+            &"kubernetes://api-cacert"
+                .bytes()
+                .map(|b| b.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+            "",
+        );
+        assert_eq!(holds(&without_roots, "kubernetes://api"), certificate, "{mode}");
+        assert!(fixture::issues(&mesh, &productpage(), crate::ResourceType::Cluster, name).is_empty());
+    }
+    // Without the Secret nobody is called unchecked.
+    let mesh = rule("SIMPLE").secret("other", "api", Missing, Usable);
+    assert!(holds(&made(&mesh), "kubernetes://api-cacert"));
+    let reports = fixture::issues(&mesh, &productpage(), crate::ResourceType::Cluster, name);
+    assert!(
+        reports.len() == 1 && reports[0].contains("Secret default/api is not there"),
+        "{reports:?}"
+    );
+}

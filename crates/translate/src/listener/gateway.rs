@@ -1,19 +1,18 @@
 //! Listeners of a gateway: one for each port its Gateways name.
 
-use model::kinds::{Gateway, ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use model::kinds::{Gateway, ServerTlsMode};
 use model::mesh::Config;
 
 use crate::gateway::{Kind, Port, ServerRef};
 use crate::pb::{core, listener};
 use crate::route::{self, Context};
 use crate::scope::Scope;
-use crate::tls::{self, KeyFiles, ServerFiles};
 use crate::{Notes, TranslateError};
 
 use super::chains::{self, TLS};
 use super::hcm::{self, Routes, Side};
 use super::opaque::{Asked, chain_server_names};
-use super::{base, tcp};
+use super::{base, server_tls, tcp};
 
 /// `None` where no VirtualService leads anywhere: that is a choice, and ends what was there. Servers that cannot be run are
 /// a mistake, for which the last good listener stays.
@@ -109,13 +108,16 @@ fn terminated(
 ) -> Option<listener::FilterChain> {
     let https = server.https_route();
     let alpn = if https.is_some() { chains::OFFER_HTTP } else { &[] };
-    let socket = match server_socket(scope, server, alpn) {
-        Ok(socket) => socket,
-        Err(issue) => {
-            notes.issue(issue);
-            return None;
-        }
-    };
+    let what = format!("server {}", server.name());
+    let socket = server_tls::socket(
+        scope,
+        &server.gateway.reference,
+        &what,
+        server.server.tls.as_ref(),
+        server.reach(),
+        alpn,
+        notes,
+    )?;
     let filter = match https {
         Some(route) => http(scope, port, route),
         None => tcp_filter(scope, port, server, notes)?,
@@ -131,62 +133,6 @@ fn terminated(
         transport_socket: Some(socket),
         ..Default::default()
     })
-}
-
-fn server_socket(
-    scope: &Scope<'_>,
-    server: &ServerRef<'_>,
-    alpn: &[&str],
-) -> Result<core::TransportSocket, TranslateError> {
-    let settings = server.server.tls.as_ref();
-    if server.tls_mode() == ServerTlsMode::IstioMutual {
-        return Ok(tls::mutual_server(scope.snapshot, alpn));
-    }
-    let Some(settings) = settings.filter(|settings| has_files(settings)) else {
-        return Err(TranslateError::new(
-            &server.gateway.reference,
-            format!(
-                "server {} is left out: it has no certificate files",
-                server.server.port.name
-            ),
-            "give serverCertificate and privateKey; credentialName has no effect yet",
-        ));
-    };
-    let several = settings
-        .tls_certificates
-        .iter()
-        .map(|files| (&files.server_certificate, &files.private_key));
-    let single =
-        (!settings.server_certificate.is_empty()).then_some((&settings.server_certificate, &settings.private_key));
-    let given = single
-        .into_iter()
-        .chain(several)
-        .filter(|(certificate, key)| !certificate.is_empty() && !key.is_empty());
-    let certificates = given.map(|(certificate, key)| KeyFiles { certificate, key });
-    let mutual = matches!(settings.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let files = ServerFiles {
-        certificates: certificates.collect(),
-        client_roots: if mutual { &settings.ca_certificates } else { "" },
-        require_client: settings.mode == ServerTlsMode::Mutual,
-        client_names: &settings.subject_alt_names,
-        minimum: settings.min_protocol_version,
-        maximum: match settings.max_protocol_version {
-            TlsProtocol::TlsAuto => TlsProtocol::Tls13,
-            version => version,
-        },
-        ciphers: &settings.cipher_suites,
-    };
-    Ok(tls::file_server(&files, alpn))
-}
-
-fn has_files(settings: &ServerTlsSettings) -> bool {
-    let mutual = settings.mode == ServerTlsMode::Mutual;
-    let own = !settings.server_certificate.is_empty() && !settings.private_key.is_empty();
-    let several = settings
-        .tls_certificates
-        .iter()
-        .any(|files| !files.server_certificate.is_empty() && !files.private_key.is_empty());
-    (own || several) && (!mutual || !settings.ca_certificates.is_empty())
 }
 
 /// TLS goes on as it is, by the name it asks for.

@@ -118,7 +118,7 @@ fn filter_chain(
         name,
         filter_chain_match: entry.chain_match(port),
         filters: vec![filter],
-        transport_socket: entry.mutual.then(|| tls::mutual_server(scope.snapshot, offer)),
+        transport_socket: entry.mutual.then(|| tls::mutual_server(scope.snapshot, offer, &[])),
         ..Default::default()
     }
 }

@@ -11,6 +11,7 @@ mod hcm;
 mod inbound;
 mod opaque;
 mod outbound;
+mod server_tls;
 mod shared;
 mod tcp;
 #[cfg(test)]

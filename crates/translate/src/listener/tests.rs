@@ -1,3 +1,4 @@
+mod gateway;
 mod shared;
 
 use model::mesh::Proxy;

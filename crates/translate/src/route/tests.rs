@@ -677,5 +677,5 @@ fn what_a_sidecar_imports_follows_delegates() {
         assert!(clusters.contains(&name), "{name} not in {clusters:?}");
     }
     assert!(!clusters.iter().any(|name| name.contains("details")), "{clusters:?}");
-    assert_eq!(ask(&mesh, &reviews(), "9080", "reviews", "/", &[]), "away.other");
+    assert_eq!(ask(&mesh, &reviews(), "9080", "reviews", "/", &[]), "away");
 }

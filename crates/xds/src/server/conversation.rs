@@ -118,6 +118,7 @@ const REMOVALS: [Kind; Kind::ALL.len()] = [
     Kind::Route,
     Kind::Cluster,
     Kind::Endpoint,
+    Kind::Secret,
 ];
 
 /// What a channel needs to make a frame.

@@ -7,6 +7,8 @@ use proto::type_url;
 pub enum Kind {
     Cluster,
     Endpoint,
+    /// Keys, certificates and roots; asked for by name only.
+    Secret,
     Listener,
     Route,
     /// Where each configuration object was written (file and line): only our own proxy asks for it.
@@ -16,9 +18,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Cluster,
         Kind::Endpoint,
+        Kind::Secret,
         Kind::Listener,
         Kind::Route,
         Kind::Origins,
@@ -29,6 +32,7 @@ impl Kind {
         match self {
             Kind::Cluster => type_url::CLUSTER,
             Kind::Endpoint => type_url::ENDPOINT,
+            Kind::Secret => type_url::SECRET,
             Kind::Listener => type_url::LISTENER,
             Kind::Route => type_url::ROUTE,
             Kind::Origins => type_url::ORIGINS,
@@ -45,6 +49,7 @@ impl Kind {
         match self {
             Kind::Cluster => "CDS",
             Kind::Endpoint => "EDS",
+            Kind::Secret => "SDS",
             Kind::Listener => "LDS",
             Kind::Route => "RDS",
             Kind::Origins => "origins",

@@ -235,10 +235,12 @@ pub(super) const MESSAGES: &[Message] = &[
     Message {
         name: "ClientTlsSettings",
         works: &[
-            "mode", "clientCertificate", "privateKey", "caCertificates", "subjectAltNames", "sni",
-            "insecureSkipVerify",
+            "mode", "clientCertificate", "privateKey", "caCertificates", "credentialName", "subjectAltNames", "sni",
+            "insecureSkipVerify", "caCrl",
         ],
-        unsupported: &["credentialName", "caCrl"],
+        notes: &[
+            ("credentialName", "a Secret in the namespace of the client, which may be a gateway or a sidecar"),
+        ],
         ..Message::EMPTY
     },
     // Gateway
@@ -261,18 +263,19 @@ pub(super) const MESSAGES: &[Message] = &[
     Message {
         name: "ServerTlsSettings",
         works: &[
-            "httpsRedirect", "mode", "serverCertificate", "privateKey", "caCertificates", "tlsCertificates",
-            "subjectAltNames", "minProtocolVersion",
+            "httpsRedirect", "mode", "serverCertificate", "privateKey", "caCertificates", "caCrl", "tlsCertificates",
+            "credentialName", "credentialNames", "caCertCredentialName", "subjectAltNames", "verifyCertificateSpki",
+            "verifyCertificateHash", "minProtocolVersion",
         ],
         envoy_only: &["maxProtocolVersion", "cipherSuites"],
-        unsupported: &[
-            "caCrl", "credentialName", "credentialNames", "caCertCredentialName", "verifyCertificateSpki",
-            "verifyCertificateHash",
-        ],
         notes: &[
+            ("credentialName", "a Secret in the namespace of the gateway's pod"),
+            ("credentialNames", "our own proxy presents the first, Envoy the one that suits the client"),
+            ("tlsCertificates", "our own proxy presents the first, Envoy the one that suits the client"),
             ("minProtocolVersion", "our own proxy speaks TLS 1.2 and 1.3 only"),
             ("maxProtocolVersion", "our own proxy refuses a limit below TLS 1.3"),
         ],
+        ..Message::EMPTY
     },
     Message {
         name: "TlsCertificate",

@@ -118,9 +118,14 @@ pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Iss
                 );
             }
         }
-        if tls.mode == ServerTlsMode::Mutual && tls.ca_certificates.is_empty() {
-            let rule = "MUTUAL needs the certificates that clients are checked against";
-            issues.error(format!("{path}.caCertificates"), rule, "give the file's path");
+        let checks = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+        if checks && tls.ca_certificates.is_empty() && tls.ca_cert_credential_name.is_empty() {
+            let rule = "this mode needs the certificates that clients are checked against";
+            issues.error(
+                format!("{path}.caCertificates"),
+                rule,
+                "give the file's path, or caCertCredentialName",
+            );
         }
     }
     if let (min, max) = (rank(tls.min_protocol_version), rank(tls.max_protocol_version))

@@ -5,13 +5,15 @@ use hyper_util::rt::TokioIo;
 use pki::ca::CertificateAuthority;
 use pki::tls::{Identity, Roots, ServerVerify, client_config};
 use pki::{San, csr};
-use proto::type_url::CLUSTER;
+use prost::Message;
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
+use proto::type_url::{CLUSTER, SECRET};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::world::{Client, World, world};
+use super::world::{Client, World, replace, world};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -96,6 +98,78 @@ async fn a_proxy_gets_its_own_configuration_and_no_other() {
     for part in ["default/sa", "spiffe://cluster.local/ns/default/sa/other"] {
         assert!(refused.message().contains(part), "{}", refused.message());
     }
+}
+
+/// A Secret of a server certificate for `default/web`, and its chain.
+fn web_secret(authority: &CertificateAuthority) -> (String, String) {
+    let (chain, key) = certificate(authority, "web");
+    let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let head = "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: web, namespace: default}\nstringData:\n";
+    let data = format!("  tls.crt: |\n{}  tls.key: |\n{}", indented(&chain), indented(&key));
+    (format!("{head}{data}"), chain)
+}
+
+/// The chain in the next response, or that there is none.
+async fn served(client: &mut Client) -> Option<String> {
+    let (names, response) = client.expect(SECRET).await;
+    client.answer(&response, None);
+    if names.is_empty() {
+        assert_eq!(response.removed_resources, ["kubernetes://web"]);
+        return None;
+    }
+    let body = response.resources[0].resource.as_ref().unwrap();
+    let secret = tls::Secret::decode(&*body.value).unwrap();
+    let Some(tls::secret::Type::TlsCertificate(certificate)) = secret.r#type else {
+        panic!("no certificate");
+    };
+    match certificate.certificate_chain.unwrap().specifier {
+        Some(proto::envoy::envoy::config::core::v3::data_source::Specifier::InlineBytes(pem)) => {
+            String::from_utf8(pem).ok()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_go_to_proxies_of_their_namespace_and_follow_the_file() {
+    let world = world().await;
+    let authority = authority();
+    install(&world, &authority);
+    let (text, chain) = web_secret(&authority);
+    std::fs::write(world.conf("secret.yaml"), &text).unwrap();
+    // Until the file has been read there is no cluster to be had, and so no first answer.
+    let channel = channel(&world, &authority, Some(certificate(&authority, "sa")))
+        .await
+        .unwrap();
+    let mut client = Client::new(channel, "sa").await.unwrap();
+    let (_, response) = client.expect(CLUSTER).await;
+    client.answer(&response, None);
+    client.subscribe(SECRET, &["kubernetes://web"]);
+    let mut first = served(&mut client).await;
+    while first.is_none() {
+        first = served(&mut client).await;
+    }
+    assert_eq!(first, Some(chain));
+
+    let (text, renewed) = web_secret(&authority);
+    replace(&world.conf("secret.yaml"), &text);
+    assert_eq!(
+        served(&mut client).await,
+        Some(renewed.clone()),
+        "the new certificate, on the same stream"
+    );
+
+    let mut stranger = world.plain_client().await;
+    let (_, response) = stranger.expect(CLUSTER).await;
+    stranger.answer(&response, None);
+    stranger.subscribe(SECRET, &["kubernetes://web"]);
+    assert_eq!(served(&mut stranger).await, None, "nobody knows who asks");
+
+    replace(
+        &world.conf("secret.yaml"),
+        &text.replace("namespace: default", "namespace: other"),
+    );
+    assert_eq!(served(&mut client).await, None, "a Secret of another namespace");
 }
 
 fn failures(metrics: &str) -> usize {

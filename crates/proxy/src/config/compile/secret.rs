@@ -1,8 +1,9 @@
 //! Secrets: keys with certificates, and roots.
 
 use std::mem::take;
+use std::sync::Arc;
 
-use pki::tls::{Identity, Roots};
+use pki::tls::{Identity, Pins, Roots};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{self as tls, secret::Type};
 
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
@@ -20,6 +21,9 @@ pub enum SecretContent {
 #[derive(Clone, Default)]
 pub struct Validation {
     pub(super) roots: Option<Roots>,
+    /// PEM; empty: there are no revocation lists.
+    revocations: Arc<[u8]>,
+    pub(super) pins: Pins,
     pub(super) sans: Vec<SanMatch>,
     pub(super) accept_untrusted: bool,
 }
@@ -70,6 +74,11 @@ pub(super) fn validation(mut message: tls::CertificateValidationContext) -> Comp
             Some(Roots::from_pem(&pem).map_err(|error| CompileError::new("trusted_ca", error.to_string()))?)
         }
     };
+    let revocations = data(take(&mut message.crl).unwrap_or_default()).within("crl")?;
+    let certificates = take(&mut message.verify_certificate_hash);
+    let keys = take(&mut message.verify_certificate_spki);
+    let pins = Pins::new(&certificates, &keys)
+        .map_err(|error| CompileError::new("verify_certificate_hash or verify_certificate_spki", error.to_string()))?;
     let mut sans = each(
         "match_typed_subject_alt_names",
         take(&mut message.match_typed_subject_alt_names),
@@ -82,11 +91,15 @@ pub(super) fn validation(mut message: tls::CertificateValidationContext) -> Comp
     )?);
     let trust = take(&mut message.trust_chain_verification);
     exhausted(&message)?;
-    Ok(Validation {
+    let validation = Validation {
         roots,
+        revocations: revocations.into(),
+        pins,
         sans,
         accept_untrusted: trust == TrustChainVerification::AcceptUntrusted as i32,
-    })
+    };
+    validation.checked_roots()?;
+    Ok(validation)
 }
 
 fn san(matcher: proto::envoy::envoy::r#type::matcher::v3::StringMatcher) -> Compiled<SanMatch> {
@@ -114,9 +127,26 @@ impl Validation {
     pub(super) fn merged(&self, other: &Validation) -> Validation {
         Validation {
             roots: other.roots.clone().or_else(|| self.roots.clone()),
+            revocations: [&other.revocations, &self.revocations]
+                .into_iter()
+                .find(|lists| !lists.is_empty())
+                .cloned()
+                .unwrap_or_default(),
+            pins: self.pins.with(&other.pins),
             sans: self.sans.iter().chain(&other.sans).cloned().collect(),
             accept_untrusted: self.accept_untrusted || other.accept_untrusted,
         }
+    }
+
+    /// The roots, which ask the revocation lists if there are any.
+    pub(super) fn checked_roots(&self) -> Compiled<Option<Roots>> {
+        let Some(roots) = self.roots.as_ref().filter(|_| !self.revocations.is_empty()) else {
+            return Ok(self.roots.clone());
+        };
+        let checked = roots.with_revocations(&self.revocations);
+        checked
+            .map(Some)
+            .map_err(|error| CompileError::new("crl", error.to_string()))
     }
 
     pub fn roots(&self) -> Option<&Roots> {

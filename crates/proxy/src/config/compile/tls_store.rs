@@ -11,7 +11,7 @@ use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
-use pki::tls::{ClientAuth, Identity, Roots, ServerVerify, TlsOptions, client_config_with, server_config};
+use pki::tls::{ClientAuth, Identity, Pins, Roots, ServerVerify, TlsOptions, client_config_with, server_config};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as pb;
 use proto::envoy::google::protobuf::Any;
 use tokio::sync::watch;
@@ -323,24 +323,32 @@ fn build_upstream(made: &ArcSwapOption<rustls::ClientConfig>, common: &Common, s
     let Some(material) = material(common, secrets) else {
         return Ok(());
     };
+    let pins = material.validation.as_ref().map(|validation| validation.pins.clone());
     let verify = server_verification(material.validation)?;
-    let config = client_config_with(material.identity, verify, &alpn(common), options(common)).map_err(fault)?;
+    let options = options(common, pins.unwrap_or_default());
+    let config = client_config_with(material.identity, verify, &alpn(common), options).map_err(fault)?;
     made.store(Some(config));
     Ok(())
 }
 
 fn server_verification(validation: Option<Validation>) -> Compiled<ServerVerify> {
-    Ok(match validation {
-        Some(Validation {
-            roots: Some(roots),
-            sans,
-            accept_untrusted: false,
-        }) => ServerVerify::Spiffe { roots, sans },
-        Some(Validation { roots: None, sans, .. }) if !sans.is_empty() => {
-            return Err(CompileError::missing("validation_context.trusted_ca"));
+    let Some(validation) = validation else {
+        return Ok(ServerVerify::Insecure);
+    };
+    match validation.checked_roots()? {
+        // A pin is a demand that nobody would look at where every certificate is taken.
+        None if !validation.sans.is_empty() || !validation.pins.is_empty() => {
+            Err(CompileError::missing("validation_context.trusted_ca"))
         }
-        _ => ServerVerify::Insecure,
-    })
+        Some(_) if validation.accept_untrusted && !validation.pins.is_empty() => Err(CompileError::unsupported(
+            "verify_certificate_hash with ACCEPT_UNTRUSTED",
+        )),
+        Some(roots) if !validation.accept_untrusted => Ok(ServerVerify::Spiffe {
+            roots,
+            sans: validation.sans,
+        }),
+        _ => Ok(ServerVerify::Insecure),
+    }
 }
 
 fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMap) -> Compiled<()> {
@@ -351,11 +359,13 @@ fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMa
         return Err(CompileError::missing("tls_certificates"));
     };
     let validation = material.validation.unwrap_or_default();
-    let auth = client_auth(
-        validation.roots.filter(|_| !validation.accept_untrusted),
-        context.require_client_certificate,
-    )?;
-    let config = server_config(identity, auth, &validation.sans, &alpn(common), options(common)).map_err(fault)?;
+    let roots = validation.checked_roots()?.filter(|_| !validation.accept_untrusted);
+    if roots.is_none() && !validation.pins.is_empty() {
+        return Err(CompileError::unsupported("verify_certificate_hash without trusted_ca"));
+    }
+    let auth = client_auth(roots, context.require_client_certificate)?;
+    let options = options(common, validation.pins.clone());
+    let config = server_config(identity, auth, &validation.sans, &alpn(common), options).map_err(fault)?;
     context
         .local_uri
         .store(identity.certificate().principal().map(|uri| Arc::new(uri.into())));
@@ -376,8 +386,9 @@ fn alpn(common: &Common) -> Vec<&[u8]> {
     common.alpn.iter().map(Vec::as_slice).collect()
 }
 
-fn options(common: &Common) -> TlsOptions {
+fn options(common: &Common, pins: Pins) -> TlsOptions {
     TlsOptions {
+        pins,
         min_version: common.min_version,
         groups: common.groups.clone(),
         ..TlsOptions::default()

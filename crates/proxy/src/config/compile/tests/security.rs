@@ -260,11 +260,110 @@ fn faults_name_the_field_and_never_show_a_key() {
             .to_string()
             .starts_with("validation_context.trusted_ca: ")
     );
-    let mut pinned = mutual("spiffe://x");
-    pinned.custom_handshaker = Some(Default::default());
-    let error = tls_cluster("x", pinned, &context()).err().unwrap();
+    let mut foreign = mutual("spiffe://x");
+    foreign.custom_handshaker = Some(Default::default());
+    let error = tls_cluster("x", foreign, &context()).err().unwrap();
     assert_eq!(
         error,
         "transport_socket.common_tls_context.custom_handshaker: not supported by this proxy"
     );
+}
+
+fn aggregated(name: &str) -> tls_pb::SdsSecretConfig {
+    tls_pb::SdsSecretConfig {
+        name: name.into(),
+        sds_config: Some(core::ConfigSource {
+            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(Default::default())),
+            ..Default::default()
+        }),
+    }
+}
+
+/// As a gateway's server is sent: certificate and roots from Secrets, and what else is asked of clients.
+fn server(check: tls_pb::CertificateValidationContext) -> core::TransportSocket {
+    let combined = tls_pb::common_tls_context::CombinedCertificateValidationContext {
+        default_validation_context: Some(check),
+        validation_context_sds_secret_config: Some(aggregated("kubernetes://web-cacert")),
+        ..Default::default()
+    };
+    let message = tls_pb::DownstreamTlsContext {
+        common_tls_context: Some(tls_pb::CommonTlsContext {
+            tls_certificate_sds_secret_configs: vec![aggregated("kubernetes://web")],
+            validation_context_type: Some(
+                tls_pb::common_tls_context::ValidationContextType::CombinedValidationContext(combined),
+            ),
+            ..Default::default()
+        }),
+        require_client_certificate: Some(protobuf::BoolValue { value: true }),
+        ..Default::default()
+    };
+    let packed = any(&tls_pb::DownstreamTlsContext::type_url(), &message);
+    core::TransportSocket {
+        name: "envoy.transport_sockets.tls".into(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(packed)),
+    }
+}
+
+#[test]
+fn a_gateways_server_is_complete_when_its_secrets_are_there() {
+    let context = context();
+    let pin = "00".repeat(32);
+    let check = tls_pb::CertificateValidationContext {
+        verify_certificate_hash: vec![pin],
+        ..Default::default()
+    };
+    let DownstreamTransport::Tls(tls) = transport::downstream(Some(server(check)), &context).unwrap() else {
+        panic!("no TLS");
+    };
+    assert!(tls.config.load().is_none(), "its secrets have not come");
+    let wanted = context.tls.wanted();
+    assert!(
+        wanted.values().all(|source| *source == SecretSource::Aggregated),
+        "{wanted:?}"
+    );
+    assert_eq!(
+        wanted.keys().map(|name| &**name).collect::<Vec<_>>(),
+        ["kubernetes://web", "kubernetes://web-cacert"]
+    );
+    let own = material("spiffe://td/ns/x/sa/me");
+    context
+        .tls
+        .set_secret("kubernetes://web", secret(identity_secret(&own)).unwrap())
+        .unwrap();
+    assert!(tls.config.load().is_none(), "nobody is let in unchecked");
+    context
+        .tls
+        .set_secret("kubernetes://web-cacert", secret(roots_secret(&own)).unwrap())
+        .unwrap();
+    assert!(tls.config.load().is_some());
+}
+
+#[test]
+fn checks_that_cannot_be_made_are_refused() {
+    let check = |change: fn(&mut tls_pb::CertificateValidationContext)| {
+        let mut check = tls_pb::CertificateValidationContext::default();
+        change(&mut check);
+        transport::downstream(Some(server(check)), &context())
+            .err()
+            .map(|error| error.to_string())
+    };
+    let bad_pin = check(|check| check.verify_certificate_spki = vec!["x".into()]).unwrap();
+    assert!(
+        bad_pin.contains("verify_certificate_spki: `x` is no SHA-256 hash"),
+        "{bad_pin}"
+    );
+    let own = material("spiffe://td/ns/x/sa/me");
+    let mut roots = tls_pb::CertificateValidationContext {
+        trusted_ca: inline(&own.root),
+        crl: inline("nonsense"),
+        ..Default::default()
+    };
+    let as_secret = |roots| tls_pb::Secret {
+        name: "x".into(),
+        r#type: Some(tls_pb::secret::Type::ValidationContext(roots)),
+    };
+    let error = secret(as_secret(roots.clone())).err().unwrap().to_string();
+    assert!(error.starts_with("validation_context.crl: "), "{error}");
+    roots.crl = None;
+    assert!(secret(as_secret(roots)).is_ok());
 }

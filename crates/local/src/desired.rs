@@ -11,6 +11,7 @@ use crate::environment::Maps;
 use crate::gateway;
 use crate::local_ports::{self, LocalPorts, ServicePortKey};
 use crate::manifest::{Manifest, Service, Workload};
+use crate::source::GATEWAY_KIND;
 use crate::unsupported;
 
 /// Ports of the ingress gateway on 127.0.0.1.
@@ -149,7 +150,10 @@ impl Desired {
                 .proxy_configs
                 .push((manifest.namespace.clone(), manifest.read("/spec")?)),
             "Gateway" => self.uses_https |= listens_for_tls(&manifest.value),
-            "VirtualService" => self.add_front_door(&manifest.value),
+            GATEWAY_KIND => self.uses_https |= has_tls_listener(&manifest.value),
+            "Ingress" => self.uses_https |= !manifest.value["spec"]["tls"].is_null(),
+            "VirtualService" => self.add_front_door(front_door(&manifest.value["spec"])),
+            "HTTPRoute" => self.add_front_door(http_route_door(&manifest.value["spec"])),
             kind if NOT_RUN.contains(&kind) => {
                 self.notes.push(format!(
                     "{}: not run here; only Deployments and Pods are",
@@ -225,9 +229,9 @@ impl Desired {
         Ok(())
     }
 
-    fn add_front_door(&mut self, value: &Value) {
+    fn add_front_door(&mut self, found: Option<FrontDoor>) {
         if self.front_door.path.is_empty()
-            && let Some(door) = front_door(&value["spec"])
+            && let Some(door) = found
         {
             self.front_door = door;
         }
@@ -270,6 +274,41 @@ fn listens_for_tls(gateway: &Value) -> bool {
     let servers = gateway["spec"]["servers"].as_array().into_iter().flatten();
     let mut protocols = servers.filter_map(|server| server["port"]["protocol"].as_str());
     protocols.any(|protocol| protocol.eq_ignore_ascii_case("HTTPS") || protocol.eq_ignore_ascii_case("TLS"))
+}
+
+/// The same of the Gateway API's.
+fn has_tls_listener(gateway: &Value) -> bool {
+    let listeners = gateway["spec"]["listeners"].as_array().into_iter().flatten();
+    let mut protocols = listeners.filter_map(|listener| listener["protocol"].as_str());
+    protocols.any(|protocol| protocol == "HTTPS" || protocol == "TLS")
+}
+
+/// The same as [`front_door`] of an HTTPRoute: the first exact path that goes to a backend.
+fn http_route_door(spec: &Value) -> Option<FrontDoor> {
+    let is_gateway = |parent: &Value| parent["kind"].as_str().is_none_or(|kind| kind == "Gateway");
+    spec["parentRefs"]
+        .as_array()?
+        .iter()
+        .find(|parent| is_gateway(parent))?;
+    let rules = spec["rules"].as_array()?.iter();
+    let matches = rules
+        .filter(|rule| rule["backendRefs"].is_array())
+        .filter_map(|rule| rule["matches"].as_array())
+        .flatten();
+    let only_path = |wanted: &&Value| wanted.as_object().is_some_and(|wanted| wanted.len() == 1);
+    let mut exact = matches
+        .filter(only_path)
+        .filter(|wanted| wanted["path"]["type"] == "Exact");
+    let path = exact.find_map(|wanted| wanted["path"]["value"].as_str())?;
+    let mut hosts = spec["hostnames"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    Some(FrontDoor {
+        path: path.to_owned(),
+        host: hosts.find(|host| !host.starts_with('*')).map(str::to_owned),
+    })
 }
 
 /// The first exact path without further conditions that is routed from a gateway.
@@ -477,6 +516,38 @@ pub(crate) mod tests {
         ];
         for (spec, expected) in cases {
             assert_eq!(front_door(&spec), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn an_http_route_has_a_front_door_too() {
+        let route =
+            |parent: Value, rule: Value| json!({"parentRefs": [parent], "hostnames": ["shop.test"], "rules": [rule]});
+        let exact = json!([{"path": {"type": "Exact", "value": "/shop"}}]);
+        let backend = json!([{"name": "shop", "port": 80}]);
+        let door = Some(FrontDoor {
+            path: "/shop".to_owned(),
+            host: Some("shop.test".to_owned()),
+        });
+        let cases = [
+            (
+                route(json!({"name": "gw"}), json!({"matches": exact, "backendRefs": backend})),
+                door,
+            ),
+            (
+                route(json!({"name": "gw"}), json!({"matches": exact, "filters": []})),
+                None,
+            ),
+            (
+                route(
+                    json!({"kind": "Service", "name": "a"}),
+                    json!({"matches": exact, "backendRefs": backend}),
+                ),
+                None,
+            ),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(http_route_door(&spec), expected, "{spec}");
         }
     }
 }

@@ -9,8 +9,11 @@ use tokio::sync::watch;
 
 use crate::manifest::{Manifest, Place};
 
+/// The store's name for the Gateway API's Gateway.
+pub(crate) const GATEWAY_KIND: &str = "Gateway.gateway.networking.k8s.io";
+
 /// The kinds that the runner itself reads; the control plane reads all.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 16] = [
     "Deployment",
     "Pod",
     "Service",
@@ -19,6 +22,9 @@ const KINDS: [&str; 13] = [
     "Gateway",
     "VirtualService",
     "ProxyConfig",
+    GATEWAY_KIND,
+    "HTTPRoute",
+    "Ingress",
     "StatefulSet",
     "DaemonSet",
     "ReplicaSet",

@@ -81,7 +81,7 @@ impl<'a> Scope<'a> {
     /// nothing that makes sense is left.
     pub fn resource(&self, ty: ResourceType, name: &str) -> Result<Option<Resource>, TranslateError> {
         Ok(match ty {
-            ResourceType::Cluster => cluster::generate(self, name),
+            ResourceType::Cluster => cluster::generate(self, name)?,
             ResourceType::Endpoint => endpoint::generate(self, name),
             ResourceType::Listener => listener::generate(self, name)?,
             ResourceType::Route => route::generate(self, name),

@@ -12,7 +12,7 @@ mod tests;
 use model::mesh::{Resolution, Service};
 
 use crate::scope::Scope;
-use crate::{Notes, Resource, envoy_filter, names, pb};
+use crate::{Notes, Resource, TranslateError, envoy_filter, names, pb};
 
 pub(crate) use outbound::Target;
 pub(crate) use policy::{consistent_hash, wants_original_destination};
@@ -57,29 +57,31 @@ pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
     names
 }
 
-pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Option<Resource> {
+/// # Errors
+/// If it is added by an EnvoyFilter and the proxy does not have what it asks for.
+pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
     let mut notes = Notes::default();
     let Some(cluster) = build(scope, name, &mut notes) else {
         return added(scope, name);
     };
     if scope.patches().is_empty() {
-        return Some(Resource::new(name, &cluster, notes));
+        return Ok(Some(Resource::new(name, &cluster, notes)));
     }
-    let (cluster, changed) = envoy_filter::cluster(scope, cluster, &mut notes)?;
-    Some(if changed {
-        Resource::patched(name, &cluster, notes)
-    } else {
-        Resource::new(name, &cluster, notes)
-    })
+    let patched = envoy_filter::cluster(scope, cluster, &mut notes);
+    Ok(patched.map(|(cluster, changed)| match changed {
+        true => Resource::patched(name, &cluster, notes),
+        false => Resource::new(name, &cluster, notes),
+    }))
 }
 
 /// A cluster of an EnvoyFilter.
-fn added(scope: &Scope<'_>, name: &str) -> Option<Resource> {
-    let (cluster, applied) = envoy_filter::added_clusters(scope).find(|(cluster, _)| cluster.name == name)?;
-    let mut notes = Notes::default();
-    applied
-        .starts(&mut notes)
-        .then(|| Resource::patched(name, &cluster, notes))
+fn added(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
+    let found = envoy_filter::added_clusters(scope).find(|(cluster, _)| cluster.name == name);
+    let Some((cluster, applied)) = found else {
+        return Ok(None);
+    };
+    let notes = applied.alone()?;
+    Ok(Some(Resource::patched(name, &cluster, notes)))
 }
 
 fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Option<pb::cluster::Cluster> {

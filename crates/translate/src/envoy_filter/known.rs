@@ -33,6 +33,27 @@ impl Known {
     }
 }
 
+/// Values of enumerations that it refuses, by message and field.
+const REFUSED: &[(&str, &str, &[u8])] = &[
+    ("config.cluster.v3.Cluster", "lb_policy", &[6, 7]), // CLUSTER_PROVIDED, LOAD_BALANCING_POLICY_CONFIG
+    ("config.route.v3.VirtualHost", "require_tls", &[1]), // EXTERNAL_ONLY
+    (
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "codec_type",
+        &[3],
+    ), // HTTP3
+];
+
+impl Known {
+    /// Whether it refuses this encoded value of a field that it has.
+    pub(super) fn refuses(&self, field: &str, value: &[u8]) -> bool {
+        let mut rules = REFUSED
+            .iter()
+            .filter(|(message, of, _)| (*message, *of) == (self.name, field));
+        rules.any(|(_, _, refused)| matches!(value, [one] if refused.contains(one)))
+    }
+}
+
 pub(super) fn message(name: &str) -> Option<&'static Known> {
     let name = name.strip_prefix("envoy.")?;
     KNOWN.iter().find(|known| known.name == name)
@@ -57,14 +78,17 @@ const KNOWN: &[Known] = &[
         "name type connect_timeout lb_policy load_assignment eds_cluster_config circuit_breakers outlier_detection common_lb_config \
          transport_socket typed_extension_protocol_options http2_protocol_options common_http_protocol_options \
          max_requests_per_connection protocol_selection upstream_bind_config upstream_connection_options metadata dns_lookup_family \
-         dns_refresh_rate ring_hash_lb_config maglev_lb_config least_request_lb_config load_balancing_policy",
+         dns_refresh_rate ring_hash_lb_config maglev_lb_config round_robin_lb_config least_request_lb_config load_balancing_policy",
         "alt_stat_name stats_matcher per_connection_buffer_limit_bytes cleanup_interval wait_for_warm_on_init dns_jitter \
          dns_failure_refresh_rate respect_dns_ttl typed_dns_resolver_config track_timeout_budgets track_cluster_stats \
          preconnect_policy http_protocol_options close_connections_on_host_health_failure ignore_health_on_host_removal"),
     some("config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold locality_weighted_lb_config",
         "update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change zone_aware_lb_config"),
     all("config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig"),
-    some("config.cluster.v3.Cluster.LeastRequestLbConfig", "choice_count", "active_request_bias"),
+    some("config.cluster.v3.Cluster.LeastRequestLbConfig", "choice_count slow_start_config", "active_request_bias"),
+    some("config.cluster.v3.Cluster.RoundRobinLbConfig", "slow_start_config", ""),
+    some("config.cluster.v3.Cluster.SlowStartConfig", "slow_start_window aggression min_weight_percent", ""),
+    some("config.core.v3.RuntimeDouble", "default_value", "runtime_key"),
     some("config.cluster.v3.Cluster.RingHashLbConfig", "minimum_ring_size maximum_ring_size", ""),
     some("config.cluster.v3.Cluster.MaglevLbConfig", "table_size", ""),
     some("config.cluster.v3.Cluster.EdsClusterConfig", "eds_config service_name", ""),
@@ -80,8 +104,9 @@ const KNOWN: &[Known] = &[
     all("config.core.v3.AggregatedConfigSource"),
     some("config.core.v3.SelfConfigSource", "*", ""),
     some("config.cluster.v3.CircuitBreakers", "thresholds", ""),
-    some("config.cluster.v3.CircuitBreakers.Thresholds", "priority max_connections max_pending_requests max_requests max_retries",
+    some("config.cluster.v3.CircuitBreakers.Thresholds", "priority max_connections max_pending_requests max_requests max_retries retry_budget",
         "track_remaining max_connection_pools"),
+    all("config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget"),
     some("config.cluster.v3.OutlierDetection",
         "consecutive_5xx enforcing_consecutive_5xx consecutive_gateway_failure enforcing_consecutive_gateway_failure \
          consecutive_local_origin_failure enforcing_consecutive_local_origin_failure split_external_local_origin_errors interval \
@@ -100,8 +125,9 @@ const KNOWN: &[Known] = &[
     some("config.core.v3.Metadata", "filter_metadata", ""),
     some("config.core.v3.Http1ProtocolOptions", "allow_absolute_url accept_http_10 default_host_for_http_10",
         "enable_trailers use_balsa_parser override_stream_error_on_invalid_http_message allow_custom_methods"),
-    some("config.core.v3.Http2ProtocolOptions", "max_concurrent_streams", "*"),
-    some("config.core.v3.HttpProtocolOptions", "idle_timeout", "max_response_headers_kb"),
+    some("config.core.v3.Http2ProtocolOptions", "max_concurrent_streams connection_keepalive", "*"),
+    some("config.core.v3.KeepaliveSettings", "interval timeout", "interval_jitter connection_idle_interval"),
+    some("config.core.v3.HttpProtocolOptions", "idle_timeout max_connection_duration", "max_response_headers_kb"),
     some("extensions.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config", ""),
     some("extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options http2_protocol_options", ""),
@@ -194,7 +220,8 @@ const KNOWN: &[Known] = &[
     some("config.route.v3.RouteAction.RequestMirrorPolicy", "cluster runtime_fraction disable_shadow_host_suffix_append", "trace_sampled"),
     some("config.route.v3.RouteAction.HashPolicy", "header cookie connection_properties query_parameter terminal", ""),
     some("config.route.v3.RouteAction.HashPolicy.Header", "header_name", ""),
-    some("config.route.v3.RouteAction.HashPolicy.Cookie", "name ttl path", ""),
+    some("config.route.v3.RouteAction.HashPolicy.Cookie", "name ttl path attributes", ""),
+    all("config.route.v3.RouteAction.HashPolicy.CookieAttribute"),
     all("config.route.v3.RouteAction.HashPolicy.ConnectionProperties"),
     all("config.route.v3.RouteAction.HashPolicy.QueryParameter"),
     some("config.route.v3.RouteAction.UpgradeConfig", "upgrade_type enabled", ""),

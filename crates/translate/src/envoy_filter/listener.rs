@@ -65,6 +65,10 @@ pub(crate) fn patch(
         context,
     };
     let mut changed = false;
+    for (added, applied) in added(scope).filter(|(added, _)| added.name == listener.name) {
+        let rule = format!("listener {} is not added: one of this name is generated", added.name);
+        applied.report(notes, &rule, "use MERGE, or another name");
+    }
     for (applied, _) in work.patches(ApplyTo::Listener) {
         match applied.patch.operation {
             EnvoyOperation::Remove => {

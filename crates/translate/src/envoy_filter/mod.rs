@@ -164,9 +164,9 @@ impl Applied<'_> {
     }
 
     /// Notes that the patch changes a resource; whether it may.
-    pub(crate) fn starts(&self, notes: &mut Notes) -> bool {
+    fn starts(&self, notes: &mut Notes) -> bool {
         notes.origin(self.object);
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = self.idle.as_ref().filter(|_| self.lack.is_none()) {
             let rule = format!("{}: {idle} has an effect with Envoy only", self.patch.path);
             notes.issue(TranslateError::new(
                 self.object,
@@ -186,6 +186,19 @@ impl Applied<'_> {
             ));
         }
         self.lack.is_none()
+    }
+
+    /// The notes of a resource that is all of the patch's making.
+    ///
+    /// # Errors
+    /// If it cannot be for this proxy.
+    pub(crate) fn alone(&self) -> Result<Notes, TranslateError> {
+        let mut notes = Notes::default();
+        if self.starts(&mut notes) {
+            return Ok(notes);
+        }
+        let found = notes.issues.into_iter().next_back();
+        Err(found.expect("a patch that may not start says why"))
     }
 
     fn report(&self, notes: &mut Notes, rule: &str, way_out: &str) {

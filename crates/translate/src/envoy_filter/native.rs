@@ -45,6 +45,12 @@ fn walk(message: schema::Message, bytes: &[u8], path: &str, finding: &mut Findin
         };
         if !message.is_entry {
             match known.map(|known| known.status(of.name)) {
+                Some(known::Status::Works)
+                    if known.is_some_and(|known| known.refuses(of.name, &bytes[field.payload.clone()])) =>
+                {
+                    finding.lack.get_or_insert(format!("this value of {place}"));
+                    continue;
+                }
                 Some(known::Status::Works) => {}
                 Some(known::Status::Idle) => {
                     finding.idle.get_or_insert(place);

@@ -791,6 +791,42 @@ fn what_our_own_proxy_does_not_have_is_left_out_for_it_alone() {
 }
 
 #[test]
+fn what_is_added_and_cannot_be_for_the_proxy_is_told() {
+    let cluster = json!({ "name": "mine", "connect_timeout": "1s", "health_checks": [{ "interval": "1s" }] });
+    let mesh = with(patch("CLUSTER", json!({}), "ADD", cluster));
+    let get = |proxy: &Proxy| {
+        Scope::new(&mesh.0, proxy)
+            .resource(ResourceType::Cluster, "mine")
+            .map(|made| made.is_some())
+    };
+    let told = get(&reviews())
+        .expect_err("our own proxy has no health checks")
+        .to_string();
+    assert!(
+        told.contains("spec.configPatches[0]: left out for our own proxy, which does not have health_checks"),
+        "{told}"
+    );
+    assert_eq!(get(&envoy(reviews())), Ok(true));
+
+    let policy = with(patch(
+        "CLUSTER",
+        json!({}),
+        "MERGE",
+        json!({ "lb_policy": "CLUSTER_PROVIDED" }),
+    ));
+    let issues = fixture::issues(&policy, &reviews(), ResourceType::Cluster, REVIEWS);
+    assert!(
+        issues[0].contains("does not have this value of lb_policy"),
+        "{issues:?}"
+    );
+
+    let taken = json!({ "name": "0.0.0.0_9080", "filter_chains": [] });
+    let mesh = with(patch("LISTENER", json!({}), "ADD", taken));
+    let issues = fixture::issues(&mesh, &reviews(), ResourceType::Listener, "0.0.0.0_9080");
+    assert!(issues[0].contains("one of this name is generated"), "{issues:?}");
+}
+
+#[test]
 fn an_extension_is_put_where_it_is_referred_to() {
     let reference =
         json!({ "name": "mine", "config_discovery": { "config_source": { "ads": {} }, "type_urls": [LUA] } });

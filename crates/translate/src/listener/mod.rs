@@ -222,7 +222,7 @@ pub(crate) fn names(scope: &Scope<'_>) -> Vec<String> {
 pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
     let mut notes = Notes::default();
     if scope.listener(name).is_none() {
-        return Ok(added(scope, name));
+        return added(scope, name);
     }
     let Some(made) = build(scope, name, &mut notes)? else {
         return Ok(None);
@@ -238,12 +238,13 @@ pub(crate) fn generate(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>
 }
 
 /// A listener of an EnvoyFilter.
-fn added(scope: &Scope<'_>, name: &str) -> Option<Resource> {
-    let (listener, applied) = envoy_filter::added_listeners(scope).find(|(listener, _)| listener.name == name)?;
-    let mut notes = Notes::default();
-    applied
-        .starts(&mut notes)
-        .then(|| Resource::patched(name, &listener, notes))
+fn added(scope: &Scope<'_>, name: &str) -> Result<Option<Resource>, TranslateError> {
+    let found = envoy_filter::added_listeners(scope).find(|(listener, _)| listener.name == name);
+    let Some((listener, applied)) = found else {
+        return Ok(None);
+    };
+    let notes = applied.alone()?;
+    Ok(Some(Resource::patched(name, &listener, notes)))
 }
 
 fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Result<Option<listener::Listener>, TranslateError> {

@@ -54,6 +54,13 @@ impl<'a> Index<'a> {
         Some((has("tls.crt") && has("tls.key")) || (has("cert") && has("key")))
     }
 
+    /// Whether there is a Secret with roots for client certificates.
+    pub(super) fn has_roots(&self, namespace: &str, name: &str) -> bool {
+        let has = |secret: &Secret, key: &str| secret.data.contains_key(key) || secret.string_data.contains_key(key);
+        let secret = self.secrets.get(&(namespace, name));
+        secret.is_some_and(|secret| has(secret, "ca.crt") || has(secret, "cacert"))
+    }
+
     /// Whether routes of `namespace` are among those that a listener of a Gateway in `own` allows.
     pub(super) fn allows(&self, allowed: &RouteNamespaces, own: &str, namespace: &str) -> bool {
         match allowed.from {

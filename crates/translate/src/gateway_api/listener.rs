@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::kinds::gateway_api::{GROUP, GatewayListener, KubernetesGateway, ListenerTls, ListenerTlsMode};
+use model::kinds::gateway_api::{
+    FrontendValidationMode, GROUP, GatewayListener, KubernetesGateway, ListenerTls, ListenerTlsMode,
+};
 use model::kinds::{DerivedGateway, Gateway, Port, Server, ServerTlsMode, ServerTlsSettings};
 use model::mesh::{Condition, Config, Host};
 
@@ -37,10 +39,20 @@ pub(super) struct Listener<'a> {
     pub(super) resolved: Condition,
     /// Secrets with its certificates, for whoever delivers them.
     pub(super) credentials: Vec<String>,
+    /// How it checks its clients; none: it does not. `Err`: it should and cannot, so that it is not served.
+    clients: Result<Option<Clients>, ()>,
     /// Routes attached to it.
     pub(super) attached: usize,
     /// Other namespaces that such routes are in.
     pub(super) namespaces: BTreeSet<String>,
+}
+
+/// What client certificates are checked by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Clients {
+    /// Secret with the roots.
+    roots: String,
+    mode: ServerTlsMode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +118,7 @@ impl Listener<'_> {
         let lacks_certificate = self.protocol.is_some_and(Protocol::terminates)
             && self.credentials.is_empty()
             && self.terminate_mode() != ServerTlsMode::IstioMutual;
-        self.is_open() && !lacks_certificate
+        self.is_open() && !lacks_certificate && self.clients.is_ok()
     }
 
     fn terminate_mode(&self) -> ServerTlsMode {
@@ -163,7 +175,9 @@ fn listeners<'a>(index: &Index<'_>, gateway: &'a Config<KubernetesGateway>) -> V
             let protocol = Protocol::of(spec);
             let (kinds, wrong_kinds) = kinds(spec, protocol);
             let (credentials, wrong_certificates) = credentials(index, gateway, spec, protocol);
-            let resolved = wrong_certificates.or(wrong_kinds);
+            let clients = clients(index, gateway, spec, protocol);
+            let wrong_roots = clients.as_ref().err().cloned();
+            let resolved = wrong_certificates.or(wrong_roots).or(wrong_kinds);
             Listener {
                 spec,
                 hostname: Host::new(if spec.hostname.is_empty() { "*" } else { &spec.hostname }),
@@ -173,6 +187,7 @@ fn listeners<'a>(index: &Index<'_>, gateway: &'a Config<KubernetesGateway>) -> V
                 conflicted: conflict(all, spec, protocol),
                 resolved: resolved.unwrap_or_else(|| Condition::holds("ResolvedRefs", "ResolvedRefs")),
                 credentials,
+                clients: clients.map_err(|_| ()),
                 attached: 0,
                 namespaces: BTreeSet::new(),
             }
@@ -325,6 +340,74 @@ fn credentials(
     (found, wrong)
 }
 
+/// The roots by which a listener is to check its clients, if it is; an error where they cannot be had.
+fn clients(
+    index: &Index<'_>,
+    gateway: &Config<KubernetesGateway>,
+    spec: &GatewayListener,
+    protocol: Option<Protocol>,
+) -> Result<Option<Clients>, Condition> {
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    let of_port = frontend.and_then(|frontend| frontend.per_port.iter().find(|entry| entry.port == spec.port));
+    let of_gateway = match (of_port, frontend) {
+        (Some(entry), _) => entry.tls.validation.as_ref(),
+        (None, frontend) => frontend.and_then(|frontend| frontend.default_.validation.as_ref()),
+    };
+    let own = spec.tls.as_ref().and_then(|tls| tls.frontend_validation.as_ref());
+    let Some(wanted) = own
+        .or(of_gateway)
+        .filter(|_| protocol.is_some_and(Protocol::terminates))
+    else {
+        return Ok(None);
+    };
+    let fails = |reason, message: String, way_out: &str| {
+        let message = format!("listener {} is not served: {message}", spec.name);
+        Err(Condition::fails("ResolvedRefs", reason, message, way_out))
+    };
+    let [one] = wanted.ca_certificate_refs.as_slice() else {
+        let message = "it is to check its clients by the roots of exactly one Secret".to_owned();
+        return fails("InvalidCACertificateRef", message, "name one in caCertificateRefs");
+    };
+    if !one.group.is_empty() || one.kind != "Secret" {
+        let message = format!("roots are taken from a Secret, not from a {}", one.kind);
+        return fails(
+            "InvalidCACertificateKind",
+            message,
+            "put ca.crt into a Secret, and name that with kind: Secret",
+        );
+    }
+    let namespace = if one.namespace.is_empty() {
+        gateway.namespace()
+    } else {
+        &one.namespace
+    };
+    let target = Target {
+        group: "",
+        kind: "Secret",
+        namespace,
+        name: &one.name,
+    };
+    let name = format!("{namespace}/{}", one.name);
+    if !grant::allows(index, "Gateway", gateway.namespace(), target) {
+        let message = format!(
+            "no ReferenceGrant in {namespace} lets Gateways of {} use Secret {name}",
+            gateway.namespace()
+        );
+        return fails("RefNotPermitted", message, "add one there");
+    }
+    if !index.has_roots(namespace, &one.name) {
+        let message = format!("there is no Secret {name} with ca.crt");
+        return fails("InvalidCACertificateRef", message, "create it");
+    }
+    Ok(Some(Clients {
+        roots: format!("kubernetes-gateway://{name}"),
+        mode: match wanted.mode {
+            FrontendValidationMode::AllowValidOnly => ServerTlsMode::Mutual,
+            FrontendValidationMode::AllowInsecureFallback => ServerTlsMode::OptionalMutual,
+        },
+    }))
+}
+
 // === what becomes of them ===
 
 /// One Gateway of networking.istio.io for each listener that can be served.
@@ -351,7 +434,8 @@ pub(super) fn gateways(parents: &[Parent<'_>], converted: &mut Converted) {
 }
 
 fn server(listener: &Listener<'_>) -> Option<Server> {
-    let mode = listener.terminate_mode();
+    let clients = listener.clients.as_ref().ok()?.as_ref();
+    let mode = clients.map_or(listener.terminate_mode(), |clients| clients.mode);
     // Rules are taken from no namespace but the Gateway's and those whose routes were allowed.
     let own = std::iter::once(format!("./{}", listener.hostname));
     let theirs = listener
@@ -382,6 +466,7 @@ fn server(listener: &Listener<'_>) -> Option<Server> {
             mode,
             credential_name,
             credential_names,
+            ca_cert_credential_name: clients.map(|clients| clients.roots.clone()).unwrap_or_default(),
             ..ServerTlsSettings::default()
         }),
         name: listener.spec.name.clone(),

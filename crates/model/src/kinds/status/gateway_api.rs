@@ -21,8 +21,8 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "KubernetesGateway",
-        works: &["gatewayClassName", "listeners", "addresses"],
-        unsupported: &["infrastructure", "allowedListeners", "tls", "defaultScope"],
+        works: &["gatewayClassName", "listeners", "addresses", "tls"],
+        unsupported: &["infrastructure", "allowedListeners", "defaultScope"],
         notes: &[
             ("infrastructure", NOT_DEPLOYED),
             ("allowedListeners", "ListenerSet is not known"),
@@ -37,11 +37,29 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "ListenerTls",
-        works: &["mode", "certificateRefs", "options"],
-        unsupported: &["frontendValidation"],
+        works: &["mode", "certificateRefs", "options", "frontendValidation"],
         notes: &[
             ("options", "`gateway.istio.io/tls-terminate-mode`: `MUTUAL`, `OPTIONAL_MUTUAL` or `ISTIO_MUTUAL`; others do nothing"),
-            ("frontendValidation", "the option `gateway.istio.io/tls-terminate-mode: MUTUAL` checks client certificates"),
+            ("frontendValidation", "where the API had it before `spec.tls.frontend`"),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "GatewayTls",
+        works: &["frontend"],
+        unsupported: &["backend"],
+        notes: &[("backend", "`credentialName` of a DestinationRule's `tls` is the certificate shown to a backend")],
+        ..Message::EMPTY
+    },
+    Message { name: "FrontendTls", works: &["default", "perPort"], ..Message::EMPTY },
+    Message { name: "FrontendTlsPort", works: &["port", "tls"], ..Message::EMPTY },
+    Message { name: "FrontendTlsConfig", works: &["validation"], ..Message::EMPTY },
+    Message {
+        name: "FrontendTlsValidation",
+        works: &["caCertificateRefs", "mode"],
+        notes: &[
+            ("caCertificateRefs", "one Secret with `ca.crt`; a listener with a ConfigMap or several is not served, by condition"),
+            ("mode", "AllowInsecureFallback lets in who shows no certificate, not who shows a wrong one"),
         ],
         ..Message::EMPTY
     },

@@ -338,6 +338,45 @@ mod tests {
         });
     }
 
+    /// A worker's event loop has no timers: to ask it for one would be a panic.
+    #[test]
+    fn no_worker_asks_its_event_loop_for_a_timer() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        // What runs on the control thread, and what says here how it is there.
+        let others = [
+            "admin",
+            "admin.rs",
+            "control",
+            "control.rs",
+            "clock.rs",
+            "dns.rs",
+            "lib.rs",
+            "tests",
+            "tests.rs",
+        ];
+        let mut directories = vec![source];
+        let mut seen = 0;
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                if others.iter().any(|other| path.ends_with(other)) {
+                    continue;
+                }
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).expect("text");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for asked in ["sleep", "timeout", "interval"].map(|what| format!("tokio::time::{what}")) {
+                    assert!(!code.contains(&asked), "{}: {asked}", path.display());
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 50, "the sources were not found");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn elsewhere_the_clock_can_be_paused() {
         let start = tokio::time::Instant::now();

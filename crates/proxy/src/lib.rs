@@ -9,6 +9,7 @@
 //! | sockets, filter chains, handshakes | [`listener`] |
 //! | choosing and dialling an endpoint | [`upstream`] |
 //! | opaque connections | [`tcp`] |
+//! | a worker's timers | `clock` |
 //! | encryption of either side | `tls` |
 //! | what configuration looks like to a worker | [`config`] |
 //! | xDS, secrets, warming, signals | [`control`] |
@@ -28,6 +29,7 @@ pub mod http;
 pub mod listener;
 mod pacing;
 pub mod shared;
+mod sockets;
 pub mod stats;
 pub mod tcp;
 pub mod telemetry;

@@ -50,7 +50,8 @@ mod tests {
         let mut near = TcpStream::connect(address).await.expect("a connection");
         let (far, _) = listener.accept().await.expect("a connection");
         let mut room = [0; 8];
-        assert!(is_quiet(&far) && read_now(&far, &mut room).is_none());
+        // Of a socket it was just given the event loop does not know yet: then it is tried.
+        assert!(read_now(&far, &mut room).is_none() && is_quiet(&far));
         for _ in 0..2 {
             near.write_all(b"hello world").await.expect("written");
             far.readable().await.expect("ready");

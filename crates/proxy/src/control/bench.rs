@@ -29,7 +29,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Within a `LocalSet`.
+    /// On an event loop that runs local tasks.
     ///
     /// # Panics
     /// If the bootstrap cannot be used.

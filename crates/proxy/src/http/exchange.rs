@@ -286,7 +286,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Who is answered before the router has come is told apart by the cluster that was meant all the same: in the log, and in metrics.
+    /// A request that is answered before the router comes is logged and counted under the cluster that was meant all the same.
     fn note_cluster(&mut self) {
         let upstream = &mut self.record.upstream;
         if upstream.cluster_name().is_none()

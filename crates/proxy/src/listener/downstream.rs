@@ -4,9 +4,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::sockets;
 use crate::tls::{ServerStream, Wire, is_ending};
 
 /// What filters read and write. Inspectors only peek, so nothing has been taken out of a plain stream.
@@ -39,9 +40,16 @@ impl Downstream {
     /// wait for it. What TLS has read and not given out is not seen.
     pub fn is_quiet(&self) -> bool {
         match self {
-            // The closure runs if there is something; that it succeeds leaves it there.
-            Downstream::Plain(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
+            Downstream::Plain(socket) => sockets::is_quiet(socket),
             Downstream::Tls(_) => false,
+        }
+    }
+
+    /// See [`sockets::read_now`].
+    pub(crate) fn read_now(&mut self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        match self {
+            Downstream::Plain(socket) => sockets::read_now(socket, room),
+            Downstream::Tls(_) => None,
         }
     }
 

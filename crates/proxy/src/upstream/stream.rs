@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::sockets;
 use crate::stats::{ClusterStats, EndpointStats};
 use crate::tls::{ClientStream, Wire};
 
@@ -113,11 +114,21 @@ impl Stream {
     /// wait for it. What TLS has read and not given out is not seen.
     pub fn is_quiet(&self) -> bool {
         match &self.transport {
-            // The closure runs if there is something; that it succeeds leaves it there.
-            Transport::Plain(Raw::Tcp(stream)) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
-            Transport::Plain(Raw::Unix(stream)) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
-            Transport::Tls(_) => false,
+            Transport::Plain(Raw::Tcp(socket)) => sockets::is_quiet(socket),
+            Transport::Plain(Raw::Unix(_)) | Transport::Tls(_) => false,
         }
+    }
+
+    /// See [`sockets::read_now`].
+    pub(crate) fn read_now(&mut self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        let Transport::Plain(Raw::Tcp(socket)) = &self.transport else {
+            return None;
+        };
+        let read = sockets::read_now(socket, room);
+        if let Some(Ok(n)) = read {
+            self.counted.received(n);
+        }
+        read
     }
 
     /// Our end; `None` for unix sockets.

@@ -46,18 +46,33 @@ impl Given {
 /// A stream that may know of itself that there is nothing to read.
 pub(in crate::http) trait Source: AsyncRead + Unpin {
     /// A read would find nothing; to ask costs no system call. `false`: it may find something.
-    fn is_quiet(&self) -> bool;
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
+    /// Reads what is known to be there. `None`: only a poll can tell.
+    fn read_now(&mut self, _room: &mut [u8]) -> Option<io::Result<usize>> {
+        None
+    }
 }
 
 impl Source for Downstream {
     fn is_quiet(&self) -> bool {
         Downstream::is_quiet(self)
     }
+
+    fn read_now(&mut self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        Downstream::read_now(self, room)
+    }
 }
 
 impl Source for Stream {
     fn is_quiet(&self) -> bool {
         Stream::is_quiet(self)
+    }
+
+    fn read_now(&mut self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        Stream::read_now(self, room)
     }
 }
 
@@ -142,8 +157,16 @@ impl Input {
             return Poll::Ready(Ok(0));
         }
         ready!(self.poll_news(cx, stream));
+        let is_first = self.buffer.is_none();
         if !self.make_room(most) {
             return Poll::Ready(Ok(0));
+        }
+        // What goes on coming takes its turns with what other tasks have to do: then it is polled for.
+        if is_first
+            && let Some(buffer) = &mut self.buffer
+            && let Some(read) = stream.read_now(buffer)
+        {
+            return Poll::Ready(read.map(|n| self.took(n)));
         }
         self.poll_read(cx, stream)
     }
@@ -176,7 +199,7 @@ impl Input {
         };
         let mut space = ReadBuf::new(&mut buffer[self.end..]);
         let polled = Pin::new(stream).poll_read(cx, &mut space);
-        let (n, left) = (space.filled().len(), space.remaining());
+        let n = space.filled().len();
         match polled {
             Poll::Pending => {
                 self.rest();
@@ -184,11 +207,16 @@ impl Input {
             }
             Poll::Ready(result) => result?,
         }
+        Poll::Ready(Ok(self.took(n)))
+    }
+
+    /// `n` bytes came behind what is unread; none: nothing comes any more.
+    fn took(&mut self, n: usize) -> usize {
         self.ended = n == 0;
-        let is_full = left == 0 || n >= SMALL;
-        self.full_reads = if is_full { self.full_reads.saturating_add(1) } else { 0 };
         self.end += n;
-        Poll::Ready(Ok(n))
+        let is_full = n >= SMALL || self.buffer.as_ref().is_some_and(|buffer| self.end == buffer.len());
+        self.full_reads = if is_full { self.full_reads.saturating_add(1) } else { 0 };
+        n
     }
 
     /// Room behind what is unread; false if `most` bytes are unread.
@@ -233,17 +261,8 @@ mod tests {
 
     use super::*;
 
-    impl Source for &[u8] {
-        fn is_quiet(&self) -> bool {
-            false
-        }
-    }
-
-    impl Source for tokio::io::DuplexStream {
-        fn is_quiet(&self) -> bool {
-            false
-        }
-    }
+    impl Source for &[u8] {}
+    impl Source for tokio::io::DuplexStream {}
 
     #[tokio::test]
     async fn what_is_unread_stays_and_no_more_than_allowed_is_taken() {

@@ -322,6 +322,8 @@ impl Principals {
 #[derive(Default)]
 pub struct WorkerMetrics {
     requests: RefCell<HashMap<Key, (Arc<RequestCounters>, Held), RandomState>>,
+    /// Where the last request was counted, which is known among `requests`: the next one often belongs there, too.
+    last: RefCell<Option<(Key, Arc<RequestCounters>)>>,
     tcp: RefCell<HashMap<Key, (Arc<TcpCounters>, Held), RandomState>>,
     principals: RefCell<Principals>,
 }
@@ -333,11 +335,18 @@ impl WorkerMetrics {
             return;
         }
         let key = self.key(record);
-        let mut known = self.requests.borrow_mut();
-        let (series, _) = known.entry(key).or_insert_with(|| {
-            let labels = request_labels(worker, record);
-            (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
-        });
+        let mut last = self.last.borrow_mut();
+        let series = match &*last {
+            Some((known, series)) if *known == key => series,
+            _ => {
+                let mut known = self.requests.borrow_mut();
+                let (series, _) = known.entry(key.clone()).or_insert_with(|| {
+                    let labels = request_labels(worker, record);
+                    (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
+                });
+                &last.insert((key, series.clone())).1
+            }
+        };
         series.requests.inc();
         series
             .duration
@@ -407,6 +416,7 @@ impl WorkerMetrics {
         if full(self.requests.borrow().len()) || full(self.tcp.borrow().len()) || full(self.principals.borrow().0.len())
         {
             self.requests.borrow_mut().clear();
+            *self.last.borrow_mut() = None;
             self.tcp.borrow_mut().clear();
             self.principals.borrow_mut().0.clear();
         }

@@ -2,8 +2,9 @@
 //!
 //! Used by access log formats and by values of added headers. Times are UTC.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::SystemTime;
 
 use time::OffsetDateTime;
@@ -434,9 +435,7 @@ fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
     let _ = match (socket, shape) {
         (None, _) => out.write_all(b"-"),
         (Some(SocketAddr::V4(socket)), Shape::Whole) => {
-            dotted(*socket.ip(), out);
-            out.push(b':');
-            number(socket.port().into(), out);
+            whole_v4(socket, out);
             Ok(())
         }
         (Some(socket), Shape::Whole) => write!(out, "{socket}"),
@@ -445,19 +444,37 @@ fn socket_text(socket: Option<SocketAddr>, shape: Shape, out: &mut Vec<u8>) {
     };
 }
 
-fn dotted(address: Ipv4Addr, out: &mut Vec<u8>) {
-    let mut text = [b'.'; 16];
-    let mut end = 0;
-    for octet in address.octets() {
-        let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
-        let digits = &digits[usize::from(octet < 100) + usize::from(octet < 10)..];
-        for digit in digits {
-            text[end] = *digit;
-            end += 1;
-        }
-        end += 1; // the dot is there
-    }
-    out.extend_from_slice(&text[..end - 1]);
+/// As long as any address and port.
+const V4_TEXT: usize = "255.255.255.255:65535".len();
+/// Addresses whose text is kept: by their ports, which tell connections apart.
+const V4_KEPT: usize = 64;
+
+thread_local! {
+    /// The addresses that were written last, and how: a connection's requests all have the same.
+    static V4: RefCell<[Option<(SocketAddrV4, ArrayText)>; V4_KEPT]> = const { RefCell::new([None; V4_KEPT]) };
+}
+
+/// Text and its length.
+type ArrayText = ([u8; V4_TEXT], usize);
+
+fn whole_v4(socket: SocketAddrV4, out: &mut Vec<u8>) {
+    V4.with_borrow_mut(|kept| {
+        let place = &mut kept[usize::from(socket.port()) % V4_KEPT];
+        let (text, length) = match place {
+            Some((known, text)) if *known == socket => *text,
+            _ => place.insert((socket, v4_text(socket))).1,
+        };
+        out.extend_from_slice(&text[..length]);
+    });
+}
+
+fn v4_text(socket: SocketAddrV4) -> ArrayText {
+    let mut text = [0; V4_TEXT];
+    let mut rest = text.as_mut_slice();
+    // There is room for the longest.
+    let _ = write!(rest, "{socket}");
+    let length = V4_TEXT - rest.len();
+    (text, length)
 }
 
 /// RFC 3339 with milliseconds, or the common `strftime` letters.

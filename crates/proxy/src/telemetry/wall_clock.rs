@@ -20,19 +20,18 @@ thread_local! {
 
 /// What it said at that time, since 1970.
 pub(super) fn at(time: Instant) -> Duration {
-    match LOOKED.get() {
-        Some((looked, said)) if time.saturating_duration_since(looked) < BELIEVED => {
+    if let Some((looked, said)) = LOOKED.get() {
+        match time.checked_duration_since(looked) {
+            Some(since) if since < BELIEVED => return said + since,
+            Some(_) => {}
             // A long request began before the last look.
-            let before = looked.saturating_duration_since(time);
-            (said + time.saturating_duration_since(looked)).saturating_sub(before)
-        }
-        _ => {
-            let looked = Instant::now();
-            let said = since_1970(SystemTime::now());
-            LOOKED.set(Some((looked, said)));
-            said.saturating_sub(looked.saturating_duration_since(time))
+            None => return said.saturating_sub(looked.saturating_duration_since(time)),
         }
     }
+    let looked = Instant::now();
+    let said = since_1970(SystemTime::now());
+    LOOKED.set(Some((looked, said)));
+    said.saturating_sub(looked.saturating_duration_since(time))
 }
 
 pub(super) fn since_1970(time: SystemTime) -> Duration {

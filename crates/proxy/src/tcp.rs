@@ -64,7 +64,7 @@ pub async fn proxy(
     });
     let ended = match proxy.max_duration {
         None => copying.await,
-        Some(limit) => tokio::time::timeout(limit, copying).await.unwrap_or(Ended::TooOld),
+        Some(limit) => crate::clock::timeout(limit, copying).await.unwrap_or(Ended::TooOld),
     };
     account(&cluster, &endpoint, &mut session, ended);
 }

@@ -12,9 +12,7 @@ use super::messages::MessageCounter;
 use super::side::BodyFault;
 use crate::head::Headers;
 
-/// What is kept is made room for ahead of its coming, up to here; beyond, as much again as there is.
-const ROOM: usize = 4 * 1024 * 1024;
-/// Most of it that is read at once.
+/// Most of what is kept that is read at once. Room is made for so much, or for three times what has come: a promise of more is not believed.
 const READ: usize = 256 * 1024;
 
 pub(super) struct RequestBody {
@@ -138,7 +136,7 @@ impl RequestBody {
         let kept = self.kept.as_mut().filter(|_| plain > 0)?;
         let most = usize::try_from(plain).unwrap_or(usize::MAX);
         if kept.capacity() == kept.len() {
-            kept.reserve_exact(most.min(ROOM.max(kept.len())));
+            kept.reserve_exact(most.min(READ.max(3 * kept.len())));
         }
         Some(kept.limit(most.min(READ)))
     }
@@ -239,6 +237,37 @@ mod tests {
             body.keep_no_more();
             assert!(!body.can_replay());
         }
+    }
+
+    /// Whoever promises much and sends little gets no more room than for one read.
+    #[test]
+    fn room_grows_with_what_comes() {
+        const PROMISED: usize = 1024 * 1024;
+        let mut body = RequestBody::new(false);
+        body.keep(PROMISED, Some(PROMISED as u64));
+        body.passed(&[1; 10_000]);
+        let mut reads = 0;
+        loop {
+            let Some(mut room) = body.room(PROMISED as u64 - body.bytes()) else {
+                break;
+            };
+            let n = room.chunk_mut().len();
+            room.put_bytes(2, n);
+            drop(room);
+            body.came(n);
+            reads += 1;
+            let kept = body.kept.as_ref().expect("it fits");
+            assert!(
+                kept.capacity() <= READ.max(4 * kept.len()).min(PROMISED),
+                "{reads}: {}",
+                kept.capacity()
+            );
+        }
+        assert_eq!(
+            (body.bytes(), body.replay().len()),
+            (PROMISED as u64, PROMISED - 10_000)
+        );
+        assert!(reads <= 6, "{reads}");
     }
 
     #[test]

@@ -380,9 +380,16 @@ impl Fault {
     }
 }
 
+/// An idle time of so many reports' is not measured from the last byte but from the first tick after it, which is at most one report's time
+/// late. To ask for the time with each message would cost more than all else that we do for it.
+const LONG: u32 = 20;
+
 /// One timer for two things: reports, and the idle time. It is set anew only when it fires.
 struct Clock {
     idle: Option<Duration>,
+    /// What moves is noted with the time, not only that it did.
+    exact: bool,
+    moved: bool,
     last_move: Instant,
     next_report: Instant,
     sleep: Sleep,
@@ -399,6 +406,8 @@ impl Clock {
         let first = idle.map_or(REPORT, |idle| idle.min(REPORT));
         Clock {
             idle,
+            exact: idle.is_some_and(|idle| idle < LONG * REPORT),
+            moved: false,
             last_move: now,
             next_report: now + REPORT,
             sleep: clock::sleep_until((now + first).into_std()),
@@ -406,11 +415,15 @@ impl Clock {
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, moved: bool) -> Poll<Tick> {
-        if moved {
+        if moved && self.exact {
             self.last_move = Instant::now();
         }
+        self.moved |= moved;
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let now = Instant::now();
+        if std::mem::take(&mut self.moved) && !self.exact {
+            self.last_move = now;
+        }
         let idle_at = self.idle.map(|idle| self.last_move + idle);
         if idle_at.is_some_and(|at| at <= now) {
             return Poll::Ready(Tick::Idle);

@@ -15,6 +15,9 @@ pub(super) const WAITING: usize = 8 * 1024;
 /// Most bytes of messages that are not complete: rustls allows handshake messages of 64 KiB.
 pub(super) const MOST_PARTIAL: usize = 80 * 1024;
 
+/// A side's messages of a handshake, which come one by one and leave together.
+const FLIGHT: usize = 2048;
+
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST_PARTIAL + MOST_READ]);
     static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -71,6 +74,9 @@ impl Held {
 
     /// Room for so many more bytes, to be filled at once.
     pub(super) fn extend(&mut self, length: usize) -> &mut [u8] {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(length.max(FLIGHT));
+        }
         let end = self.bytes.len();
         self.bytes.resize(end + length, 0);
         &mut self.bytes[end..]

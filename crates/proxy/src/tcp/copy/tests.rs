@@ -123,6 +123,30 @@ async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_idle_time_is_never_short_and_at_most_a_report_late() {
+    const IDLE: Duration = Duration::from_secs(3600);
+    let ((mut client, mut downstream), (mut upstream, mut server)) = ends(64);
+    let started = Instant::now();
+    let buffers = Buffers::default();
+    let copy = both(&buffers, &mut downstream, &mut upstream, Some(IDLE), |_| {});
+    let script = async {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(3001)).await;
+            client.write_all(b"x").await.expect("written");
+            server.read_u8().await.expect("read");
+        }
+    };
+    let (ended, ()) = tokio::join!(copy, script);
+    assert!(matches!(ended, Ended::Idle));
+    let exact = Duration::from_secs(3 * 3001) + IDLE;
+    assert!(
+        (exact..=exact + REPORT).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_are_reported_while_the_connection_lasts() {
     let ((mut client, mut downstream), (mut upstream, mut server)) = ends(64);
     let (buffers, mut reports) = (Buffers::default(), Vec::new());

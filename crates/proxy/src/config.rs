@@ -14,8 +14,8 @@ mod tls;
 
 pub use cluster::{
     AddressFamily, CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet,
-    Health, HttpOptions, LbPolicy, Outlier, PeerLabels, Ping, RetryBudget, SlowStart, Transport, TransportMatch,
-    Transports, UpstreamProtocol,
+    Health, HttpOptions, LbPolicy, Outlier, PeerLabels, Ping, ProxyProtocol, RetryBudget, SlowStart, Transport,
+    TransportMatch, Transports, UpstreamProtocol,
 };
 pub use listener::{
     ChainMatch, ConnectionFacts, Direction, DownstreamTransport, FilterChain, Listener, ListenerFilters, NetworkFilter,

@@ -106,6 +106,7 @@ async fn connect(
     cluster: &Arc<Cluster>,
     session: &mut Session,
 ) -> Option<(Stream, Arc<Endpoint>)> {
+    let origin = Some((session.record.connection.remote, session.record.connection.local));
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     for attempt in 1..=proxy.max_connect_attempts.max(1) {
         let context = PickContext {
@@ -123,7 +124,7 @@ async fn connect(
         };
         session.record.upstream.endpoint = Some(endpoint.clone());
         session.record.upstream.attempts = attempt;
-        match upstream::connect(cluster, &endpoint, None).await {
+        match upstream::connect(cluster, &endpoint, None, origin).await {
             Ok((stream, info)) => {
                 upstream::report(cluster, &endpoint, Outcome::Success);
                 note(&mut session.record.upstream, &info);

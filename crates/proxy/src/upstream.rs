@@ -10,6 +10,7 @@ mod dns;
 mod failure;
 mod hash;
 mod outlier;
+mod proxy_header;
 mod stream;
 mod tls;
 
@@ -18,6 +19,7 @@ pub use connect::{StreamInfo, connect, connect_admitted};
 pub use dns::{DnsName, Resolver};
 pub use failure::{ConnectError, ConnectFailure, tls_reason};
 pub use outlier::{Outcome, is_ejected, membership, publish_membership, report};
+pub use proxy_header::Origin;
 pub use stream::Stream;
 
 pub(crate) use balance::pickable;

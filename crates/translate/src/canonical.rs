@@ -93,6 +93,7 @@ shapes! {
     pb::tls::UpstreamTlsContext => LEAF;
     pb::tls::DownstreamTlsContext => LEAF;
     pb::raw_buffer::RawBuffer => LEAF;
+    pb::proxy_protocol::ProxyProtocolUpstreamTransport => LEAF;
     pb::upstream_http::HttpProtocolOptions => LEAF;
     pb::fault::HttpFault => LEAF;
     pb::cors::Cors => LEAF;

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use model::kinds::{
-    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection, RetryBudget,
-    Subset, TrafficPolicy,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection, ProxyProtocol,
+    RetryBudget, Subset, TrafficPolicy,
 };
 use model::mesh::{Config, ConfigRef, Host, Proxy, Snapshot};
 
@@ -174,6 +174,7 @@ pub(crate) struct Policy<'a> {
     pub(crate) outlier_detection: Option<&'a OutlierDetection>,
     pub(crate) tls: Option<&'a ClientTlsSettings>,
     pub(crate) retry_budget: Option<&'a RetryBudget>,
+    pub(crate) proxy_protocol: Option<&'a ProxyProtocol>,
 }
 
 impl<'a> Policy<'a> {
@@ -189,6 +190,7 @@ impl<'a> Policy<'a> {
                 outlier_detection: settings.outlier_detection.as_ref(),
                 tls: settings.tls.as_ref(),
                 retry_budget: policy.retry_budget.as_ref(),
+                proxy_protocol: policy.proxy_protocol.as_ref(),
             },
             None => Policy {
                 load_balancer: policy.load_balancer.as_ref(),
@@ -196,6 +198,7 @@ impl<'a> Policy<'a> {
                 outlier_detection: policy.outlier_detection.as_ref(),
                 tls: policy.tls.as_ref(),
                 retry_budget: policy.retry_budget.as_ref(),
+                proxy_protocol: policy.proxy_protocol.as_ref(),
             },
         }
     }
@@ -207,6 +210,7 @@ impl<'a> Policy<'a> {
             outlier_detection: self.outlier_detection.or(wide.outlier_detection),
             tls: self.tls.or(wide.tls),
             retry_budget: self.retry_budget.or(wide.retry_budget),
+            proxy_protocol: self.proxy_protocol.or(wide.proxy_protocol),
         }
     }
 }

@@ -417,6 +417,8 @@ fn odd_policies() -> Vec<serde_json::Value> {
         json!({ "outlierDetection": { "baseEjectionTime": "1000s" } }),
         json!({ "outlierDetection": { "consecutiveLocalOriginFailures": 3 } }),
         json!({ "retryBudget": { "percent": 900 } }),
+        json!({ "proxyProtocol": { "version": "V1" } }),
+        json!({ "proxyProtocol": { "version": "V2" }, "tls": { "mode": "SIMPLE", "insecureSkipVerify": true } }),
         json!({ "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "distribute": [{ "from": "*", "to": { "*": 0 } }] } } }),
         json!({ "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "failoverPriority": ["a=b", "", "="], "failover": [{}] } } }),
         json!({ "tls": { "mode": "SIMPLE", "insecureSkipVerify": true, "sni": "a\u{0}b" } }),

@@ -23,7 +23,9 @@ pub(crate) use proto::envoy::envoy::extensions::filters::network::{
 };
 pub(crate) use proto::envoy::envoy::extensions::retry::host::previous_hosts::v3 as previous_hosts;
 pub(crate) use proto::envoy::envoy::extensions::retry::priority::previous_priorities::v3 as previous_priorities;
-pub(crate) use proto::envoy::envoy::extensions::transport_sockets::{raw_buffer::v3 as raw_buffer, tls::v3 as tls};
+pub(crate) use proto::envoy::envoy::extensions::transport_sockets::{
+    proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+};
 pub(crate) use proto::envoy::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use proto::envoy::envoy::r#type::{matcher::v3 as matcher, v3 as kind};
 pub(crate) use proto::envoy::google::protobuf as google;

@@ -24,6 +24,8 @@ pub struct Cluster {
     pub panic_threshold: f64,
     /// Local address to dial from.
     pub source: Option<IpAddr>,
+    /// Connections begin by telling who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Time, interval, probes of TCP keep-alive.
     pub keepalive: Option<(Duration, Duration, u32)>,
     pub identity: ClusterIdentity,
@@ -32,6 +34,13 @@ pub struct Cluster {
     pub subset: Arc<str>,
     /// Kept over updates of the same name.
     pub stats: Arc<ClusterStats>,
+}
+
+/// The version of the header that a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    V1,
+    V2,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -158,7 +158,9 @@ impl Attempts<'_, '_> {
 
     async fn acquire(&mut self, endpoint: &Arc<Endpoint>, http2: bool) -> Result<Lease, Failed> {
         let worker = &self.exchange.connection.worker;
-        let outcome = match pool::acquire(worker, self.cluster, self.slot, endpoint, http2) {
+        let info = &self.exchange.connection.info;
+        let origin = Some((info.remote, info.local));
+        let outcome = match pool::acquire(worker, self.cluster, self.slot, endpoint, http2, origin) {
             Ok(Acquired::Now(lease)) => return Ok(lease),
             // In a box of its own: most requests find a connection, and do without the room.
             Ok(Acquired::Later(waiting)) => match Box::pin(self.exchange.meanwhile(waiting)).await {

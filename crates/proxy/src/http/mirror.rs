@@ -79,7 +79,7 @@ async fn copy(worker: Rc<Worker>, slot: Arc<ClusterSlot>, head: RequestHead, bod
         return;
     };
     let http2 = pool::wants_http2(&cluster, head.version);
-    let lease = match pool::acquire(&worker, &cluster, &slot, &pick.endpoint, http2) {
+    let lease = match pool::acquire(&worker, &cluster, &slot, &pick.endpoint, http2, None) {
         Ok(Acquired::Now(lease)) => lease,
         Ok(Acquired::Later(waiting)) => match waiting.await {
             Ok(lease) => lease,

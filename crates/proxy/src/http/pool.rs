@@ -29,16 +29,20 @@ pub(super) use waiting::Waiting;
 use crate::clock;
 use crate::config::{Cluster, ClusterSlot, Endpoint, UpstreamProtocol};
 use crate::head::HttpVersion;
-use crate::upstream::ConnectError;
+use crate::upstream::{ConnectError, Origin};
 use crate::worker::Worker;
 
 /// How often idle connections are looked at for a peer that has closed them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+type OriginHosts = HashMap<(PoolKey, Origin), Rc<Host>>;
+
 /// The pools of one worker.
 #[derive(Clone, Default)]
 pub struct WorkerState {
     hosts: Rc<RefCell<HashMap<PoolKey, Rc<Host>, foldhash::fast::FixedState>>>,
+    /// Of clusters whose servers are told of the client: each client's connection has its own.
+    by_origin: Rc<RefCell<OriginHosts>>,
     sweeping: Rc<Cell<bool>>,
 }
 
@@ -97,8 +101,12 @@ pub(super) fn acquire(
     slot: &Arc<ClusterSlot>,
     endpoint: &Arc<Endpoint>,
     http2: bool,
+    origin: Option<Origin>,
 ) -> Result<Acquired, AcquireError> {
-    let host = worker.http.host(cluster, slot, endpoint, http2);
+    let host = match (cluster.proxy_protocol, origin) {
+        (Some(_), Some(origin)) => worker.http.host_for(origin, cluster, slot, endpoint, http2),
+        _ => worker.http.host(cluster, slot, endpoint, http2),
+    };
     match host.free() {
         Some(lease) => Ok(Acquired::Now(lease)),
         None => host.wait().map(Acquired::Later),
@@ -120,9 +128,35 @@ impl WorkerState {
             host.renew(cluster);
             return host;
         }
-        let host = Rc::new(Host::new(cluster, slot, endpoint, http2));
+        let host = Rc::new(Host::new(cluster, slot, endpoint, http2, None));
         hosts.insert(key, host.clone());
         drop(hosts);
+        self.start_sweeping();
+        host
+    }
+
+    fn host_for(
+        &self,
+        origin: Origin,
+        cluster: &Arc<Cluster>,
+        slot: &Arc<ClusterSlot>,
+        endpoint: &Arc<Endpoint>,
+        http2: bool,
+    ) -> Rc<Host> {
+        let key = PoolKey {
+            cluster: slot.index,
+            endpoint: Arc::as_ptr(&endpoint.stats) as usize,
+            transport: endpoint.transport,
+            http2,
+        };
+        let new = || Rc::new(Host::new(cluster, slot, endpoint, http2, Some(origin)));
+        let host = self
+            .by_origin
+            .borrow_mut()
+            .entry((key, origin))
+            .or_insert_with(new)
+            .clone();
+        host.renew(cluster);
         self.start_sweeping();
         host
     }
@@ -146,6 +180,18 @@ impl WorkerState {
                 self.hosts.borrow_mut().remove(&key);
             }
         }
+        let by_origin: Vec<_> = self
+            .by_origin
+            .borrow()
+            .iter()
+            .filter(|((key, _), _)| meant(key))
+            .map(|(key, host)| (*key, host.clone()))
+            .collect();
+        for (key, host) in by_origin {
+            if host.sweep() {
+                self.by_origin.borrow_mut().remove(&key);
+            }
+        }
     }
 
     fn start_sweeping(&self) {
@@ -154,7 +200,7 @@ impl WorkerState {
         }
         let state = self.clone();
         tokio::task::spawn_local(async move {
-            while !state.hosts.borrow().is_empty() {
+            while !(state.hosts.borrow().is_empty() && state.by_origin.borrow().is_empty()) {
                 clock::sleep(SWEEP_INTERVAL).await;
                 state.sweep(|_| true);
             }

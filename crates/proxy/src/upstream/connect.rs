@@ -7,6 +7,7 @@ use pki::PeerCertificate;
 
 use super::dial::dial;
 use super::failure::{ConnectError, ConnectFailure, log_failure};
+use super::proxy_header::{self, Origin};
 use super::stream::{Counted, Stream};
 use super::tls;
 use crate::clock;
@@ -35,20 +36,21 @@ impl StreamInfo {
 
 /// Connects within the cluster's connect timeout, which the handshake is part of. Counts, and logs a failure.
 ///
-/// `alpn` replaces the protocols of the cluster's TLS context. Outlier detection is told by the caller ([`report`](super::report)): only
+/// `origin` is the client's connection, for clusters whose servers are told of it. `alpn` replaces the protocols of the cluster's TLS context. Outlier detection is told by the caller ([`report`](super::report)): only
 /// it knows whether this was an attempt or the request's end. The local address is not asked for, which is a system call for each
 /// connection: [`Stream::local_addr`] knows it.
 pub async fn connect(
     cluster: &Cluster,
     endpoint: &Endpoint,
     alpn: Option<&[Vec<u8>]>,
+    origin: Option<Origin>,
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let active = cluster.stats.upstream_cx_active.get();
     if active >= i64::from(cluster.breakers.max_connections) {
         cluster.stats.upstream_cx_overflow.inc();
         return Err(ConnectError::new(ConnectFailure::Overflow, "overflow"));
     }
-    attempt(cluster, endpoint, alpn).await
+    attempt(cluster, endpoint, alpn, origin).await
 }
 
 /// As [`connect`], for a caller that has looked at `max_connections` itself: a pool without any connection may always have one. Its
@@ -57,8 +59,9 @@ pub async fn connect_admitted(
     cluster: &Cluster,
     endpoint: &Endpoint,
     alpn: Option<&[Vec<u8>]>,
+    origin: Option<Origin>,
 ) -> Result<(Stream, StreamInfo), ConnectError> {
-    let (stream, mut info) = attempt(cluster, endpoint, alpn).await?;
+    let (stream, mut info) = attempt(cluster, endpoint, alpn, origin).await?;
     info.local = stream.local_addr();
     Ok((stream, info))
 }
@@ -67,9 +70,13 @@ async fn attempt(
     cluster: &Cluster,
     endpoint: &Endpoint,
     alpn: Option<&[Vec<u8>]>,
+    origin: Option<Origin>,
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let counted = Counted::new(cluster.stats.clone(), endpoint.stats.clone());
-    let attempt = clock::timeout(cluster.connect_timeout, establish(cluster, endpoint, alpn, counted));
+    let attempt = clock::timeout(
+        cluster.connect_timeout,
+        establish(cluster, endpoint, (alpn, origin), counted),
+    );
     let result = attempt.await.unwrap_or_else(|_| Err(timed_out(cluster)));
     result.inspect_err(|error| {
         cluster.stats.upstream_cx_connect_fail.inc();
@@ -89,7 +96,7 @@ fn timed_out(cluster: &Cluster) -> ConnectError {
 async fn establish(
     cluster: &Cluster,
     endpoint: &Endpoint,
-    alpn: Option<&[Vec<u8>]>,
+    (alpn, origin): (Option<&[Vec<u8>]>, Option<Origin>),
     counted: Counted,
 ) -> Result<(Stream, StreamInfo), ConnectError> {
     let transport = cluster.transports.get(endpoint.transport);
@@ -98,9 +105,13 @@ async fn establish(
     {
         return Err(tls::waiting(context)); // before the peer sees a connection that comes to nothing
     }
-    let raw = dial(cluster, &endpoint.address)
+    let mut raw = dial(cluster, &endpoint.address)
         .await
         .map_err(|error| ConnectError::dial(&error))?;
+    if let Some(version) = cluster.proxy_protocol {
+        let written = proxy_header::write(version, origin, &mut raw).await;
+        written.map_err(|error| ConnectError::dial(&error))?;
+    }
     let mut info = StreamInfo {
         remote: match endpoint.address {
             EndpointAddress::Socket(address) => Some(address),
@@ -144,7 +155,7 @@ mod tests {
             3,
         ));
         let endpoint = endpoint(&address.to_string(), 1);
-        let (mut stream, _) = connect(&cluster, &endpoint, None).await.expect("connected");
+        let (mut stream, _) = connect(&cluster, &endpoint, None, None).await.expect("connected");
         let (mut peer, from) = server.accept().await.expect("accepted");
         assert_eq!(
             (from.ip().to_string(), Some(from)),
@@ -174,7 +185,7 @@ mod tests {
             .expect("a port");
         let mut cluster = cluster_with(LbPolicy::RoundRobin);
         let endpoint = endpoint(&free.to_string(), 1);
-        let error = connect(&cluster, &endpoint, None).await.err().expect("refused");
+        let error = connect(&cluster, &endpoint, None, None).await.err().expect("refused");
         assert_eq!(
             (error.kind, &*error.text),
             (ConnectFailure::Refused, "delayed connect error: Connection refused")
@@ -187,7 +198,7 @@ mod tests {
             (0, 1)
         );
         cluster.breakers.max_connections = 0;
-        let error = connect(&cluster, &endpoint, None).await.err().expect("overflow");
+        let error = connect(&cluster, &endpoint, None, None).await.err().expect("overflow");
         assert_eq!(
             (error.kind, cluster.stats.upstream_cx_overflow.get()),
             (ConnectFailure::Overflow, 1)

@@ -105,6 +105,9 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
     let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
     protocol::apply(&mut cluster, spoken, policy.connection_pool);
     security::apply(scope, target, &policy, spoken, &mut cluster, notes);
+    if let Some(header) = policy.proxy_protocol {
+        security::announce_client(&mut cluster, header.version);
+    }
     cluster.metadata = metadata(target);
     Some(cluster)
 }

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use model::kinds::{ClientTlsMode, ClientTlsSettings};
+use model::kinds::{ClientTlsMode, ClientTlsSettings, ProxyProtocolVersion};
 use model::mesh::{ConfigRef, CredentialName, Resolution, Snapshot, TlsMode};
 
 use crate::authn::{PeerMode, peer_mode};
 use crate::credential::{self, Reach, Unusable, Usable};
 use crate::destination::Policy;
 use crate::pb::cluster::cluster::TransportSocketMatch;
-use crate::pb::{self, cluster};
+use crate::pb::{self, cluster, core};
 use crate::scope::Scope;
 use crate::tls::{self, Certificate, PeerCheck, Trust};
 use crate::{Notes, TranslateError, names};
@@ -33,6 +33,32 @@ pub(super) fn apply(
     match policy.tls {
         Some(settings) => explicit(scope, target, settings, spoken, cluster, notes),
         None => automatic(scope, target, spoken, cluster),
+    }
+}
+
+/// Begins every connection by a PROXY header that names the client, before any TLS.
+pub(super) fn announce_client(cluster: &mut cluster::Cluster, version: ProxyProtocolVersion) {
+    let wrap = |socket: core::TransportSocket| {
+        let version = match version {
+            ProxyProtocolVersion::V1 => core::proxy_protocol_config::Version::V1,
+            ProxyProtocolVersion::V2 => core::proxy_protocol_config::Version::V2,
+        };
+        let settings = pb::proxy_protocol::ProxyProtocolUpstreamTransport {
+            config: Some(core::ProxyProtocolConfig {
+                version: version.into(),
+                ..Default::default()
+            }),
+            transport_socket: Some(socket),
+            ..Default::default()
+        };
+        pb::transport_socket("envoy.transport_sockets.upstream_proxy_protocol", pb::any(&settings))
+    };
+    for one in &mut cluster.transport_socket_matches {
+        one.transport_socket = one.transport_socket.take().map(wrap);
+    }
+    if cluster.transport_socket.is_some() || cluster.transport_socket_matches.is_empty() {
+        let inner = cluster.transport_socket.take().unwrap_or_else(tls::plaintext);
+        cluster.transport_socket = Some(wrap(inner));
     }
 }
 

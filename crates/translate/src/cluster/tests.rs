@@ -430,6 +430,26 @@ fn both_data_planes_warm_up_and_limit_retries_and_ages() {
 }
 
 #[test]
+fn a_proxy_header_goes_before_whatever_transport_there_is() {
+    let policy =
+        |tls| json!({ "host": "reviews", "trafficPolicy": { "proxyProtocol": { "version": "V2" }, "tls": tls } });
+    let name = "envoy.transport_sockets.upstream_proxy_protocol";
+    for (tls, expected) in [
+        (json!(null), (false, 2)),
+        (json!({ "mode": "ISTIO_MUTUAL" }), (true, 0)),
+    ] {
+        let mesh = Mesh::bookinfo().apply("DestinationRule", "default", "r", policy(tls));
+        let made = cluster(&mesh, &productpage(), REVIEWS);
+        let wrapped = |socket: &Option<core::TransportSocket>| socket.as_ref().is_some_and(|s| s.name == name);
+        let matches = made
+            .transport_socket_matches
+            .iter()
+            .filter(|one| wrapped(&one.transport_socket));
+        assert_eq!((wrapped(&made.transport_socket), matches.count()), expected);
+    }
+}
+
+#[test]
 #[expect(deprecated, reason = "our own proxy reads the field")]
 fn names_are_resolved_as_often_as_the_mesh_says() {
     let mesh = |settings| {

@@ -151,8 +151,10 @@ pub(super) const MESSAGES: &[Message] = &[
     Message { name: "Subset", works: &["name", "labels", "trafficPolicy"], ..Message::EMPTY },
     Message {
         name: "TrafficPolicy",
-        works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings", "retryBudget"],
-        unsupported: &["tunnel", "proxyProtocol"],
+        works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings", "retryBudget",
+            "proxyProtocol",
+        ],
+        unsupported: &["tunnel"],
         notes: &[
             ("portLevelSettings", "replaces all other settings for its port; nothing is merged"),
             ("retryBudget", "takes the place of `maxRetries`"),
@@ -203,6 +205,7 @@ pub(super) const MESSAGES: &[Message] = &[
         works: &["duration", "minimumPercent", "aggression"],
         ..Message::EMPTY
     },
+    Message { name: "ProxyProtocol", works: &["version"], ..Message::EMPTY },
     Message { name: "RetryBudget", works: &["percent", "minRetryConcurrency"], ..Message::EMPTY },
     Message { name: "ConnectionPoolSettings", works: &["tcp", "http"], ..Message::EMPTY },
     Message {

@@ -16,8 +16,8 @@ use super::error::{CompileError, Compiled, Within, each, exhausted, harmless, le
 use super::value::{duration, ip, number, unpack};
 use super::{Context, lb_policy, mesh_metadata, outlier, transport};
 use crate::config::{
-    AddressFamily, CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Ping, RetryBudget, Transports,
-    UpstreamProtocol,
+    AddressFamily, CircuitBreakers, Cluster, Discovery, HttpOptions, LbPolicy, Ping, ProxyProtocol, RetryBudget,
+    Transports, UpstreamProtocol,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,7 +64,9 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
         }
         _ => lb_policy::compile(&mut message)?,
     };
+    let (transports, proxy_protocol) = transports(&mut message, context)?;
     let cluster = Cluster {
+        proxy_protocol,
         stats: slot.stats.clone(),
         lb,
         slow_start,
@@ -73,7 +75,7 @@ pub fn cluster(mut message: pb::Cluster, context: &Context) -> Compiled<Compiled
             .within("connect_timeout")?
             .unwrap_or(CONNECT_TIMEOUT),
         http: http_options(&mut message, context)?,
-        transports: transports(&mut message, context)?,
+        transports,
         breakers: breakers(take(&mut message.circuit_breakers)).within("circuit_breakers")?,
         outlier: take(&mut message.outlier_detection)
             .map(outlier::compile)
@@ -257,14 +259,25 @@ fn extension(mut message: http::HttpProtocolOptions) -> Compiled<Extension> {
     Ok((protocol, http2, common))
 }
 
-fn transports(message: &mut pb::Cluster, context: &Context) -> Compiled<Transports> {
+/// The ways to endpoints, and the header that connections begin with, whichever way they go.
+fn transports(message: &mut pb::Cluster, context: &Context) -> Compiled<(Transports, Option<ProxyProtocol>)> {
     let matches = each(
         "transport_socket_matches",
         take(&mut message.transport_socket_matches),
         |one| transport::socket_match(one, context),
     )?;
-    let default = transport::upstream(take(&mut message.transport_socket), context).within("transport_socket")?;
-    Ok(Transports { matches, default })
+    let default = take(&mut message.transport_socket);
+    let is_default = default.is_some() || matches.is_empty();
+    let (default, header) = transport::upstream(default, context).within("transport_socket")?;
+    let mut headers = matches.iter().map(|(_, header)| *header);
+    let header = if is_default { header } else { headers.next().flatten() };
+    if headers.any(|other| other != header) {
+        return Err(CompileError::unsupported(
+            "a PROXY header for some of the transport_socket_matches",
+        ));
+    }
+    let matches = matches.into_iter().map(|(one, _)| one).collect();
+    Ok((Transports { matches, default }, header))
 }
 
 fn breakers(message: Option<pb::CircuitBreakers>) -> Compiled<CircuitBreakers> {

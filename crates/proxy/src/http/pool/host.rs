@@ -13,7 +13,10 @@ use crate::config::{Cluster, ClusterSlot, Endpoint, EndpointSet, Transport, Upst
 use crate::http::http1::UpstreamConnection;
 use crate::http::side::Server;
 use crate::stats::ClusterStats;
-use crate::upstream;
+use crate::upstream::{self, Origin};
+
+/// How long an idle connection is kept that says whose it is.
+const ORIGIN_IDLE: Duration = Duration::from_secs(30);
 
 /// Connections to one endpoint.
 pub(super) struct Host {
@@ -28,6 +31,8 @@ pub(super) struct Host {
     idle: RefCell<Vec<Idle>>,
     pub(super) multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
     pub(super) queue: Queue,
+    /// The client's connection that these are for, where the server is told of it.
+    origin: Option<Origin>,
     /// Connections being made.
     dials: Cell<usize>,
     /// Connections, those being made included.
@@ -105,8 +110,15 @@ impl Drop for Reserved {
 }
 
 impl Host {
-    pub(super) fn new(cluster: &Arc<Cluster>, slot: &Arc<ClusterSlot>, endpoint: &Arc<Endpoint>, http2: bool) -> Self {
+    pub(super) fn new(
+        cluster: &Arc<Cluster>,
+        slot: &Arc<ClusterSlot>,
+        endpoint: &Arc<Endpoint>,
+        http2: bool,
+        origin: Option<Origin>,
+    ) -> Self {
         Host {
+            origin,
             slot: slot.clone(),
             cluster: RefCell::new(cluster.clone()),
             endpoint: endpoint.clone(),
@@ -138,7 +150,7 @@ impl Host {
     /// Says whether nothing is left that anybody could want.
     pub(super) fn sweep(&self) -> bool {
         let listed = self.is_listed();
-        let timeout = self.cluster.borrow().http.idle_timeout;
+        let timeout = self.idle_timeout();
         let now = Instant::now();
         let (kept, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.idle.borrow_mut())
             .into_iter()
@@ -147,11 +159,21 @@ impl Host {
         self.idle.borrow_mut().extend(kept.into_iter().map(|(_, idle)| idle));
         drop(closed);
         self.sweep_streams(now, listed, |since| self.is_idle_too_long(since, now, timeout));
-        !listed
+        (!listed || self.origin.is_some())
             && self.multiplexed.borrow().is_empty()
             && self.idle.borrow().is_empty()
             && self.open.get() == 0
             && self.queue.len() == 0
+    }
+
+    /// Connections of one client are of use to nobody else, so they are not kept for long.
+    fn idle_timeout(&self) -> Duration {
+        let timeout = self.cluster.borrow().http.idle_timeout;
+        match self.origin {
+            Some(_) if timeout.is_zero() => ORIGIN_IDLE,
+            Some(_) => timeout.min(ORIGIN_IDLE),
+            None => timeout,
+        }
     }
 
     /// Whether the cluster still has this endpoint. A set is looked through once: it may be large, and there is a host for each of its
@@ -238,7 +260,7 @@ impl Host {
         let cluster = self.cluster.borrow().clone();
         let alpn = alpn_for(&cluster, &self.endpoint, self.http2);
         drop(reserved); // counted by the dial from here on
-        let connected = upstream::connect_admitted(&cluster, &self.endpoint, alpn.as_deref()).await;
+        let connected = upstream::connect_admitted(&cluster, &self.endpoint, alpn.as_deref(), self.origin).await;
         self.dials.set(self.dials.get() - 1);
         match connected {
             Ok((stream, info)) => {

@@ -82,6 +82,50 @@ fn a_connection_that_is_too_old_serves_no_more_requests() {
     }
 }
 
+#[test]
+fn each_client_is_told_of_on_a_connection_of_its_own() {
+    play(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let lines: Rc<std::cell::RefCell<Vec<String>>> = Rc::default();
+        let heard = lines.clone();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = tokio::io::BufReader::new(stream);
+                let mut line = String::new();
+                tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line)
+                    .await
+                    .expect("a line");
+                heard.borrow_mut().push(line);
+                let mut rest = [0; 4096];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
+                    .await
+                    .expect("written");
+            }
+        });
+        let proxy = Proxy::new(|_| {}).await;
+        let slot = proxy.cluster(&[address], |cluster| {
+            cluster.proxy_protocol = Some(crate::config::ProxyProtocol::V1);
+        });
+        proxy.route(vec![route("/", forward(&slot, |_| {}))]);
+        for _ in 0..2 {
+            assert_eq!(proxy.get("/").await.status, 200);
+        }
+        let lines = lines.borrow();
+        let here = format!(" {}\r\n", proxy.address.port());
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 ") && line.ends_with(&here)),
+            "{lines:?}"
+        );
+        assert_eq!(lines.len(), 2);
+        assert_ne!(lines[0], lines[1]);
+    });
+}
+
 /// An upstream that answers when it is told to.
 async fn held(release: &Rc<Notify>) -> Upstream {
     let release = release.clone();

@@ -34,6 +34,7 @@ pub(in crate::upstream) fn cluster_with(lb: LbPolicy) -> Cluster {
         slow_start: None,
         panic_threshold: 50.0,
         source: None,
+        proxy_protocol: None,
         keepalive: None,
         origin: "".into(),
         subset: "".into(),

@@ -203,7 +203,10 @@ fn a_gateway_of_the_gateway_api_may_name_what_it_was_granted() {
     let mut mesh = mesh(&foreign).secret("default", "web", Usable, Missing);
     assert_eq!(context(&mesh, true), None, "an Istio Gateway may not");
     let granted = |mesh: &Mesh, name: &str| {
-        let secret = CredentialName { namespace: "default", name };
+        let secret = CredentialName {
+            namespace: "default",
+            name,
+        };
         crate::Scope::new(&mesh.0, &router()).is_granted(secret)
     };
     assert!(!granted(&mesh, "web"));

@@ -108,6 +108,16 @@ async fn check(plane: DataPlane) -> Result<()> {
 
     let status = mesh.debug("/debug/status?kind=EnvoyFilter").await?.to_string();
     let left_out = status.contains("left out for our own proxy") && status.contains("lua.v3.Lua");
+    let output = mesh.output();
+    let said = output.lines().any(|line| {
+        let parts = [
+            "EnvoyFilter default/edit",
+            "typed_config",
+            "has an effect only with Envoy as the data plane",
+        ];
+        parts.iter().all(|part| line.contains(part))
+    });
+    ensure!(said == (plane == DataPlane::Native), "{output}");
     match plane {
         DataPlane::Native => ensure!(left_out, "{status}"),
         DataPlane::Envoy => {

@@ -13,7 +13,7 @@ mod snapshot;
 pub use conditions::{Condition, ObjectStatus};
 pub use credential::{Credential, CredentialName, Credentials, Fitness, SecretResource};
 pub use endpoint::{Endpoint, Health, Locality, TlsMode};
-pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, ListenerTarget};
+pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, Lack, ListenerTarget, NativeEffect};
 pub use host::Host;
 pub use port::Protocol;
 pub use proxy::{InterceptionMode, Proxy, ProxyKind};

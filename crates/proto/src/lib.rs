@@ -11,6 +11,7 @@ pub mod json;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod type_url;
+pub mod wire;
 
 pub use envoy_types::pb as envoy;
 pub use type_url::{TypeUrl, any};

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use prost::{Message, Name};
 use proto::envoy::google::protobuf::Any;
+use proto::wire::Field;
 
 use crate::pb;
 
@@ -153,60 +154,6 @@ fn sort_entry(value: &Shape, entry: &mut [u8]) -> Vec<u8> {
         }
     }
     key
-}
-
-/// Where one field lies in the encoded message.
-pub(crate) struct Field {
-    pub(crate) number: u32,
-    pub(crate) whole: Range<usize>,
-    pub(crate) payload: Range<usize>,
-}
-
-impl Field {
-    pub(crate) fn read(bytes: &[u8], start: usize) -> Option<Field> {
-        let mut at = start;
-        let tag = varint(bytes, &mut at)?;
-        let begin = match tag & 7 {
-            0 => {
-                let begin = at;
-                varint(bytes, &mut at)?;
-                begin
-            }
-            1 => {
-                at += 8;
-                at - 8
-            }
-            2 => {
-                let length = usize::try_from(varint(bytes, &mut at)?).ok()?;
-                let begin = at;
-                at = at.checked_add(length)?;
-                begin
-            }
-            5 => {
-                at += 4;
-                at - 4
-            }
-            _ => return None,
-        };
-        (at <= bytes.len()).then_some(Field {
-            number: (tag >> 3) as u32,
-            whole: start..at,
-            payload: begin..at,
-        })
-    }
-}
-
-fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -174,7 +174,8 @@ fn deserialize<T: DeserializeOwned>(root: &str, value: Value) -> Result<T, Wrong
 /// Checks an object by itself: types, names of fields, rules. MeshConfig, which is no object, is checked the same way.
 pub fn check<T: Kind>(object: &Value) -> Report {
     match read::<T>(object) {
-        Ok(Read { value, findings }) => {
+        Ok(Read { value, mut findings }) => {
+            findings.extend(value.envoy_only());
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let context = Context {
                 kind: text("/kind"),

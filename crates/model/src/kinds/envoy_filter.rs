@@ -5,6 +5,8 @@
 
 mod compile;
 mod early;
+mod known;
+mod native;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ mod virtual_service;
 mod virtual_service_http;
 mod workload_group;
 
+use super::shape::Finding;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Warning,
@@ -46,6 +48,11 @@ pub struct Context<'a> {
 pub trait Validate {
     /// Adds every broken rule to `issues`.
     fn validate(&self, _context: Context<'_>, _issues: &mut Issues) {}
+
+    /// What has an effect only with Envoy as the data plane, beyond the fields of which that is known.
+    fn envoy_only(&self) -> Vec<Finding> {
+        Vec::new()
+    }
 }
 
 /// Collects broken rules.

@@ -37,6 +37,25 @@ pub struct EnvoyPatch {
     pub class: FilterClass,
     /// The encoded message; empty with REMOVE.
     pub value: Vec<u8>,
+    pub native: NativeEffect,
+}
+
+/// What our own proxy would make of a value: the first thing of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NativeEffect {
+    /// What it does not have: with it, it would refuse what is patched.
+    pub lack: Option<Lack>,
+    /// What it takes without effect.
+    pub idle: Option<Lack>,
+}
+
+/// Something in a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// Where: `typed_config.rules`.
+    pub path: String,
+    /// In a word: a field, or the name of a message.
+    pub what: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +89,19 @@ pub struct ListenerTarget {
     pub port_name_prefix: String,
     pub protocol: ListenerProtocol,
     pub addresses: Vec<IpNet>,
+}
+
+impl Lack {
+    pub(crate) fn new(path: &str, what: String) -> Self {
+        let path = path.to_owned();
+        Lack { path, what }
+    }
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
 }
 
 impl EnvoyOperation {

@@ -8,8 +8,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost::{Message, Name};
 use proto::envoy::google::protobuf::Any;
 use proto::schema::{self, Kind};
-
-use crate::canonical::Field;
+use proto::wire::fields;
 
 /// Merges an encoded value into a message; whether anything came of it.
 pub(super) fn message<M: Message + Name + Default + Clone>(
@@ -83,14 +82,4 @@ fn without_lists(message: schema::Message, bytes: &[u8], value: &[u8]) -> Vec<u8
         }
     }
     kept
-}
-
-/// The fields of an encoded message, in order.
-pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = Field> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let field = Field::read(bytes, at)?;
-        at = field.whole.end;
-        Some(field)
-    })
 }

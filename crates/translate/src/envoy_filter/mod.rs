@@ -10,7 +10,7 @@
 //! | how values are laid over what is there | `merge` |
 //! | lists of named filters | `filters` |
 //! | what is patched in what | `cluster`, `listener`, `http`, `route` |
-//! | what our own proxy has of Envoy's API | `native`, `known` |
+//! | what our own proxy has of Envoy's API | `model::kinds` |
 //!
 //! Three rules keep a mistake from costing a listener. What Envoy refuses for its order is put in order: nothing comes after the filter that
 //! ends a chain, and that filter is not taken away. A domain that is taken is left out of an added virtual host. And a patch that our own
@@ -21,11 +21,9 @@ mod cluster;
 mod envoy_tests;
 mod filters;
 mod http;
-mod known;
 mod listener;
 mod matching;
 mod merge;
-mod native;
 mod order;
 mod route;
 #[cfg(test)]
@@ -57,10 +55,8 @@ pub(crate) struct Patches<'a>(Vec<Applied<'a>>);
 pub(crate) struct Applied<'a> {
     object: &'a ConfigRef,
     patch: &'a EnvoyPatch,
-    /// What of its value our own proxy does not have, if that is the proxy.
-    lack: Option<String>,
-    /// What of it our own proxy takes without effect.
-    idle: Option<String>,
+    /// Whether the proxy is our own.
+    native: bool,
 }
 
 // === impl Patches ===
@@ -78,16 +74,10 @@ impl<'a> Patches<'a> {
         let mut patches = Vec::new();
         for object in objects {
             for patch in object.spec.patches.iter().filter(|patch| fits_proxy(patch, proxy)) {
-                let found = if proxy.native {
-                    native::examine(patch)
-                } else {
-                    native::Finding::default()
-                };
                 patches.push(Applied {
                     object: &object.reference,
                     patch,
-                    lack: found.lack,
-                    idle: found.idle,
+                    native: proxy.native,
                 });
             }
         }
@@ -166,26 +156,25 @@ impl Applied<'_> {
     /// Notes that the patch changes a resource; whether it may.
     fn starts(&self, notes: &mut Notes) -> bool {
         notes.origin(self.object);
-        if let Some(idle) = self.idle.as_ref().filter(|_| self.lack.is_none()) {
-            let rule = format!("{}: {idle} has an effect with Envoy only", self.patch.path);
-            notes.issue(TranslateError::new(
-                self.object,
-                rule,
-                "it is without effect with our own proxy",
-            ));
+        let effect = &self.patch.native;
+        match (&effect.lack, &effect.idle) {
+            _ if !self.native => return true,
+            (Some(lack), _) => {
+                let rule = format!(
+                    "{}: left out for our own proxy, which does not have {lack}",
+                    self.patch.path
+                );
+                let way_out = "it has an effect with Envoy only: start with --data-plane envoy";
+                notes.issue(TranslateError::new(self.object, rule, way_out));
+            }
+            (None, Some(idle)) => {
+                let rule = format!("{}: {idle} has an effect with Envoy only", self.patch.path);
+                let way_out = "it is without effect with our own proxy";
+                notes.issue(TranslateError::new(self.object, rule, way_out));
+            }
+            (None, None) => {}
         }
-        if let Some(lack) = &self.lack {
-            let rule = format!(
-                "{}: left out for our own proxy, which does not have {lack}",
-                self.patch.path
-            );
-            notes.issue(TranslateError::new(
-                self.object,
-                rule,
-                "it has an effect with Envoy only: start with --data-plane envoy",
-            ));
-        }
-        self.lack.is_none()
+        effect.lack.is_none()
     }
 
     /// The notes of a resource that is all of the patch's making.

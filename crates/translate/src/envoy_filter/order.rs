@@ -5,8 +5,7 @@
 use prost::{Message, Name};
 use proto::schema::{self, Kind};
 
-use super::merge::fields;
-use crate::canonical::Field;
+use proto::wire::{Field, fields};
 
 pub(crate) fn encode<M: Message + Name>(message: &M) -> Vec<u8> {
     let mut bytes = message.encode_to_vec();

@@ -4,8 +4,9 @@ use regex::Regex;
 
 use super::{
     ApplyTo, EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter, Patch, PatchContext, PatchOperation, early,
-    rules, value,
+    native, rules, value,
 };
+use crate::kinds::shape::Finding;
 use crate::kinds::validate::{Context, Issues, Validate};
 use crate::mesh::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, ListenerTarget};
 
@@ -63,6 +64,28 @@ impl Validate for EnvoyFilter {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
         self.compile(issues);
     }
+
+    fn envoy_only(&self) -> Vec<Finding> {
+        let patches = self.compile(&mut Issues::default()).patches;
+        let finding = |patch: &EnvoyPatch| {
+            let (found, note) = match (&patch.native.lack, &patch.native.idle) {
+                (Some(lack), _) => (lack, "our own proxy does not have it: for it the patch is left out"),
+                (None, Some(idle)) => (idle, "our own proxy takes it without effect"),
+                (None, None) => return None,
+            };
+            let path = place(&patch.path, &found.path);
+            Some(Finding::EnvoyOnly { path, note })
+        };
+        patches.iter().filter_map(finding).collect()
+    }
+}
+
+/// Where a path in a value stands in the object, in the form that the patch was written in.
+fn place(patch: &str, inner: &str) -> String {
+    match patch.starts_with("spec.filters") {
+        true => format!("{patch}.filterConfig{}", inner.trim_start_matches("typed_config")),
+        false => format!("{patch}.patch.value.{inner}"),
+    }
 }
 
 fn compile(written: &EnvoyConfigObjectPatch, path: &str, issues: &mut Issues) -> Option<EnvoyPatch> {
@@ -109,6 +132,7 @@ fn compile(written: &EnvoyConfigObjectPatch, path: &str, issues: &mut Issues) ->
         proxy_metadata: proxy.metadata,
         target,
         class: patch.filter_class,
+        native: native::examine(apply_to, &value),
         value,
     })
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ApplyTo, DeprecatedListenerMatch, Filter, FilterChainMatch, FilterClass, FilterMatch, FilterType, InsertIndex,
-    ListenerMatch, ListenerType, PatchContext, SubFilterMatch, value,
+    ListenerMatch, ListenerType, PatchContext, SubFilterMatch, native, value,
 };
 use crate::kinds::validate::Issues;
 use crate::mesh::{EnvoyOperation, EnvoyPatch, EnvoyTarget, ListenerTarget};
@@ -64,6 +64,7 @@ pub(super) fn compile(filter: &Filter, path: &str, issues: &mut Issues) -> Optio
         proxy_metadata: Default::default(),
         target: EnvoyTarget::Listener(target(wanted, apply_to, beside, path, issues)?),
         class: FilterClass::Unspecified,
+        native: native::examine(apply_to, &value),
         value,
     })
 }

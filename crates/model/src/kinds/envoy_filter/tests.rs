@@ -203,6 +203,54 @@ fn the_early_form_becomes_the_later_one() {
 }
 
 #[test]
+fn what_our_own_proxy_does_not_have_is_named_where_it_stands() {
+    use crate::kinds::shape::Finding;
+    use crate::kinds::validate::Validate;
+    let lua = json!({ "name": "x", "typed_config": { "@type": LUA } });
+    let early = json!({ "filters": [{ "filterType": "HTTP", "filterName": "envoy.lua" }] });
+    let cases = [
+        (
+            patch("HTTP_FILTER", json!({}), "ADD", lua),
+            Some("spec.configPatches[0].patch.value.typed_config"),
+        ),
+        (
+            patch("LISTENER", json!({}), "MERGE", json!({ "socket_options": [{}] })),
+            Some("spec.configPatches[0].patch.value.socket_options"),
+        ),
+        (
+            patch("CLUSTER", json!({}), "MERGE", json!({ "alt_stat_name": "x" })),
+            Some("spec.configPatches[0].patch.value.alt_stat_name"),
+        ),
+        (
+            patch(
+                "CLUSTER",
+                json!({}),
+                "MERGE",
+                json!({ "lb_policy": "CLUSTER_PROVIDED" }),
+            ),
+            Some("spec.configPatches[0].patch.value.lb_policy"),
+        ),
+        (
+            patch("CLUSTER", json!({}), "MERGE", json!({ "connect_timeout": "1s" })),
+            None,
+        ),
+        (early, Some("spec.filters[0].filterConfig")),
+    ];
+    for (spec, expected) in cases {
+        let filter: EnvoyFilter = serde_json::from_value(spec.clone()).expect("well-typed");
+        let found = filter.envoy_only();
+        let paths: Vec<_> = found
+            .iter()
+            .map(|finding| match finding {
+                Finding::EnvoyOnly { path, .. } => path.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(paths, expected.into_iter().collect::<Vec<_>>(), "{spec}");
+    }
+}
+
+#[test]
 fn every_filter_of_the_early_form_is_a_message() {
     for (kind, names) in [
         (

@@ -3,32 +3,23 @@
 //! It refuses a resource with a field that it does not have, so that nothing is silently without effect. One such field in a patch would
 //! cost the listener, cluster or table that it changes; so the value of every patch is held against the fields that are known to it.
 
-use model::mesh::EnvoyPatch;
-use prost::Message as _;
-use proto::envoy::google::protobuf::Any;
 use proto::schema::{self, Kind};
+use proto::wire::fields;
 
-use super::known;
-use super::merge::fields;
+use super::{ApplyTo, known};
+use crate::mesh::{Lack, NativeEffect};
 
-/// What a value holds that our own proxy does not take, and what it takes without effect; by path.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) lack: Option<String>,
-    pub(super) idle: Option<String>,
-}
-
-pub(super) fn examine(patch: &EnvoyPatch) -> Finding {
-    let mut finding = Finding::default();
-    if let Some(message) = patch.apply_to.message().and_then(schema::message) {
-        walk(message, &patch.value, "", &mut finding);
+pub(super) fn examine(apply_to: ApplyTo, value: &[u8]) -> NativeEffect {
+    let mut effect = NativeEffect::default();
+    if let Some(message) = apply_to.message().and_then(schema::message) {
+        walk(message, value, "", &mut effect);
     }
-    finding
+    effect
 }
 
-fn walk(message: schema::Message, bytes: &[u8], path: &str, finding: &mut Finding) {
+fn walk(message: schema::Message, bytes: &[u8], path: &str, effect: &mut NativeEffect) {
     if message.name == "google.protobuf.Any" {
-        return settings(bytes, path, finding);
+        return settings(bytes, path, effect);
     }
     if message.name.starts_with("google.protobuf.") {
         return;
@@ -48,22 +39,24 @@ fn walk(message: schema::Message, bytes: &[u8], path: &str, finding: &mut Findin
                 Some(known::Status::Works)
                     if known.is_some_and(|known| known.refuses(of.name, &bytes[field.payload.clone()])) =>
                 {
-                    finding.lack.get_or_insert(format!("this value of {place}"));
+                    effect
+                        .lack
+                        .get_or_insert_with(|| Lack::new(&place, format!("this value of {place}")));
                     continue;
                 }
                 Some(known::Status::Works) => {}
                 Some(known::Status::Idle) => {
-                    finding.idle.get_or_insert(place);
+                    effect.idle.get_or_insert_with(|| Lack::new(&place, place.clone()));
                     continue;
                 }
                 Some(known::Status::Unknown) | None => {
-                    finding.lack.get_or_insert(place);
+                    effect.lack.get_or_insert_with(|| Lack::new(&place, place.clone()));
                     continue;
                 }
             }
         }
         if let Some(inner) = inner(of) {
-            walk(inner, &bytes[field.payload], &place, finding);
+            walk(inner, &bytes[field.payload], &place, effect);
         }
     }
 }
@@ -76,13 +69,21 @@ fn inner(field: schema::Field) -> Option<schema::Message> {
 }
 
 /// Settings of a type that is not known are what most patches bring that our own proxy cannot run.
-fn settings(bytes: &[u8], path: &str, finding: &mut Finding) {
-    let any = Any::decode(bytes).unwrap_or_default();
-    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+fn settings(bytes: &[u8], path: &str, effect: &mut NativeEffect) {
+    let (mut url, mut value): (&[u8], &[u8]) = (&[], &[]);
+    for field in fields(bytes) {
+        match field.number {
+            1 => url = &bytes[field.payload],
+            2 => value = &bytes[field.payload],
+            _ => {}
+        }
+    }
+    let url = std::str::from_utf8(url).unwrap_or_default();
+    let name = url.rsplit('/').next().unwrap_or_default();
     match schema::message(name).filter(|_| known::message(name).is_some()) {
-        Some(message) => walk(message, &any.value, path, finding),
+        Some(message) => walk(message, value, path, effect),
         None => {
-            finding.lack.get_or_insert(name.to_owned());
+            effect.lack.get_or_insert_with(|| Lack::new(path, name.to_owned()));
         }
     }
 }

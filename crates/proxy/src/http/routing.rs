@@ -162,34 +162,37 @@ fn starts_with(text: &str, prefix: &str, ignore_case: bool) -> bool {
     }
 }
 
-/// Whether a request fulfils one header rule. Several values of one name are matched as one, joined by commas.
+/// Whether a request fulfils one header rule. Of several values of one name one is enough, and an inverted rule wants none: values are never
+/// joined, or a second one would hide the first.
 pub(crate) fn header_matches(rule: &HeaderMatch, head: &RequestHead) -> bool {
-    let value = header_value(&rule.name, head);
-    let value = match value {
-        None if rule.treat_missing_as_empty => Some(Cow::Borrowed("")),
-        other => other,
-    };
-    let matched = match (&rule.rule, value) {
-        (HeaderRule::Present(wanted), value) => value.is_some() == *wanted,
-        // A missing header matches nothing, not even by inversion (Envoy's rule), except where presence is asked.
-        (_, None) => return false,
-        (HeaderRule::Text(text), Some(value)) => text_matches(text, &value),
-        (HeaderRule::Range(start, end), Some(value)) => value.parse::<i64>().is_ok_and(|n| (*start..*end).contains(&n)),
+    if rule.name.starts_with(':') || &*rule.name == "host" {
+        return values_match(rule, head.field(&rule.name).into_iter());
+    }
+    values_match(rule, head.headers.all(&rule.name).filter_map(|value| value.to_str()))
+}
+
+fn values_match<'a>(rule: &HeaderMatch, values: impl Iterator<Item = &'a str>) -> bool {
+    let mut values = values.peekable();
+    let matched = match &rule.rule {
+        HeaderRule::Present(wanted) => (values.peek().is_some() || rule.treat_missing_as_empty) == *wanted,
+        _ if values.peek().is_none() => {
+            // A missing header matches nothing, not even by inversion (Envoy's rule), except where presence is asked.
+            if !rule.treat_missing_as_empty {
+                return false;
+            }
+            value_matches(&rule.rule, "")
+        }
+        wanted => values.any(|value| value_matches(wanted, value)),
     };
     matched != rule.invert
 }
 
-fn header_value<'a>(name: &str, head: &'a RequestHead) -> Option<Cow<'a, str>> {
-    if name.starts_with(':') || name == "host" {
-        return head.field(name).map(Cow::Borrowed);
+fn value_matches(rule: &HeaderRule, value: &str) -> bool {
+    match rule {
+        HeaderRule::Present(_) => true,
+        HeaderRule::Text(text) => text_matches(text, value),
+        HeaderRule::Range(start, end) => value.parse::<i64>().is_ok_and(|n| (*start..*end).contains(&n)),
     }
-    let mut values = head.headers.all(name).filter_map(|value| value.to_str());
-    let first = values.next()?;
-    let Some(second) = values.next() else {
-        return Some(first.into());
-    };
-    let joined = values.fold(format!("{first},{second}"), |joined, value| joined + "," + value);
-    Some(joined.into())
 }
 
 pub(crate) fn text_matches(rule: &TextMatch, value: &str) -> bool {
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_match_joined_and_inverted() {
+    fn headers_match_by_any_value_and_inverted() {
         let exact = |text: &str| {
             HeaderRule::Text(TextMatch::Exact {
                 text: text.into(),
@@ -363,7 +366,10 @@ mod tests {
             (header("missing", HeaderRule::Present(false), false), true),
             (header("n", HeaderRule::Range(5, 8), false), true),
             (header("n", HeaderRule::Range(5, 7), false), false),
-            (header("multi", exact("a,b"), false), true),
+            (header("multi", exact("a,b"), false), false),
+            (header("multi", exact("b"), false), true),
+            (header("multi", exact("b"), true), false),
+            (header("multi", exact("c"), true), true),
             (header(":method", exact("POST"), false), true),
             (header(":authority", exact("reviews:9080"), false), true),
         ];

@@ -1,0 +1,103 @@
+//! The certificate authority of the harness: identities of workloads, certificates of servers with names, files for gateways.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use node::identity::{Roots as AgentRoots, Secrets, WorkloadIdentity};
+use pki::ca::CertificateAuthority;
+use pki::tls::{ClientAuth, Identity, Roots, ServerVerify, TlsOptions, client_config, server_config};
+use pki::{San, csr};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub struct Authority {
+    ca: CertificateAuthority,
+    /// One that nobody trusts.
+    other: CertificateAuthority,
+}
+
+/// Names by which every server behind a scenario is also one of the outside.
+const BACKEND_NAMES: [&str; 2] = ["*.example.com", "outside.example.org"];
+
+impl Authority {
+    pub fn new() -> Result<Self> {
+        let make = || CertificateAuthority::self_signed("cluster.local", DAY * 2, SystemTime::now());
+        Ok(Authority {
+            ca: make()?,
+            other: make()?,
+        })
+    }
+
+    fn issue(ca: &CertificateAuthority, names: &[San]) -> Result<(String, String)> {
+        let key = csr::generate();
+        let signed = ca.sign_key(&key, names, DAY, SystemTime::now())?;
+        Ok((signed.chain_pem, key.to_pem()))
+    }
+
+    fn identity(ca: &CertificateAuthority, names: &[San]) -> Result<Identity> {
+        let (chain, key) = Self::issue(ca, names)?;
+        Ok(Identity::from_pem(chain.as_bytes(), key.as_bytes())?)
+    }
+
+    fn roots(&self) -> Result<Roots> {
+        Ok(Roots::from_pem(self.ca.root_pem().as_bytes())?)
+    }
+
+    /// What an agent hands to its proxy.
+    pub fn secrets(&self, spiffe: &str) -> Result<Secrets> {
+        let (chain, key) = Self::issue(&self.ca, &[San::Uri(spiffe.to_owned())])?;
+        Ok(Secrets {
+            identity: Some(Arc::new(WorkloadIdentity::new(chain, key)?)),
+            roots: Some(Arc::new(AgentRoots {
+                pem: self.ca.root_pem().to_owned(),
+            })),
+        })
+    }
+
+    /// For the servers behind all scenarios of these namespaces.
+    pub fn backend<'a>(&self, namespaces: impl Iterator<Item = &'a str>) -> Result<Arc<ServerConfig>> {
+        let workload = |namespace| San::Uri(format!("spiffe://cluster.local/ns/{namespace}/sa/backend"));
+        let mut names: Vec<San> = namespaces.map(workload).collect();
+        names.extend(BACKEND_NAMES.iter().map(|name| San::Dns((*name).to_owned())));
+        let identity = Self::identity(&self.ca, &names)?;
+        let auth = ClientAuth::Optional(self.roots()?);
+        let alpn: [&[u8]; 4] = [b"istio-h2", b"h2", b"istio-http/1.1", b"http/1.1"];
+        Ok(server_config(&identity, auth, &[], &alpn, TlsOptions::default())?)
+    }
+
+    /// A client that takes any server; `identity` as [`crate::scenario::Tls`] has it.
+    pub fn client(&self, identity: Option<&str>, alpn: &[String]) -> Result<Arc<ClientConfig>> {
+        let identity = match identity {
+            None => None,
+            Some("other-ca") => Some(Self::identity(
+                &self.other,
+                &[San::Uri("spiffe://cluster.local/ns/other/sa/other".into())],
+            )?),
+            Some(name) => Some(Self::identity(&self.ca, &[San::Uri(name.to_owned())])?),
+        };
+        let alpn: Vec<&[u8]> = alpn.iter().map(String::as_bytes).collect();
+        Ok(client_config(identity.as_ref(), ServerVerify::Insecure, &alpn)?)
+    }
+
+    /// Files that scenarios name as `$CERTS/...`.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for (name, sans) in [
+            ("server", vec![San::Dns("*.example.com".to_owned())]),
+            (
+                "client",
+                vec![San::Uri("spiffe://cluster.local/ns/files/sa/client".to_owned())],
+            ),
+        ] {
+            let (chain, key) = Self::issue(&self.ca, &sans)?;
+            std::fs::write(folder.join(format!("{name}.pem")), chain)?;
+            std::fs::write(folder.join(format!("{name}-key.pem")), key)?;
+        }
+        std::fs::write(folder.join("roots.pem"), self.ca.root_pem())?;
+        std::fs::write(folder.join("other-roots.pem"), self.other.root_pem())?;
+        Ok(())
+    }
+}

@@ -81,7 +81,11 @@ async fn on_plane(world: &World, file: &File, ask: &Ask, id: &str, plane: Plane)
         .collect();
     let named = async |question: &Question| (question.name.clone(), question.send().await);
     if ask.at_once {
-        return Ok(join_all(all.iter().map(named)).await);
+        let later = async |(n, question)| {
+            tokio::time::sleep(Duration::from_secs_f64(ask.every * n as f64)).await;
+            named(question).await
+        };
+        return Ok(join_all(all.iter().enumerate().map(later)).await);
     }
     let mut answers = Vec::new();
     for question in &all {

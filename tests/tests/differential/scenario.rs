@@ -130,8 +130,10 @@ pub struct Ask {
     /// For `bytes`, and after a switch of protocols.
     pub text: Option<String>,
     pub times: Option<u32>,
-    /// All at the same time.
+    /// All at the same time,
     pub at_once: bool,
+    /// or so many seconds after each other.
+    pub every: f64,
     /// Seconds to wait before.
     pub after: f64,
     pub expect: Expect,

@@ -37,6 +37,10 @@ pub const TOLERATED: &[(&str, &str)] = &[
         "request header content-length: 0",
         "Envoy sends it with methods that have no body (RFC 9110 8.6 leaves it out), ours where the caller did",
     ),
+    (
+        "copies: x-envoy-internal, x-forwarded-for, x-envoy-attempt-count, framing",
+        "Envoy's own client signs copies with its node's address and sends them in chunks; ours sends what the first server got",
+    ),
     ("reason phrase", "has no meaning (RFC 9110 15.1)"),
     (
         "log upstream_cluster with NC",
@@ -56,6 +60,13 @@ pub const TOLERATED: &[(&str, &str)] = &[
 pub type Seen = BTreeMap<String, String>;
 
 const DROPPED: [&str; 2] = ["x-envoy-peer-metadata", "x-envoy-peer-metadata-id"];
+const OF_COPIES: [&str; 5] = [
+    "x-envoy-internal",
+    "x-forwarded-for",
+    "x-envoy-attempt-count",
+    "content-length",
+    "transfer-encoding",
+];
 const VARYING: [&str; 2] = ["date", "x-envoy-upstream-service-time"];
 
 /// Fields of the access log that are compared.
@@ -191,12 +202,14 @@ impl Normal {
             if let Some(tls) = &record.tls {
                 add("tls", format!("sni {} alpn {} peer {}", tls.sni, tls.alpn, tls.peer));
             }
+            let copy = is_copy(record);
             let fields = record
                 .fields
                 .iter()
                 .filter(|(name, value)| {
                     let empty = name.eq_ignore_ascii_case("content-length") && value == "0";
-                    !empty && !name.eq_ignore_ascii_case("host")
+                    let own = copy && OF_COPIES.iter().any(|own| name.eq_ignore_ascii_case(own));
+                    !empty && !own && !name.eq_ignore_ascii_case("host")
                 })
                 .cloned()
                 .collect();

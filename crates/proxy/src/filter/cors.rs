@@ -30,8 +30,8 @@ impl Filter for Cors {
             return Flow::Continue;
         };
         match verdict {
-            Verdict::Preflight => Flow::Respond(preflight_answer(&policy, origin)),
-            Verdict::ForeignPreflight => Flow::Respond(LocalReply::new(200, "cors_response")),
+            Verdict::Preflight => Flow::Respond(preflight_answer(&policy, head, Some(origin))),
+            Verdict::ForeignPreflight => Flow::Respond(preflight_answer(&policy, head, None)),
             Verdict::Allowed => {
                 cx.state.put(Allowed {
                     origin: origin.to_owned(),
@@ -62,7 +62,7 @@ pub(crate) enum Verdict {
     NotCrossOrigin,
     /// Answered here, with what is allowed.
     Preflight,
-    /// Answered here, with nothing.
+    /// Answered here, without leave for its origin.
     ForeignPreflight,
     Allowed,
     /// Passes, and its answer says nothing to the browser.
@@ -70,13 +70,23 @@ pub(crate) enum Verdict {
 }
 
 pub(crate) fn judge(policy: &CorsPolicy, head: &RequestHead) -> Verdict {
-    let Some(origin) = head.headers.get("origin") else {
+    let Some(origin) = head
+        .headers
+        .get("origin")
+        .filter(|origin| !origin.as_bytes().is_empty())
+    else {
         return Verdict::NotCrossOrigin;
     };
-    let allowed = origin
-        .to_str()
-        .is_some_and(|text| policy.allow_origins.iter().any(|rule| text_matches(rule, text)));
-    let preflight = head.method == Method::OPTIONS && head.headers.contains("access-control-request-method");
+    // A rule that `*` fulfils is for everybody.
+    let fits = |text: &str| {
+        policy
+            .allow_origins
+            .iter()
+            .any(|rule| text_matches(rule, "*") || text_matches(rule, text))
+    };
+    let allowed = origin.to_str().is_some_and(fits);
+    let asked = head.headers.text("access-control-request-method").unwrap_or_default();
+    let preflight = head.method == Method::OPTIONS && !asked.is_empty();
     match (preflight, allowed) {
         (true, true) => Verdict::Preflight,
         (true, false) if !policy.forward_not_matching_preflights => Verdict::ForeignPreflight,
@@ -85,18 +95,34 @@ pub(crate) fn judge(policy: &CorsPolicy, head: &RequestHead) -> Verdict {
     }
 }
 
-fn preflight_answer(policy: &CorsPolicy, origin: Value<'_>) -> LocalReply {
+/// `*` stands for what the browser asks for. `origin`: who may read the answer.
+fn preflight_answer(policy: &CorsPolicy, request: &RequestHead, origin: Option<Value<'_>>) -> LocalReply {
+    let asked = |allowed: &str, name: &str| match allowed {
+        "*" => request.headers.text(name).unwrap_or_default().to_owned(),
+        listed => listed.to_owned(),
+    };
+    let methods = asked(&policy.allow_methods, "access-control-request-method");
+    let fields = asked(&policy.allow_headers, "access-control-request-headers");
     let mut headers = Headers::default();
-    allow(&mut headers, policy, origin);
-    put(&mut headers, "access-control-allow-methods", &policy.allow_methods);
-    put(&mut headers, "access-control-allow-headers", &policy.allow_headers);
+    match origin {
+        Some(origin) => {
+            allow(&mut headers, policy, origin);
+            put(&mut headers, "access-control-expose-headers", &policy.expose_headers);
+        }
+        None => allow_credentials(&mut headers, policy),
+    }
+    put(&mut headers, "access-control-allow-methods", &methods);
+    put(&mut headers, "access-control-allow-headers", &fields);
     put(&mut headers, "access-control-max-age", &policy.max_age);
-    put(&mut headers, "access-control-expose-headers", &policy.expose_headers);
     LocalReply::new(200, "cors_response").headers(headers)
 }
 
 fn allow(headers: &mut Headers, policy: &CorsPolicy, origin: Value<'_>) {
     headers.set(Name::from_static("access-control-allow-origin"), origin);
+    allow_credentials(headers, policy);
+}
+
+fn allow_credentials(headers: &mut Headers, policy: &CorsPolicy) {
     if policy.allow_credentials {
         headers.set(
             Name::from_static("access-control-allow-credentials"),

@@ -60,10 +60,29 @@ pub(super) struct Attempts<'a, 'e> {
     pub(super) action: &'a RouteAction,
     pub(super) hash: Option<u64>,
     pub(super) upgrading: bool,
-    /// The upstream is told which attempt it sees.
-    pub(super) tell_attempt: bool,
+    /// Whether the upstream is told which attempt it sees.
+    pub(super) tell_attempt: AttemptsTold,
     /// Endpoints of earlier attempts.
     pub(super) tried: Vec<Arc<Endpoint>>,
+}
+
+/// Of which attempts the upstream hears the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AttemptsTold {
+    None,
+    Retries,
+    All,
+}
+
+impl AttemptsTold {
+    fn number(self, attempt: u32) -> Option<u32> {
+        let told = match self {
+            AttemptsTold::None => false,
+            AttemptsTold::Retries => attempt > 1,
+            AttemptsTold::All => true,
+        };
+        told.then_some(attempt)
+    }
 }
 
 impl Attempts<'_, '_> {
@@ -164,6 +183,8 @@ impl Attempts<'_, '_> {
             Ok(Acquired::Now(lease)) => return Ok(lease),
             // In a box of its own: most requests find a connection, and do without the room.
             Ok(Acquired::Later(waiting)) => match Box::pin(self.exchange.meanwhile(waiting)).await {
+                // Of those who waited together, some may be too many.
+                Ok(Ok(_)) if self.is_crowded(1) => return Err(self.overflow()),
                 Ok(outcome) => outcome,
                 Err(interrupted) => return Err(self.interrupted(interrupted)),
             },
@@ -172,13 +193,22 @@ impl Attempts<'_, '_> {
         outcome.map_err(|error| self.connect_failed(endpoint, error))
     }
 
+    /// Whether as many requests as the cluster may have are under way beside `own`.
+    fn is_crowded(&self, own: i64) -> bool {
+        self.cluster.stats.upstream_rq_active.get() - own >= i64::from(self.cluster.breakers.max_requests)
+    }
+
+    fn overflow(&self) -> Failed {
+        self.cluster.stats.upstream_rq_pending_overflow.inc();
+        Failed::unsent(Failure::Overflow)
+    }
+
     fn pick(&mut self, policy: Option<&RetryPolicy>) -> Result<Arc<Endpoint>, Failed> {
         let stats = &self.cluster.stats;
         let upstream = &mut self.exchange.record.upstream;
         (upstream.endpoint, upstream.local, upstream.peer_principal) = (None, None, None);
-        if stats.upstream_rq_active.get() >= i64::from(self.cluster.breakers.max_requests) {
-            stats.upstream_rq_pending_overflow.inc();
-            return Err(Failed::unsent(Failure::Overflow));
+        if self.is_crowded(0) {
+            return Err(self.overflow());
         }
         let avoiding = policy.filter(|policy| policy.avoid_previous_hosts);
         let connection = self.exchange.connection;
@@ -202,7 +232,7 @@ impl Attempts<'_, '_> {
     fn send_head(&self, lease: &mut Lease, endpoint: &Endpoint) -> Result<(), Failed> {
         let overrides = Overrides {
             authority: (self.action.auto_host_rewrite && !endpoint.hostname.is_empty()).then_some(&*endpoint.hostname),
-            attempt: self.tell_attempt.then_some(self.exchange.record.upstream.attempts),
+            attempt: self.tell_attempt.number(self.exchange.record.upstream.attempts),
         };
         let tail = if self.upgrading { Tail::Upgrade } else { Tail::KeepAlive };
         let sent = lease

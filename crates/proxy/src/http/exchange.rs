@@ -340,7 +340,8 @@ impl<'a> Exchange<'a> {
 
     async fn send_reply(&mut self, reply: LocalReply, matched: Option<Matched<'_>>) -> Ending {
         self.note_cluster();
-        let close = reply.closes();
+        // After a bad request nobody knows where the next one begins.
+        let close = reply.closes() || reply.status == 400;
         let (mut head, body) = reply.into_response(&self.request, &mut self.record);
         self.respond(&mut head, matched, None);
         // On HTTP/2 a stream that went wrong says nothing about the others.
@@ -348,7 +349,9 @@ impl<'a> Exchange<'a> {
             true => Tail::Close,
             false => self.tail(),
         };
-        let framing = if local_reply::is_bodiless(&self.request, self.record.status) {
+        // In HTTP/2 the head's own end says that nothing follows.
+        let ends_with_head = body.is_empty() && self.request.version == HttpVersion::Http2;
+        let framing = if ends_with_head || local_reply::is_bodiless(&self.request, self.record.status) {
             Framing::Empty
         } else {
             Framing::Length(body.len() as u64)
@@ -406,6 +409,7 @@ impl<'a> Exchange<'a> {
 
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
     fn respond(&mut self, head: &mut ResponseHead, matched: Option<Matched<'_>>, chosen: Option<&HeaderOperations>) {
+        self.record.status = head.status.as_u16();
         if let Some(matched) = matched {
             let levels = [
                 chosen,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use codec::http1::Framing;
 
-use super::attempts::{Attempts, Failed, Response};
+use super::attempts::{Attempts, AttemptsTold, Failed, Response};
 use super::exchange::{Answer, Exchange, Matched, Unanswered};
 use super::hashing::hash_of;
 use super::header_operations::apply_to_request;
@@ -51,7 +51,7 @@ pub(super) async fn forward<'a>(
         action,
         hash: hash.value,
         upgrading,
-        tell_attempt: matched.virtual_host.include_attempt_count,
+        tell_attempt: attempts_told(matched, &chosen),
         tried: Vec::new(),
     };
     let outcome = attempts.run().await;
@@ -83,8 +83,9 @@ fn set_limits(exchange: &mut Exchange<'_>, action: &RouteAction, timeout: Option
     let now = exchange.now();
     let idle = action.idle_timeout.unwrap_or(manager.stream_idle_timeout);
     exchange.deadlines.set(now, manager.request_timeout, timeout, idle);
-    if let Some(ended) = exchange.body.ended_at() {
-        exchange.deadlines.request_ended(ended);
+    // What filters took before is no part of the timeout.
+    if exchange.body.ended_at().is_some() {
+        exchange.deadlines.request_ended(now);
     }
 }
 
@@ -130,6 +131,30 @@ fn choose<'a>(action: &'a RouteAction, exchange: &Exchange<'_>) -> Option<Chosen
                 host_rewrite: weighted.host_rewrite.as_deref(),
             })
         }
+    }
+}
+
+/// Which attempts the upstream is told of. Rules may remove the first one's number; it is told again with a retry (Envoy's rule).
+fn attempts_told(matched: Matched<'_>, chosen: &Chosen<'_>) -> AttemptsTold {
+    let host = matched.virtual_host;
+    if !host.include_attempt_count {
+        return AttemptsTold::None;
+    }
+    let levels = [
+        chosen.request_headers,
+        Some(&matched.route.request_headers),
+        Some(&host.request_headers),
+    ];
+    let removes = |operations: &HeaderOperations| {
+        operations
+            .remove
+            .iter()
+            .any(|name| name.as_str() == "x-envoy-attempt-count")
+    };
+    if levels.into_iter().flatten().any(removes) {
+        AttemptsTold::Retries
+    } else {
+        AttemptsTold::All
     }
 }
 
@@ -201,6 +226,13 @@ fn finish_request(
     if let Some(timeout) = timeout.into_iter().chain(per_try).min() {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         request.headers.set_number(EXPECTED_TIMEOUT, millis);
+        if action.max_grpc_timeout.is_some() && request.is_grpc() {
+            // Eight digits at most, which is a day.
+            let deadline = format!("{}m", millis.min(99_999_999));
+            if let Ok(deadline) = Value::new(deadline.as_bytes()) {
+                request.headers.set(Name::from_static("grpc-timeout"), deadline);
+            }
+        }
     }
     let connection = &exchange.connection;
     if connection.info.direction == Direction::Outbound {
@@ -261,9 +293,8 @@ fn reset(failure: Failure, retried: bool, cause: Option<&str>) -> LocalReply {
     let status = if failure == Failure::Protocol { 502 } else { 503 };
     let reason = failure.reason();
     let latest = if retried { "retried and the latest " } else { "" };
-    let tail = cause.map_or(String::new(), |text| format!(", transport failure reason: {text}"));
-    let body =
-        format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}{tail}");
+    // Why a connection failed is for the log: clients are not told of the inside.
+    let body = format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}");
     let inner = cause.map_or(reason.to_owned(), |text| format!("{reason}|{text}"));
     let details = format!(
         "upstream_reset_before_response_started{{{}}}",

@@ -83,7 +83,7 @@ impl Values {
         let mut ends = Vec::with_capacity(operations.set.len());
         for operation in &operations.set {
             let start = text.len();
-            operation.value.render(subject, &mut text);
+            operation.value.render_field(subject, &mut text);
             ends.push((text.len() > start || operation.keep_empty).then_some(text.len()));
         }
         Values { text, ends }

@@ -25,8 +25,11 @@ macro_rules! flags {
     };
 }
 
-// In Envoy's order: that in which several are printed.
+// In the order in which several are printed: that in which Envoy comes to know of them.
 flags! {
+    DELAY_INJECTED = 9 "DI";
+    FAULT_INJECTED = 10 "FI";
+    UPSTREAM_RETRY_LIMIT = 15 "URX";
     NO_HEALTHY_UPSTREAM = 1 "UH";
     UPSTREAM_REQUEST_TIMEOUT = 2 "UT";
     LOCAL_RESET = 3 "LR";
@@ -35,12 +38,9 @@ flags! {
     UPSTREAM_TERMINATED = 6 "UC";
     UPSTREAM_OVERFLOW = 7 "UO";
     NO_ROUTE = 8 "NR";
-    DELAY_INJECTED = 9 "DI";
-    FAULT_INJECTED = 10 "FI";
     RATE_LIMITED = 11 "RL";
     UNAUTHORIZED_EXTERNAL = 12 "UAEX";
     DOWNSTREAM_TERMINATED = 14 "DC";
-    UPSTREAM_RETRY_LIMIT = 15 "URX";
     STREAM_IDLE_TIMEOUT = 16 "SI";
     DOWNSTREAM_PROTOCOL_ERROR = 18 "DPE";
     UPSTREAM_MAX_DURATION = 20 "UMSDR";
@@ -189,8 +189,8 @@ mod tests {
         flags.add(Flags::UPSTREAM_CONNECTION_FAILURE);
         assert_eq!(flags.text(), "UF");
         flags.add(Flags::UPSTREAM_RETRY_LIMIT);
-        assert_eq!(flags.text(), "UF,URX");
+        assert_eq!(flags.text(), "URX,UF");
         flags.add(Flags::UPSTREAM_REQUEST_TIMEOUT);
-        assert_eq!(flags.text(), "UT,UF,URX");
+        assert_eq!(flags.text(), "URX,UT,UF");
     }
 }

@@ -189,6 +189,15 @@ impl Template {
     }
 
     pub fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
+        self.render_with(subject, false, out);
+    }
+
+    /// For the value of a header field: what does not exist is nothing there.
+    pub fn render_field(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
+        self.render_with(subject, true, out);
+    }
+
+    fn render_with(&self, subject: &Subject<'_>, omit: bool, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 // Most are the space or the quotation mark between two commands.
@@ -199,6 +208,9 @@ impl Template {
                 Part::Command { command, limit } => {
                     let start = out.len();
                     command.render(subject, out);
+                    if omit && out[start..] == *b"-" && !command.can_be_a_dash(subject) {
+                        out.truncate(start);
+                    }
                     if let Some(limit) = limit {
                         out.truncate(out.len().min(start + limit));
                     }
@@ -303,6 +315,23 @@ fn hostname() -> String {
 }
 
 impl Command {
+    /// Whether `-` is a value of it, and does not stand for what is missing.
+    fn can_be_a_dash(&self, subject: &Subject<'_>) -> bool {
+        match self {
+            Command::Request { name, alternative } => {
+                let value = |name: &RequestField| name.of(subject.request?);
+                value(name).or_else(|| value(alternative.as_ref()?)).is_some()
+            }
+            Command::Response { name, alternative } => {
+                let response = |name: &str| subject.response.and_then(|head| head.headers.text(name));
+                response(name).or_else(|| response(alternative.as_deref()?)).is_some()
+            }
+            Command::Word(word) => *word == Word::ResponseFlags,
+            Command::StartTime(_) | Command::Constant(_) => true,
+            Command::Address(..) => false,
+        }
+    }
+
     fn render(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         match self {
             Command::StartTime(format) => start_time(subject.record, format.as_deref(), out),
@@ -339,7 +368,7 @@ impl RequestField {
         match self {
             RequestField::Method => Some(head.method.as_str().as_bytes()),
             RequestField::Path => Some(head.path.as_bytes()),
-            RequestField::Authority => Some(head.authority.as_bytes()),
+            RequestField::Authority => Some(head.authority.as_bytes()).filter(|authority| !authority.is_empty()),
             RequestField::Scheme => Some(head.scheme.as_bytes()),
             RequestField::Named(name) => printable(&head.headers, name),
         }

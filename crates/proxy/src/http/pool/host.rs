@@ -337,7 +337,8 @@ impl Host {
     }
 }
 
-/// Where the protocol is not the cluster's but each request's, TLS must agree on that one. `None`: what the cluster says.
+/// Where the protocol is not the cluster's but each request's, TLS must agree on that one; where the cluster says nothing, the one that will
+/// be spoken is offered, for servers that insist on a choice. `None`: what the cluster says.
 fn alpn_for(cluster: &Cluster, endpoint: &Endpoint, http2: bool) -> Option<Vec<Vec<u8>>> {
     let by_request = matches!(
         cluster.http.protocol,
@@ -346,6 +347,10 @@ fn alpn_for(cluster: &Cluster, endpoint: &Endpoint, http2: bool) -> Option<Vec<V
     let Transport::Tls(context) = cluster.transports.get(endpoint.transport) else {
         return None;
     };
+    let spoken = if http2 { b"h2".as_slice() } else { b"http/1.1" };
+    if context.alpn.is_empty() {
+        return Some(vec![spoken.to_vec()]);
+    }
     if !by_request {
         return None;
     }
@@ -357,7 +362,7 @@ fn alpn_for(cluster: &Cluster, endpoint: &Endpoint, http2: bool) -> Option<Vec<V
         .cloned()
         .collect();
     match (offered.is_empty(), http2) {
-        (true, true) => Some(vec![b"h2".to_vec()]),
+        (true, true) => Some(vec![spoken.to_vec()]),
         (true, false) => None,
         (false, _) => Some(offered),
     }

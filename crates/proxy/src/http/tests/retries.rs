@@ -148,7 +148,7 @@ fn each_try_has_its_time_and_all_together_have_theirs() {
     // Per try, in all; then: attempts, flags and details.
     let millis = Duration::from_millis;
     for (per_try, all, asked, details) in [
-        (30, 10_000, 3, "UT,URX upstream_per_try_timeout"),
+        (30, 10_000, 3, "URX,UT upstream_per_try_timeout"),
         (10_000, 60, 1, "UT response_timeout"),
     ] {
         play(async move {

@@ -58,9 +58,8 @@ const ANSWERS: &[(&str, u16, &str, &str)] = &[
     (
         "GET /uf HTTP/1.1\r\nhost: mesh",
         503,
-        "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: \
-         delayed connect error: Connection refused",
-        "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} in=0 out=167 \
+        "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+        "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} in=0 out=98 \
          attempts=1 grpc=-",
     ),
     (

@@ -61,7 +61,7 @@ impl RequestHead {
         match name {
             ":method" => Some(self.method.as_str()),
             ":path" => Some(&self.path),
-            ":authority" | "host" => Some(&self.authority),
+            ":authority" | "host" => Some(&*self.authority).filter(|authority| !authority.is_empty()),
             ":scheme" => Some(self.scheme),
             name => self.headers.text(name),
         }

@@ -142,7 +142,7 @@ async fn connect(
             }
         }
     }
-    session.record.flags.add(Flags::UPSTREAM_RETRY_LIMIT);
+    session.record.flags.add(Flags::CONNECT_ATTEMPTS);
     None
 }
 

@@ -1,5 +1,6 @@
 //! What came back for one request, with nothing left out.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::http1::Fields;
@@ -22,8 +23,8 @@ pub struct Answer {
     pub switched: Vec<u8>,
     /// Of TLS, if there was any.
     pub alpn: Option<String>,
-    /// Our own port: it is in the access log of connections that are not HTTP.
-    pub port: u16,
+    /// Our own end: it is in the access log of connections that are not HTTP.
+    pub from: Option<SocketAddr>,
 }
 
 impl Answer {

@@ -1,6 +1,6 @@
 //! Sends a question of a scenario, each over a connection of its own, and tells everything that comes back.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -54,11 +54,12 @@ impl Question {
     }
 
     async fn exchange(&self) -> Result<Answer> {
-        let stream = TcpStream::connect(self.target)
+        let stream = self
+            .connect()
             .await
             .with_context(|| format!("connecting to {}", self.target))?;
         stream.set_nodelay(true)?;
-        let port = stream.local_addr()?.port();
+        let from = stream.local_addr()?;
         let mut answer = match &self.tls {
             None => self.speak(stream).await?,
             Some(config) => {
@@ -72,8 +73,19 @@ impl Question {
                 answer
             }
         };
-        answer.port = port;
+        answer.from = Some(from);
         Ok(answer)
+    }
+
+    /// From an address that is not 127.0.0.1: for clients there Envoy names its node's address instead.
+    async fn connect(&self) -> Result<TcpStream> {
+        let std::net::IpAddr::V4(target) = self.target.ip() else {
+            anyhow::bail!("not an address of the harness");
+        };
+        let socket = TcpSocket::new_v4()?;
+        let own = Ipv4Addr::new(127, target.octets()[1], 0, 251);
+        socket.bind(SocketAddr::new(own.into(), 0))?;
+        Ok(socket.connect(self.target).await?)
     }
 
     async fn speak(&self, stream: impl Stream + 'static) -> Result<Answer> {

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::http1::{Fields, Wire};
+use crate::seen::is_copy;
 use crate::{backend1, backend2};
 
 /// A request as a server got it.
@@ -48,6 +50,8 @@ struct Seen {
 
 pub struct Backends {
     pub port: u16,
+    acceptor: TlsAcceptor,
+    listening: Mutex<Vec<AbortHandle>>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -71,16 +75,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Backends {
     pub async fn start(secure: Arc<ServerConfig>) -> Result<Self> {
         let listener = TcpListener::bind("0.0.0.0:0").await?;
-        let port = listener.local_addr()?.port();
-        let seen = Arc::<Mutex<Seen>>::default();
-        let acceptor = TlsAcceptor::from(secure);
-        let shared = seen.clone();
-        tokio::spawn(async move {
+        let backends = Backends {
+            port: listener.local_addr()?.port(),
+            acceptor: TlsAcceptor::from(secure),
+            listening: Mutex::default(),
+            seen: Arc::default(),
+        };
+        backends.accept(listener);
+        Ok(backends)
+    }
+
+    /// Serves also here: a sidecar has the port of its application on its own address.
+    pub async fn serve_at(&self, address: SocketAddr) -> Result<()> {
+        self.accept(TcpListener::bind(address).await?);
+        Ok(())
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let (acceptor, seen) = (self.acceptor.clone(), self.seen.clone());
+        let task = tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::spawn(serve(stream, peer, acceptor.clone(), shared.clone()));
+                tokio::spawn(serve(stream, peer, acceptor.clone(), seen.clone()));
             }
         });
-        Ok(Backends { port, seen })
+        lock(&self.listening).push(task.abort_handle());
     }
 
     /// Gives an address a name.
@@ -98,13 +116,19 @@ impl Backends {
     }
 }
 
+impl Drop for Backends {
+    fn drop(&mut self) {
+        lock(&self.listening).iter().for_each(AbortHandle::abort);
+    }
+}
+
 impl Place {
     /// The connection will end with a reset, and not with an end.
     pub fn will_reset(&self) -> Result<()> {
         Ok(self.socket.set_linger(Some(std::time::Duration::ZERO))?)
     }
 
-    /// Keeps a request, and says for which time this question is asked here.
+    /// Keeps a request, and says for which time this question is asked; copies are counted by themselves.
     pub fn record(&self, record: Record) -> usize {
         let question = record
             .fields
@@ -117,8 +141,9 @@ impl Place {
     pub fn keep(&self, question: String, record: Record) -> usize {
         let mut seen = lock(&self.seen);
         let known = seen.records.entry((self.peer, question)).or_default();
+        let copy = is_copy(&record);
         known.push(record);
-        known.len()
+        known.iter().filter(|record| is_copy(record) == copy).count()
     }
 }
 

@@ -23,7 +23,12 @@ pub async fn serve<S: Stream>(mut wire: Wire<S>, place: Place) -> Result<()> {
             wire.body(head.framing(Framing::None)).await
         };
         let n = place.record(record(&place, &head, &body));
-        let instruction = instruction.for_server(&place.backend, n);
+        let mut instruction = instruction.for_server(&place.backend, n);
+        if instruction.who {
+            instruction
+                .headers
+                .push(("x-backend".to_owned(), place.backend.clone()));
+        }
         sleep(instruction.delay).await;
         if instruction.ending == Ending::Upgrade {
             return switch(wire, upgrade.unwrap_or_default()).await;
@@ -96,8 +101,9 @@ async fn answer<S: Stream>(wire: &mut Wire<S>, request: &Head, instruction: &Ins
     let chunked = (instruction.chunked || !instruction.trailers.is_empty()) && !bodiless;
     let until_close = instruction.ending == Ending::UntilClose;
     let mut fields = instruction.headers.clone();
+    let typed = fields.iter().any(|(name, _)| name == "content-type");
     let mut field = |name: &str, value: String| fields.push((name.to_owned(), value));
-    if !bodiless {
+    if !bodiless && !typed {
         field("content-type", "text/plain".into());
     }
     if chunked {

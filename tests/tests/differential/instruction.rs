@@ -27,6 +27,8 @@ pub struct Instruction {
     pub early: bool,
     /// Says nothing to `expect: 100-continue`.
     pub no_continue: bool,
+    /// The answer names its server.
+    pub who: bool,
     /// Interim answers before the final one.
     pub interim: Vec<u16>,
 }
@@ -70,6 +72,7 @@ impl Instruction {
                 "body" => it.body = Some(value.to_owned()),
                 "bytes" => it.bytes = Some(value.parse()?),
                 "interim" => it.interim.push(value.parse()?),
+                "who" => it.who = true,
                 "chunked" => it.chunked = true,
                 "early" => it.early = true,
                 "no-continue" => it.no_continue = true,

@@ -11,6 +11,7 @@ mod backend;
 mod backend1;
 mod backend2;
 mod check;
+mod hash;
 mod http1;
 mod instruction;
 mod objects;

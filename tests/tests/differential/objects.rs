@@ -97,6 +97,39 @@ pub fn running(namespace: &str, name: &str, labels: Value, address: Ipv4Addr, ac
     })
 }
 
+/// Ports of a sidecar's application: name, of the Service, where it listens.
+pub const APPLICATION_PORTS: [(&str, u16, u16); 3] = [("http", 80, 8080), ("tcp", 90, 8081), ("grpc", 81, 8082)];
+
+/// Service and endpoints of the sidecars before a file's own server.
+pub fn server_service(namespace: &str, labels: &Value, pods: &[(String, Ipv4Addr)]) -> [Value; 2] {
+    let port = |(name, port, target): &(&str, u16, u16)| json!({ "name": name, "port": port, "targetPort": target });
+    let endpoint = |(pod, address): &(String, Ipv4Addr)| {
+        json!({
+            "addresses": [address.to_string()],
+            "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "name": pod, "namespace": namespace },
+        })
+    };
+    let target = |(name, _, target): &(&str, u16, u16)| json!({ "name": name, "port": target });
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "server", "namespace": namespace },
+            "spec": { "selector": labels, "ports": APPLICATION_PORTS.iter().map(port).collect::<Vec<_>>() },
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": "server-1", "namespace": namespace,
+                "labels": { "kubernetes.io/service-name": "server" },
+            },
+            "addressType": "IPv4",
+            "ports": APPLICATION_PORTS.iter().map(target).collect::<Vec<_>>(),
+            "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
+        }),
+    ]
+}
+
 /// The Service of the gateway that all files share.
 pub fn ingress() -> Value {
     gateway_service(

@@ -101,6 +101,9 @@ static HASH: LazyLock<Regex> = LazyLock::new(|| Regex::new("Hash=[0-9a-f]+").exp
 static UUID: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").expect("a good expression")
 });
+/// In answers that are compared as bytes.
+static CLOCKS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"((?:date|x-envoy-upstream-service-time): )[^\r]*").expect("a good expression"));
 static FAILURE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(transport failure reason: )[^|}]*").expect("a good expression"));
 
@@ -121,6 +124,7 @@ impl Normal {
         let text = HASH.replace_all(&text, "Hash=*");
         let text = UUID.replace_all(&text, "<uuid>");
         let text = FAILURE.replace_all(&text, "${1}*");
+        let text = CLOCKS.replace_all(&text, "${1}*");
         text.replace(&self.question, "<question>")
     }
 

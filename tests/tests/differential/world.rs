@@ -116,6 +116,13 @@ impl World {
         };
         let own_roles = own_roles(&files, &net)?;
         starter.write_own(&config, &own_roles)?;
+        for (_, role, _) in own_roles.iter().filter(|((_, kind), _, _)| *kind == "server") {
+            for (_, _, port) in objects::APPLICATION_PORTS {
+                backends
+                    .serve_at(SocketAddr::new(role.application.into(), port))
+                    .await?;
+            }
+        }
         let pilot = start_pilot(group, starter.pilot, &config, folder.path())?;
         let client = Workload {
             labels: BTreeMap::from([("app".into(), "client".into()), ("version".into(), "v1".into())]),
@@ -260,9 +267,11 @@ impl Starter<'_> {
                     json!(role.labels),
                 ));
             }
+            let mut pods = Vec::new();
             for n in [*first, first + 1] {
                 let address = self.net.address(proxy_row(n), n % 200)?;
                 let name = format!("{}-{n}", role.name);
+                pods.push((name.clone(), address));
                 made.push(objects::running(
                     &role.namespace,
                     &name,
@@ -270,6 +279,9 @@ impl Starter<'_> {
                     address,
                     &role.name,
                 ));
+            }
+            if *kind == "server" {
+                made.extend(objects::server_service(&role.namespace, &json!(role.labels), &pods));
             }
             write_objects(config, &format!("own-{kind}-{file}"), &made)?;
         }

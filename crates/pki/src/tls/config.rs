@@ -142,7 +142,7 @@ pub fn server_config(
 /// The configuration for a client that offers these protocols.
 ///
 /// rustls ends a handshake whose two ALPN lists share nothing; Envoy goes on without a protocol, and peers rely on that. A server that wants
-/// Envoy's way looks at the client's first message (`tokio_rustls::LazyConfigAcceptor`) and takes the configuration from here.
+/// Envoy's way looks at the client's first message and takes the configuration from here.
 pub fn config_for_client<'a>(
     config: &Arc<ServerConfig>,
     offered: impl IntoIterator<Item = &'a [u8]>,

@@ -238,7 +238,8 @@ impl<'a> Exchange<'a> {
     fn refuse(&self, fault: Option<BadHead>) -> Option<LocalReply> {
         let manager = &self.connection.manager;
         if self.request.version == HttpVersion::Http10 && !manager.accept_http_10 {
-            return Some(LocalReply::new(426, "low_version").body("Upgrade Required").close());
+            let reply = LocalReply::new(426, "low_version").body("Upgrade Required");
+            return Some(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).close());
         }
         match fault? {
             BadHead::MissingHost => Some(LocalReply::new(400, "missing_host_header").close()),

@@ -23,12 +23,13 @@ const HOP_BY_HOP: [&str; 6] = [
 ];
 
 /// What Envoy believes from internal addresses only, of which there are none unless configured: instructions to a router.
-const INTERNAL: [&str; 15] = [
+const INTERNAL: [&str; 16] = [
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
     "x-envoy-ip-tags",
     "x-envoy-max-retries",
     "x-envoy-original-url",

@@ -211,11 +211,12 @@ async fn serve(
     drain: runtime::drain::Watch,
 ) {
     let mut info = info(&worker, &compiled.listener, ends, facts.server_name);
+    let offered = &facts.application_protocols;
     let stream = match &chain.transport {
         DownstreamTransport::Plain => Downstream::Plain(stream),
         DownstreamTransport::Tls(tls) => {
-            let Some(secured) = Box::pin(handshake::accept(&compiled.listener, &chain, tls, stream, ends.remote)).await
-            else {
+            let accepted = handshake::accept(&compiled.listener, &chain, tls, offered, stream, ends.remote);
+            let Some(secured) = Box::pin(accepted).await else {
                 return;
             };
             info.tls = Some(secured.info);

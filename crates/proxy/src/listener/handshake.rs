@@ -23,11 +23,13 @@ pub(super) struct Secured {
     pub(super) server_name: Option<String>,
 }
 
-/// `None` if the client was refused (or gave up): logged and counted here.
+/// `None` if the client was refused (or gave up): logged and counted here. `offered`: the protocols of the client's ALPN, where they are known
+/// already; if none of them is ours the connection goes on without one, as with Envoy.
 pub(super) async fn accept(
     listener: &Listener,
     chain: &FilterChain,
     tls: &DownstreamTls,
+    offered: &[String],
     stream: TcpStream,
     remote: SocketAddr,
 ) -> Option<Secured> {
@@ -41,6 +43,7 @@ pub(super) async fn accept(
         refuse(listener, chain, remote, &reason, "no secret");
         return None;
     };
+    let config = pki::tls::config_for_client(&config, offered.iter().map(String::as_bytes));
     let mut server_name = None;
     let handshake = ServerStream::accept(config, stream, |bytes| match client_hello::peek(bytes) {
         Peeked::Partial => false,

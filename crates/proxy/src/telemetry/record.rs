@@ -48,6 +48,8 @@ flags! {
     UPSTREAM_PROTOCOL_ERROR = 23 "UPE";
     NO_CLUSTER = 24 "NC";
     OVERLOAD = 25 "OM";
+    /// As [`Flags::UPSTREAM_RETRY_LIMIT`], of connections that are only bytes.
+    CONNECT_ATTEMPTS = 26 "URX";
 }
 
 impl Flags {

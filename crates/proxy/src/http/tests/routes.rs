@@ -66,7 +66,7 @@ const ANSWERS: &[(&str, u16, &str, &str)] = &[
         "GET /direct HTTP/1.0\r\nhost: mesh",
         426,
         "Upgrade Required",
-        "426 - low_version in=0 out=16 attempts=0 grpc=-",
+        "426 DPE low_version in=0 out=16 attempts=0 grpc=-",
     ),
     (
         "GET /direct HTTP/1.1\r\nx: y",

@@ -115,6 +115,9 @@ const LISTS: &[(&str, &str)] = &[
     ("VirtualService", "http"),
     ("DestinationRule", "subsets"),
     ("Gateway", "servers"),
+    (GATEWAY_KIND, "listeners"),
+    ("HTTPRoute", "rules"),
+    ("GRPCRoute", "rules"),
 ];
 
 fn parts(object: &Object) -> Vec<(String, u32)> {

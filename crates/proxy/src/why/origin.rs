@@ -37,10 +37,15 @@ impl<'a> Places<'a> {
     /// `None` for a resource that no object of a user wanted.
     pub(super) fn find(&self, reference: &str, rule: &str) -> Option<Place> {
         let parts: Vec<&str> = reference.split('/').collect();
-        let [.., "namespaces", namespace, kind, name] = parts[..] else {
+        let [.., group, _, "namespaces", namespace, kind, name] = parts[..] else {
             return None;
         };
-        let known = self.0.get(&key(kind, namespace, name));
+        // Where two groups have a kind of one name, the group is part of the other's name.
+        let qualified = key(&format!("{kind}.{group}"), namespace, name);
+        let known = self
+            .0
+            .get(&qualified)
+            .or_else(|| self.0.get(&key(kind, namespace, name)));
         let line = known.map_or(0, |origin| {
             let part = origin.parts.iter().find(|part| part.name == rule);
             part.map_or(origin.line, |part| part.line)
@@ -60,11 +65,13 @@ fn key(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}")
 }
 
-/// As the control plane writes kinds in references: `virtual-service`.
+/// As the control plane writes kinds in references: `virtual-service`, `http-route`.
 fn kebab_case(kind: &str) -> String {
+    let letters: Vec<char> = kind.chars().collect();
     let mut text = String::with_capacity(kind.len() + 2);
-    for letter in kind.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
+    for (at, letter) in letters.iter().enumerate() {
+        let lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
+        if letter.is_ascii_uppercase() && at > 0 && (lower(at - 1) || lower(at + 1)) {
             text.push('-');
         }
         text.push(letter.to_ascii_lowercase());
@@ -109,6 +116,21 @@ mod tests {
                 parts: vec![part("canary", 12), part("1", 20)],
             }],
         };
+        let mut origins = origins;
+        for (kind, line) in [
+            ("HTTPRoute", 30),
+            ("Gateway", 40),
+            ("Gateway.gateway.networking.k8s.io", 50),
+        ] {
+            origins.origins.push(Origin {
+                kind: kind.into(),
+                namespace: "shop".into(),
+                name: "web".into(),
+                file: "web.yaml".into(),
+                line,
+                ..Origin::default()
+            });
+        }
         let places = Places::new(&origins);
         let reference = "/apis/networking.istio.io/v1/namespaces/shop/virtual-service/reviews";
         let cases = [
@@ -120,6 +142,21 @@ mod tests {
                 "/apis/networking.istio.io/v1/namespaces/shop/gateway/reviews",
                 "",
                 Some(("", 0)),
+            ),
+            (
+                "/apis/gateway.networking.k8s.io/v1/namespaces/shop/http-route/web",
+                "",
+                Some(("web.yaml", 30)),
+            ),
+            (
+                "/apis/networking.istio.io/v1/namespaces/shop/gateway/web",
+                "",
+                Some(("web.yaml", 40)),
+            ),
+            (
+                "/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateway/web",
+                "",
+                Some(("web.yaml", 50)),
             ),
             ("", "", None),
         ];

@@ -62,7 +62,11 @@ pub(crate) fn is_granted(scope: &Scope<'_>, secret: CredentialName<'_>) -> bool 
     let own = scope.proxy.namespace.as_str();
     let derived = gateway::selecting(scope.snapshot, scope.proxy).filter(|gateway| gateway.spec.derived.is_some());
     let settings = derived.flat_map(|gateway| gateway.spec.servers.iter().filter_map(|server| server.tls.as_ref()));
-    let mut names = settings.flat_map(|tls| std::iter::once(&tls.credential_name).chain(&tls.credential_names));
+    let mut names = settings.flat_map(|tls| {
+        [&tls.credential_name, &tls.ca_cert_credential_name]
+            .into_iter()
+            .chain(&tls.credential_names)
+    });
     names.any(|name| {
         let named = CredentialName::parse(name, own);
         named == secret || (named.namespace == secret.namespace && named.roots_secrets()[0] == secret.name)

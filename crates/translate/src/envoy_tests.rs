@@ -472,7 +472,28 @@ fn odd_settings() -> Vec<Mesh> {
         .change("ratings", |service| {
             service.ports[0].protocol = model::mesh::Protocol::Tcp
         });
+    let described = Mesh::bookinfo()
+        .reviews_subsets()
+        .apply("Gateway", "default", "sni", json!({
+            "selector": { "istio": "ingressgateway" },
+            "servers": [{ "port": { "number": 443, "name": "tls", "protocol": "TLS" }, "hosts": ["*.local"], "tls": { "mode": "AUTO_PASSTHROUGH" } }],
+        }))
+        .apply("Sidecar", "default", "all", json!({
+            "egress": [{ "hosts": ["*/*"] }],
+            "outboundTrafficPolicy": { "egressProxy": { "host": "details", "port": { "number": 9080 } } },
+            "ingress": [
+                { "port": { "number": 7000, "protocol": "HTTP", "name": "a" }, "defaultEndpoint": "0.0.0.0:8080" },
+                { "port": { "number": 7001, "protocol": "TCP", "name": "b" }, "captureMode": "NONE", "defaultEndpoint": "unix:///run/b.sock" },
+                { "port": { "number": 7002, "protocol": "GRPC", "name": "c" }, "defaultEndpoint": "unix://@abstract" },
+                { "port": { "number": 7003, "protocol": "TLS", "name": "d" }, "defaultEndpoint": "127.0.0.1:7003", "tls": { "mode": "SIMPLE", "credentialName": "web" } },
+            ],
+        }))
+        .secret("default", "web", Fitness::Usable, Fitness::Missing)
+        .apply("PeerAuthentication", "default", "off", json!({
+            "selector": { "matchLabels": { "app": "reviews" } }, "portLevelMtls": { "7003": { "mode": "DISABLE" } },
+        }));
     vec![
+        described,
         log("TEXT", "%FOO% 100% %REQ(%"),
         log("TEXT", "100%% %START_TIME(%Y)% %TRACE_ID% %DYNAMIC_METADATA(a:b)%"),
         log("JSON", "not json"),

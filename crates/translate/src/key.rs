@@ -61,6 +61,9 @@ impl<'s, 'a> Key<'s, 'a> {
         };
         key.add("native", proxy.native);
         key.add("namespace", &proxy.namespace);
+        if scope.passes_by_sni() {
+            key.add("passes", "by SNI");
+        }
         if let Some(sidecar) = scope.sidecar {
             key.add("sidecar", format_args!("{}/{}", sidecar.namespace(), sidecar.name()));
         }
@@ -77,16 +80,18 @@ impl<'s, 'a> Key<'s, 'a> {
     /// The workload's own ports, and where they are bound and served.
     fn inbound(&mut self) {
         let scope = self.scope;
-        if !scope.captures() {
+        // What a Sidecar says of ports may mean the pod's own address.
+        let described = scope.inbound().iter().any(|port| port.ingress.is_some());
+        if !scope.captures() || described {
             self.add("ip", format_args!("{:?}", scope.proxy.ip()));
             self.add("app", format_args!("{:?}", scope.proxy.app_address));
         }
         for port in scope.inbound() {
             let (number, protocol, mode) = (port.port, port.protocol, port.mode);
-            let (host, service_port) = (&port.service.hostname, port.service_port.number);
+            let (host, service_port) = (port.host(), port.service_port());
             self.add(
                 "in",
-                format_args!("{number}/{protocol:?}/{mode:?}/{host}:{service_port}"),
+                format_args!("{number}/{protocol:?}/{mode:?}/{host:?}:{service_port}"),
             );
             self.policy(port.policy);
         }

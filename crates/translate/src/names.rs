@@ -37,6 +37,15 @@ pub(crate) fn parse_outbound(name: &str) -> Option<(u16, &str, Host)> {
     Some((port, subset, Host::new(host)))
 }
 
+/// `outbound_.<port>_.<subset>_.<host>`
+pub(crate) fn parse_sni(name: &str) -> Option<(u16, &str, Host)> {
+    let mut parts = name.strip_prefix("outbound_.")?.splitn(3, "_.");
+    let port = parts.next()?.parse().ok()?;
+    let subset = parts.next()?;
+    let host = parts.next()?;
+    Some((port, subset, Host::new(host)))
+}
+
 /// `inbound|<port>||`
 pub(crate) fn parse_inbound(name: &str) -> Option<u16> {
     name.strip_prefix("inbound|")?.strip_suffix("||")?.parse().ok()
@@ -80,6 +89,8 @@ mod tests {
         for subset in ["", "v1"] {
             let name = outbound(9080, subset, &host);
             assert_eq!(parse_outbound(&name), Some((9080, subset, host.clone())));
+            let name = sni(9080, subset, &host);
+            assert_eq!(parse_sni(&name), Some((9080, subset, host.clone())));
         }
         assert_eq!(parse_inbound(&inbound(80)), Some(80));
         for bad in [
@@ -91,6 +102,7 @@ mod tests {
         ] {
             assert_eq!(parse_outbound(bad), None, "{bad}");
             assert_eq!(parse_inbound(bad), None, "{bad}");
+            assert_eq!(parse_sni(bad), None, "{bad}");
         }
     }
 

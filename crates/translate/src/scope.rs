@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use model::kinds::{Sidecar, VirtualService};
+use model::kinds::{ServerTlsMode, Sidecar, VirtualService};
 use model::mesh::{
     Config, CredentialName, Host, InterceptionMode, Locality, Protocol, Proxy, ProxyKind, Service, ServicePort,
     Snapshot,
@@ -137,7 +137,8 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn inbound(&self) -> &[InboundPort<'a>] {
-        self.inbound.get_or_init(|| inbound::ports(self.snapshot, self.proxy))
+        self.inbound
+            .get_or_init(|| inbound::ports(self.snapshot, self.proxy, self.sidecar))
     }
 
     pub(crate) fn servers(&self) -> &Servers<'a> {
@@ -198,17 +199,34 @@ impl<'a> Scope<'a> {
         self.captures() && !self.is_gateway() && captured.is_some_and(|value| is_true(value))
     }
 
+    /// Whether a server of this gateway passes connections of the mesh on by the name they ask for (AUTO_PASSTHROUGH).
+    pub(crate) fn passes_by_sni(&self) -> bool {
+        let ports = || self.servers().listeners.values();
+        self.is_gateway()
+            && ports()
+                .flat_map(|port| &port.servers)
+                .any(|server| server.tls_mode() == ServerTlsMode::AutoPassthrough)
+    }
+
     pub(crate) fn allows_unknown(&self) -> bool {
         sidecar::allows_unknown(self.snapshot, self.sidecar)
     }
 
     /// The cluster for traffic to destinations that are not in the registry.
-    pub(crate) fn unknown_cluster(&self) -> &'static str {
-        if self.allows_unknown() {
-            crate::names::PASSTHROUGH
-        } else {
-            crate::names::BLACK_HOLE
+    pub(crate) fn unknown_cluster(&self) -> String {
+        if !self.allows_unknown() {
+            return crate::names::BLACK_HOLE.to_owned();
         }
+        self.egress_proxy()
+            .unwrap_or_else(|| crate::names::PASSTHROUGH.to_owned())
+    }
+
+    /// The cluster that a Sidecar sends unknown destinations through (`outboundTrafficPolicy.egressProxy`).
+    pub(crate) fn egress_proxy(&self) -> Option<String> {
+        let (host, proxy) = sidecar::egress_proxy(self.snapshot, self.sidecar)?;
+        let only = || self.services().get(&host)?.ports().next().map(|port| port.number);
+        let given = proxy.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        Some(crate::names::outbound(given.or_else(only)?, &proxy.subset, &host))
     }
 }
 
@@ -242,6 +260,7 @@ impl<'a> Visible<'a> {
             .as_ref()
             .map(|_| destinations(snapshot, virtual_services))
             .unwrap_or_default();
+        let proxy_host = sidecar::egress_proxy(snapshot, sidecar).map(|(host, _)| host);
         let mut visible = Visible::default();
         let (own, others): (Vec<&'a Service>, Vec<_>) = snapshot
             .services
@@ -251,6 +270,7 @@ impl<'a> Visible<'a> {
             .partition(|service| service.namespace == proxy.namespace);
         for service in own.into_iter().chain(others) {
             let imported = match &egress {
+                Some(_) if proxy_host.as_ref() == Some(&service.hostname) => Imported::All,
                 Some(_) if named.contains(&service.hostname) => Imported::All,
                 Some(egress) => egress.ports(&service.namespace, &service.hostname),
                 None => Imported::All,

@@ -53,6 +53,17 @@ fn mesh() -> Mesh {
             "trafficPolicy": { "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "failoverPriority": ["tier"] } } },
         }))
         .endpoints("productpage-v1", |endpoint| endpoint.locality.region = "east".to_owned())
+        .apply("Sidecar", "default", "ports", json!({
+            "workloadSelector": { "labels": { "app": "ratings" } }, "egress": [{ "hosts": ["*/*"] }],
+            "ingress": [
+                { "port": { "number": 7000, "protocol": "HTTP", "name": "a" }, "defaultEndpoint": "0.0.0.0:8080" },
+                { "port": { "number": 7001, "protocol": "TCP", "name": "b" }, "captureMode": "NONE", "defaultEndpoint": "unix:///run/b.sock" },
+            ],
+        }))
+        .apply("Gateway", "other", "by-sni", json!({
+            "selector": { "istio": "ingressgateway", "version": "v1" },
+            "servers": [{ "port": { "number": 15443, "name": "tls", "protocol": "TLS" }, "hosts": ["*.local"], "tls": { "mode": "AUTO_PASSTHROUGH" } }],
+        }))
         .apply("Sidecar", "other", "narrow", json!({
             "workloadSelector": { "labels": { "app": "reviews" } }, "egress": [{ "hosts": ["./*", "default/ratings.default.svc.cluster.local"] }],
         }))

@@ -1,6 +1,6 @@
 //! Which Sidecar resource applies to a proxy, and what it lets the proxy see.
 
-use model::kinds::{OutboundTrafficPolicyMode, Sidecar};
+use model::kinds::{Destination, OutboundTrafficPolicyMode, Sidecar};
 use model::mesh::{Config, Host, Proxy, ProxyKind, Snapshot};
 
 use crate::visibility::selects;
@@ -123,6 +123,17 @@ impl Import {
     fn matches(&self, namespace: &str, host: &Host) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace) && self.host.matches(host)
     }
+}
+
+/// Where traffic for unknown hosts goes instead of where its client meant.
+pub(crate) fn egress_proxy<'a>(
+    snapshot: &Snapshot,
+    sidecar: Option<&'a Config<Sidecar>>,
+) -> Option<(Host, &'a Destination)> {
+    let sidecar = sidecar?;
+    let destination = sidecar.spec.outbound_traffic_policy.as_ref()?.egress_proxy.as_ref()?;
+    let host = Host::resolve(&destination.host, sidecar.namespace(), &snapshot.domain);
+    Some((host, destination))
 }
 
 /// What happens to traffic for hosts the proxy does not know.

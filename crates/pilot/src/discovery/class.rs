@@ -188,9 +188,13 @@ fn name_of(lookup: &Lookup) -> Option<&Arc<str>> {
     }
 }
 
-/// The service of a cluster, `outbound|80|v1|reviews.default.svc.cluster.local`.
+/// The service of a cluster, `outbound|80|v1|reviews.default.svc.cluster.local` or, for gateways that pass on by SNI,
+/// `outbound_.80_.v1_.reviews.default.svc.cluster.local`.
 fn host_of(cluster: &str) -> &str {
-    cluster.rsplit('|').next().unwrap_or(cluster)
+    match cluster.strip_prefix("outbound_.") {
+        Some(rest) => rest.splitn(3, "_.").last().unwrap_or(cluster),
+        None => cluster.rsplit('|').next().unwrap_or(cluster),
+    }
 }
 
 /// A panic in translation must not take the process with it: one resource is missing, the others go out.

@@ -16,20 +16,29 @@ use super::{policy, protocol, reserved, service_metadata};
 
 pub(super) fn build(scope: &Scope<'_>, port: u16, notes: &mut Notes) -> Option<cluster::Cluster> {
     let port = scope.inbound().iter().find(|known| known.port == port)?;
-    notes.origin(&port.service.origin);
+    if let Some((service, _)) = port.service {
+        notes.origin(&service.origin);
+    }
     let mut cluster = policy::base(scope.snapshot, &names::inbound(port.port));
-    if to_original_destination(scope) {
+    let described = port.ingress.map(|ingress| ingress.default_endpoint.as_str());
+    if let Some(endpoint) = described.filter(|endpoint| !endpoint.is_empty()) {
+        let (address, number) = described_endpoint(scope, endpoint)?;
+        cluster.cluster_discovery_type = policy::discovery(DiscoveryType::Static);
+        cluster.load_assignment = Some(application(&cluster.name, &address, number));
+    } else if to_original_destination(scope) && !port.is_bound() {
         reserved::original_destination(&mut cluster);
         cluster.upstream_bind_config = Some(reserved::bind_inbound());
     } else {
         cluster.cluster_discovery_type = policy::discovery(DiscoveryType::Static);
-        cluster.load_assignment = Some(application(scope, &cluster.name, port.port));
+        cluster.load_assignment = Some(application(&cluster.name, &own_address(scope), port.port));
     }
     limits(scope, port, &mut cluster, notes);
-    cluster.metadata = pb::metadata([(
-        "istio",
-        pb::object([("services", pb::list(vec![service_metadata(port.service)]))]),
-    )]);
+    if let Some((service, _)) = port.service {
+        cluster.metadata = pb::metadata([(
+            "istio",
+            pb::object([("services", pb::list(vec![service_metadata(service)]))]),
+        )]);
+    }
     Some(cluster)
 }
 
@@ -38,13 +47,32 @@ fn to_original_destination(scope: &Scope<'_>) -> bool {
     scope.captures() && mode == InboundTrafficPolicyMode::Passthrough
 }
 
-fn application(scope: &Scope<'_>, cluster: &str, port: u16) -> endpoint::ClusterLoadAssignment {
-    let address = scope
-        .proxy
-        .app_address
-        .map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string());
+/// Where the application listens, as far as nothing else is said.
+fn own_address(scope: &Scope<'_>) -> String {
+    let address = scope.proxy.app_address;
+    address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string())
+}
+
+/// `unix:///path`, or address and port: the loopback address stands for the application's, the unspecified one for the pod's.
+fn described_endpoint(scope: &Scope<'_>, text: &str) -> Option<(String, u16)> {
+    if text.starts_with("unix://") {
+        return Some((text.to_owned(), 0));
+    }
+    let address: std::net::SocketAddr = text.parse().ok()?;
+    let own = || own_address(scope);
+    let host = match address.ip() {
+        ip if ip.is_loopback() => own(),
+        ip if ip.is_unspecified() && scope.captures() => scope.proxy.ip().map_or_else(own, |ip| ip.to_string()),
+        // Without capture the proxy itself is at the pod's address.
+        ip if ip.is_unspecified() => own(),
+        ip => ip.to_string(),
+    };
+    Some((host, address.port()))
+}
+
+fn application(cluster: &str, address: &str, port: u16) -> endpoint::ClusterLoadAssignment {
     let identifier = endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
-        address: Some(pb::address(&address, port)),
+        address: Some(pb::address(address, port)),
         ..Default::default()
     });
     endpoint::ClusterLoadAssignment {
@@ -60,13 +88,15 @@ fn application(scope: &Scope<'_>, cluster: &str, port: u16) -> endpoint::Cluster
     }
 }
 
-/// Connection pool limits: the Sidecar's, else the service's own DestinationRule's.
+/// Connection pool limits: the Sidecar's for the port, else its general ones, else the service's own DestinationRule's.
 fn limits(scope: &Scope<'_>, port: &InboundPort<'_>, cluster: &mut cluster::Cluster, notes: &mut Notes) {
-    let destination = scope.destination(&port.service.hostname);
-    let mut policy = destination.policy("", port.service_port.number);
-    let sidecar = scope
-        .sidecar
-        .and_then(|sidecar| Some((sidecar, sidecar.spec.inbound_connection_pool.as_ref()?)));
+    let destination = port.host().map(|host| scope.destination(host)).unwrap_or_default();
+    let mut policy = destination.policy("", port.service_port());
+    let of_port = port.ingress.and_then(|ingress| ingress.connection_pool.as_ref());
+    let sidecar = scope.sidecar.and_then(|sidecar| {
+        let general = sidecar.spec.inbound_connection_pool.as_ref();
+        Some((sidecar, of_port.or(general)?))
+    });
     if let Some((sidecar, pool)) = sidecar {
         notes.origin(&sidecar.reference);
         policy.connection_pool = Some(pool);

@@ -21,12 +21,11 @@ pub(super) fn names(scope: &Scope<'_>) -> Vec<String> {
         let host = &visible.service.hostname;
         let destination = scope.destination(host);
         for port in visible.ports() {
-            names.push(names::outbound(port.number, "", host));
-            names.extend(
-                destination
-                    .subsets()
-                    .map(|subset| names::outbound(port.number, &subset.name, host)),
-            );
+            let subsets = || std::iter::once("").chain(destination.subsets().map(|subset| subset.name.as_str()));
+            names.extend(subsets().map(|subset| names::outbound(port.number, subset, host)));
+            if scope.passes_by_sni() && !visible.service.mesh_external {
+                names.extend(subsets().map(|subset| names::sni(port.number, subset, host)));
+            }
         }
     }
     names
@@ -40,13 +39,20 @@ pub(crate) struct Target<'a> {
     pub(crate) subset_name: String,
     pub(crate) subset: Option<&'a Subset>,
     pub(crate) destination: Destination<'a>,
+    /// For connections that a gateway passes on as they are, by the name that mutual TLS of the mesh asks for.
+    by_sni: bool,
 }
 
 impl<'a> Target<'a> {
     /// `None` if the proxy does not see such a service, port or subset.
     pub(crate) fn find(scope: &Scope<'a>, name: &str) -> Option<Target<'a>> {
-        let (port, subset_name, host): (u16, &str, Host) = names::parse_outbound(name)?;
+        let by_sni = names::parse_sni(name).filter(|_| scope.passes_by_sni());
+        let (port, subset_name, host): (u16, &str, Host) = names::parse_outbound(name).or(by_sni.clone())?;
+        let by_sni = by_sni.is_some();
         let visible = scope.services().get(&host)?;
+        if by_sni && visible.service.mesh_external {
+            return None;
+        }
         let port = visible.port(port)?;
         let destination = scope.destination(&host);
         let subset = destination.subset(subset_name);
@@ -59,10 +65,14 @@ impl<'a> Target<'a> {
             subset_name: subset_name.to_owned(),
             subset,
             destination,
+            by_sni,
         })
     }
 
     pub(crate) fn name(&self) -> String {
+        if self.by_sni {
+            return names::sni(self.port.number, &self.subset_name, &self.service.hostname);
+        }
         names::outbound(self.port.number, &self.subset_name, &self.service.hostname)
     }
 
@@ -102,9 +112,12 @@ pub(super) fn build(scope: &Scope<'_>, target: &Target<'_>, notes: &mut Notes) -
     if policy::is_original_destination(&cluster) || policy::wants_original_destination(&policy) {
         reserved::original_destination(&mut cluster);
     }
-    let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
-    protocol::apply(&mut cluster, spoken, policy.connection_pool);
-    security::apply(scope, target, &policy, spoken, &mut cluster, notes);
+    // What is passed on by its name is encrypted already, and nothing is known of what is inside.
+    if !target.by_sni {
+        let spoken = protocol::choose(scope.snapshot, target.port.protocol, &policy);
+        protocol::apply(&mut cluster, spoken, policy.connection_pool);
+        security::apply(scope, target, &policy, spoken, &mut cluster, notes);
+    }
     if let Some(header) = policy.proxy_protocol {
         security::announce_client(&mut cluster, header.version);
     }

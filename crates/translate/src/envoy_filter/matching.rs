@@ -31,7 +31,7 @@ pub(super) fn cluster(scope: &Scope<'_>, wanted: &ClusterMatch, name: &str) -> b
         (Some((_, _, host)), _) => is_host(host),
         (None, Some(port)) => {
             let mut served = scope.inbound().iter().filter(|inbound| inbound.port == port);
-            served.any(|inbound| is_host(&inbound.service.hostname))
+            served.any(|inbound| inbound.host().is_some_and(is_host))
         }
         (None, None) => false,
     };
@@ -160,7 +160,7 @@ fn inbound_names<'s>(scope: &'s Scope<'_>, port: u16) -> impl Iterator<Item = &'
         .inbound()
         .iter()
         .filter(move |inbound| inbound.port == port)
-        .map(|inbound| inbound.service_port.name.as_str())
+        .filter_map(|inbound| inbound.service.map(|(_, port)| port.name.as_str()))
 }
 
 fn asks_for_names(wanted: &ListenerTarget) -> bool {

@@ -22,7 +22,7 @@ pub(super) const RAW: &str = "raw_buffer";
 /// What sidecars announce for HTTP, for other traffic, and for either.
 const MESH_HTTP: &[&str] = &["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 const MESH_TCP: &[&str] = &["istio-peer-exchange", "istio"];
-const MESH: &[&str] = &[
+pub(super) const MESH: &[&str] = &[
     "istio-peer-exchange",
     "istio",
     "istio-http/1.0",

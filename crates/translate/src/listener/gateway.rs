@@ -7,7 +7,7 @@ use crate::gateway::{Kind, Port, ServerRef};
 use crate::pb::{core, listener};
 use crate::route::{self, Context};
 use crate::scope::Scope;
-use crate::{Notes, TranslateError};
+use crate::{Notes, TranslateError, names};
 
 use super::chains::{self, TLS};
 use super::hcm::{self, Routes, Side};
@@ -68,17 +68,7 @@ fn chains_of(
         (Kind::Http, _) => vec![plain(http(scope, port, port.http_route()))],
         (Kind::Tcp, _) => tcp_filter(scope, port, server, notes).map(plain).into_iter().collect(),
         (Kind::Tls, ServerTlsMode::Passthrough) => passed_through(scope, port, server, notes),
-        (Kind::Tls, ServerTlsMode::AutoPassthrough) => {
-            notes.issue(TranslateError::new(
-                &server.gateway.reference,
-                format!(
-                    "server {} is left out: AUTO_PASSTHROUGH has no effect yet",
-                    server.server.port.name
-                ),
-                "use PASSTHROUGH and a VirtualService with tls rules",
-            ));
-            Vec::new()
-        }
+        (Kind::Tls, ServerTlsMode::AutoPassthrough) => passed_by_cluster(scope, server, notes),
         (Kind::Tls, _) => terminated(scope, port, server, notes).into_iter().collect(),
     }
 }
@@ -163,6 +153,36 @@ fn passed_through(
                         ..Default::default()
                     }),
                     filters: vec![filter],
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    made
+}
+
+/// Connections of the mesh go on as they are to the cluster that their server name stands for, where the server has its host. Each has a
+/// chain of its own: a client must not be able to name anything else.
+fn passed_by_cluster(scope: &Scope<'_>, server: &ServerRef<'_>, notes: &mut Notes) -> Vec<listener::FilterChain> {
+    let mut made = Vec::new();
+    for visible in scope.services().iter().filter(|visible| !visible.service.mesh_external) {
+        let host = &visible.service.hostname;
+        if !server.hosts().any(|served| served.covers(host)) {
+            continue;
+        }
+        notes.origin(&visible.service.origin);
+        let destination = scope.destination(host);
+        for port in visible.ports() {
+            for subset in std::iter::once("").chain(destination.subsets().map(|subset| subset.name.as_str())) {
+                let cluster = names::sni(port.number, subset, host);
+                made.push(listener::FilterChain {
+                    filter_chain_match: Some(listener::FilterChainMatch {
+                        server_names: vec![cluster.to_ascii_lowercase()],
+                        transport_protocol: TLS.to_owned(),
+                        application_protocols: chains::MESH.iter().map(|word| (*word).to_owned()).collect(),
+                        ..Default::default()
+                    }),
+                    filters: vec![tcp::to_cluster(scope, &cluster)],
                     ..Default::default()
                 });
             }

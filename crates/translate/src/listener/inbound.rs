@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use model::mesh::Protocol;
 
 use crate::authn::{PeerMode, peer};
+use crate::credential::Reach;
 use crate::inbound::InboundPort;
 use crate::pb::{self, core, listener};
 use crate::scope::Scope;
@@ -14,14 +15,14 @@ use crate::{Notes, TranslateError, names, route, tls};
 
 use super::chains::{self, Entry};
 use super::hcm::{self, Routes, Side};
-use super::{ANY_ADDRESS, base, tcp, transparent};
+use super::{ANY_ADDRESS, base, server_tls, tcp, transparent};
 
 pub(super) fn virtual_inbound(scope: &Scope<'_>, notes: &mut Notes) -> listener::Listener {
     let port = u16::try_from(scope.snapshot.mesh.proxy_inbound_listen_port).unwrap_or(15006);
     let mut filter_chains = vec![black_hole(scope, port)];
-    for inbound in scope.inbound() {
+    for inbound in scope.inbound().iter().filter(|inbound| !inbound.is_bound()) {
         note(scope, inbound, notes);
-        filter_chains.extend(port_chains(scope, inbound, true));
+        filter_chains.extend(port_chains(scope, inbound, true, notes));
     }
     filter_chains.extend(other_ports(scope, notes));
     listener::Listener {
@@ -41,7 +42,7 @@ pub(super) fn virtual_inbound(scope: &Scope<'_>, notes: &mut Notes) -> listener:
 pub(super) fn bound(scope: &Scope<'_>, bind: IpAddr, port: u16, notes: &mut Notes) -> Option<listener::Listener> {
     let inbound = scope.inbound().iter().find(|inbound| inbound.port == port)?;
     note(scope, inbound, notes);
-    let filter_chains = port_chains(scope, inbound, false);
+    let filter_chains = port_chains(scope, inbound, false, notes);
     Some(listener::Listener {
         listener_filters: chains::inspectors(&filter_chains),
         filter_chains,
@@ -50,32 +51,96 @@ pub(super) fn bound(scope: &Scope<'_>, bind: IpAddr, port: u16, notes: &mut Note
 }
 
 fn note(scope: &Scope<'_>, inbound: &InboundPort<'_>, notes: &mut Notes) {
-    notes.origin(&inbound.service.origin);
+    if let Some((service, _)) = inbound.service {
+        notes.origin(&service.origin);
+    }
     inbound.policy.into_iter().for_each(|policy| notes.origin(policy));
-    if let Some(sidecar) = scope.sidecar.filter(|sidecar| !sidecar.spec.ingress.is_empty()) {
-        notes.origin(&sidecar.reference);
-        notes.issue(TranslateError::new(
-            &sidecar.reference,
-            "spec.ingress has no effect yet: the ports of the workload's services are served",
-            "name the ports in a Service",
-        ));
+    let Some((sidecar, ingress)) = scope.sidecar.zip(inbound.ingress) else {
+        return;
+    };
+    notes.origin(&sidecar.reference);
+    let mut issue = |rule: &str, way_out: &str| {
+        let rule = format!("ingress port {}: {rule}", inbound.port);
+        notes.issue(TranslateError::new(&sidecar.reference, rule, way_out));
+    };
+    if ingress.tls.is_some() && inbound.mode != PeerMode::Disable {
+        issue(
+            "tls has no effect, because mutual TLS of the mesh is served there",
+            "switch that off for the port with a PeerAuthentication, or remove tls",
+        );
+    }
+    if !ingress.bind.is_empty() && inbound.bind().is_none() {
+        issue("bind is no IP address; the pod's own is used", "write an IP address");
+    }
+    if !ingress.bind.is_empty() && scope.captures() && !inbound.is_bound() {
+        issue(
+            "bind has no effect where traffic is captured",
+            "add captureMode: NONE, or remove bind",
+        );
     }
 }
 
-fn port_chains(scope: &Scope<'_>, inbound: &InboundPort<'_>, by_port: bool) -> Vec<listener::FilterChain> {
+/// The chain of a port with TLS of its own. One that cannot be had closes the port: nobody gets in without what was asked for.
+fn own_tls(
+    scope: &Scope<'_>,
+    inbound: &InboundPort<'_>,
+    by_port: bool,
+    notes: &mut Notes,
+) -> Option<listener::FilterChain> {
+    let settings = inbound
+        .ingress?
+        .tls
+        .as_ref()
+        .filter(|_| inbound.mode == PeerMode::Disable)?;
+    let http = inbound.protocol.is_http() || inbound.protocol == Protocol::Https;
+    let alpn = if http { chains::OFFER_HTTP } else { &[] };
+    let what = format!("ingress port {}", inbound.port);
+    let socket = server_tls::socket(
+        scope,
+        &scope.sidecar?.reference,
+        &what,
+        Some(settings),
+        Reach::Own,
+        alpn,
+        notes,
+    );
+    let filter = match &socket {
+        None => tcp::to_cluster(scope, names::BLACK_HOLE),
+        Some(_) => port_filter(scope, inbound, http),
+    };
+    Some(listener::FilterChain {
+        name: format!("{ANY_ADDRESS}_{}", inbound.port),
+        filter_chain_match: by_port.then(|| listener::FilterChainMatch {
+            destination_port: pb::u32(inbound.port.into()),
+            ..Default::default()
+        }),
+        filters: vec![filter],
+        transport_socket: socket,
+        ..Default::default()
+    })
+}
+
+fn port_filter(scope: &Scope<'_>, inbound: &InboundPort<'_>, http: bool) -> listener::Filter {
+    if !http {
+        return tcp::to_cluster(scope, &names::inbound(inbound.port));
+    }
+    let routes = Routes::Inline(Box::new(route::inbound::configuration(inbound)));
+    let prefix = format!("inbound_{ANY_ADDRESS}_{}", inbound.port);
+    hcm::filter(scope, Side::Inbound, prefix, routes)
+}
+
+fn port_chains(
+    scope: &Scope<'_>,
+    inbound: &InboundPort<'_>,
+    by_port: bool,
+    notes: &mut Notes,
+) -> Vec<listener::FilterChain> {
+    if let Some(only) = own_tls(scope, inbound, by_port, notes) {
+        return vec![only];
+    }
     let entries = chains::entries(inbound.protocol, inbound.mode);
     let chain = |entry: &Entry| {
-        let filter = if entry.http {
-            let routes = Routes::Inline(Box::new(route::inbound::configuration(inbound)));
-            hcm::filter(
-                scope,
-                Side::Inbound,
-                format!("inbound_{ANY_ADDRESS}_{}", inbound.port),
-                routes,
-            )
-        } else {
-            tcp::to_cluster(scope, &names::inbound(inbound.port))
-        };
+        let filter = port_filter(scope, inbound, entry.http);
         let port = by_port.then_some(inbound.port);
         filter_chain(scope, format!("{ANY_ADDRESS}_{}", inbound.port), entry, port, filter)
     };

@@ -22,6 +22,7 @@ use std::net::IpAddr;
 
 use model::mesh::{InterceptionMode, Protocol, Resolution, Service, ServicePort};
 
+use crate::inbound::InboundPort;
 use crate::pb::{self, core, listener};
 use crate::scope::{Scope, VisibleService};
 use crate::{Notes, Resource, TranslateError, envoy_filter, names};
@@ -96,6 +97,7 @@ fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
         let bind = IpAddr::from([127, 0, 0, 1]);
         plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
     }
+    bound_inbound(scope, scope.inbound().iter().filter(|port| port.is_bound()), plans);
     let mut shared: BTreeMap<u16, SharedPort<'a>> = BTreeMap::new();
     for visible in scope.services().iter() {
         for port in visible.ports() {
@@ -151,10 +153,7 @@ fn bound<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
     let bind = scope.proxy.ip().unwrap_or(IpAddr::from([127, 0, 0, 1]));
     let port = http_proxy_port(scope).unwrap_or(HTTP_PROXY_PORT);
     plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
-    for port in scope.inbound() {
-        let plan = Plan::Inbound { bind, port: port.port };
-        plans.entry(format!("{bind}_{}", port.port)).or_insert(plan);
-    }
+    bound_inbound(scope, scope.inbound().iter(), plans);
     for visible in scope.services().iter() {
         for port in visible.ports() {
             if let Some(local) = port.local_port {
@@ -168,6 +167,17 @@ fn bound<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
                 });
             }
         }
+    }
+}
+
+/// Sockets for ports of the workload: on the pod's own address, unless a Sidecar says where.
+fn bound_inbound<'s>(scope: &Scope<'_>, ports: impl Iterator<Item = &'s InboundPort<'s>>, plans: &mut Plans<'_>) {
+    let own = scope.proxy.ip().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    for inbound in ports {
+        let (bind, port) = (inbound.bind().unwrap_or(own), inbound.port);
+        plans
+            .entry(format!("{bind}_{port}"))
+            .or_insert(Plan::Inbound { bind, port });
     }
 }
 

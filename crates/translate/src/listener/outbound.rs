@@ -34,7 +34,7 @@ pub(super) fn virtual_outbound(scope: &Scope<'_>) -> listener::Listener {
         filter_chains: vec![black_hole],
         default_filter_chain: Some(listener::FilterChain {
             name: "virtualOutbound-catchall-tcp".to_owned(),
-            filters: vec![tcp::to_cluster(scope, scope.unknown_cluster())],
+            filters: vec![tcp::to_cluster(scope, &scope.unknown_cluster())],
             ..Default::default()
         }),
         use_original_dst: pb::bool(true),

@@ -82,7 +82,7 @@ pub(super) fn build(scope: &Scope<'_>, plan: &SharedPort<'_>, notes: &mut Notes)
     if made.rest.is_none() && !made.list.is_empty() {
         made.rest = Some(listener::FilterChain {
             name: "PassthroughFilterChain".to_owned(),
-            filters: vec![tcp::to_cluster(scope, scope.unknown_cluster())],
+            filters: vec![tcp::to_cluster(scope, &scope.unknown_cluster())],
             ..Default::default()
         });
     }

@@ -1,4 +1,5 @@
 mod gateway;
+mod ingress;
 mod shared;
 
 use model::mesh::Proxy;
@@ -503,7 +504,7 @@ fn gateway_ports_without_rules_are_gone_and_unusable_ones_are_mistakes() {
     let cases = [
         ("TCP", json!(null), true),
         ("TLS", json!({ "mode": "PASSTHROUGH" }), true),
-        ("TLS", json!({ "mode": "AUTO_PASSTHROUGH" }), false),
+        ("TLS", json!({ "mode": "AUTO_PASSTHROUGH" }), true),
         ("HTTPS", json!({ "mode": "SIMPLE", "credentialName": "secret" }), false),
     ];
     for (protocol, tls, gone) in cases {

@@ -8,12 +8,12 @@ use super::{action, everything, retry};
 
 pub(crate) fn configuration(port: &InboundPort<'_>) -> route::RouteConfiguration {
     let cluster = names::inbound(port.port);
-    let operation = format!("{}:{}/*", port.service.hostname, port.service_port.number);
-    to_cluster(
-        &cluster,
-        &format!("inbound|http|{}", port.service_port.number),
-        &operation,
-    )
+    let number = port.service_port();
+    let operation = match port.host() {
+        Some(host) => format!("{host}:{number}/*"),
+        None => format!("inbound:{number}/*"),
+    };
+    to_cluster(&cluster, &format!("inbound|http|{number}"), &operation)
 }
 
 /// For ports no service names.

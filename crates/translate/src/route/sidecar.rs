@@ -153,7 +153,7 @@ fn fall_through(scope: &Scope<'_>) -> route::VirtualHost {
     let (name, action) = if scope.allows_unknown() {
         (
             "allow_any",
-            route::route::Action::Route(action::to_cluster(names::PASSTHROUGH)),
+            route::route::Action::Route(action::to_cluster(&scope.unknown_cluster())),
         )
     } else {
         let answer = route::DirectResponseAction {

@@ -252,6 +252,7 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "Server",
         works: &["port", "bind", "hosts", "tls", "name"],
         unsupported: &["defaultEndpoint"],
+        notes: &[("defaultEndpoint", "never had an effect on a gateway")],
         ..Message::EMPTY
     },
     Message {
@@ -315,8 +316,7 @@ pub(super) const MESSAGES: &[Message] = &[
     // Sidecar
     Message {
         name: "Sidecar",
-        works: &["workloadSelector", "egress", "outboundTrafficPolicy", "inboundConnectionPool"],
-        unsupported: &["ingress"],
+        works: &["workloadSelector", "ingress", "egress", "outboundTrafficPolicy", "inboundConnectionPool"],
         ..Message::EMPTY
     },
     Message { name: "WorkloadSelector", works: &["labels"], ..Message::EMPTY },
@@ -331,13 +331,27 @@ pub(super) const MESSAGES: &[Message] = &[
     },
     Message {
         name: "SidecarPort",
-        works: &["number"],
-        unsupported: &["protocol", "name", "targetPort"],
+        works: &["number", "protocol"],
+        unsupported: &["name", "targetPort"],
         notes: &[
-            ("protocol", "the imported service's port says it"),
+            ("protocol", "of an `ingress` port; for `egress` the imported service's port says it"),
             ("name", "names nothing"),
         ],
         ..Message::EMPTY
     },
-    Message { name: "OutboundTrafficPolicy", works: &["mode"], unsupported: &["egressProxy"], ..Message::EMPTY },
+    Message {
+        name: "IstioIngressListener",
+        works: &["port", "bind", "captureMode", "defaultEndpoint", "tls", "connectionPool"],
+        notes: &[
+            ("bind", "where traffic is captured, only with `captureMode: NONE`"),
+            ("tls", "where mutual TLS of the mesh is switched off for the port"),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "OutboundTrafficPolicy",
+        works: &["mode", "egressProxy"],
+        notes: &[("egressProxy", "of a Sidecar; in MeshConfig it has no meaning")],
+        ..Message::EMPTY
+    },
 ];

@@ -31,10 +31,32 @@ impl Validate for Sidecar {
         for (index, listener) in self.ingress.iter().enumerate() {
             let path = format!("spec.ingress[{index}]");
             port(&format!("{path}.port.number"), listener.port.number, issues);
+            if self.ingress[..index]
+                .iter()
+                .any(|other| other.port.number == listener.port.number)
+            {
+                let rule = format!("port {} is listed twice", listener.port.number);
+                issues.error(format!("{path}.port.number"), rule, "remove one of the two");
+            }
+            default_endpoint(&format!("{path}.defaultEndpoint"), &listener.default_endpoint, issues);
             if let Some(tls) = &listener.tls {
                 super::gateway::tls_settings(&format!("{path}.tls"), tls, issues);
             }
         }
+    }
+}
+
+/// Address and port, or the path of a socket.
+fn default_endpoint(path: &str, text: &str, issues: &mut Issues) {
+    let socket = text
+        .strip_prefix("unix://")
+        .is_some_and(|path| path.starts_with(['/', '@']));
+    let address = text
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.port() != 0);
+    if !text.is_empty() && !socket && !address {
+        let rule = format!("{text:?} is neither an address with a port nor the path of a socket");
+        issues.error(path, rule, "write 127.0.0.1:8080, 0.0.0.0:8080 or unix:///path");
     }
 }
 

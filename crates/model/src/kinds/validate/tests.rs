@@ -453,6 +453,23 @@ fn sidecars_and_peer_authentications() {
             json!({"egress": [{"hosts": ["./*"]}, {"port": {"number": 80}, "hosts": ["./*"]}]}),
             &["spec.egress[0]"],
         ),
+        (
+            json!({"ingress": [
+                {"port": {"number": 1}, "defaultEndpoint": "127.0.0.1:80"}, {"port": {"number": 2}, "defaultEndpoint": "unix:///a"},
+                {"port": {"number": 3}, "defaultEndpoint": "[::]:80"}, {"port": {"number": 4}},
+            ]}),
+            &[],
+        ),
+        (
+            json!({"ingress": [
+                {"port": {"number": 1}, "defaultEndpoint": "127.0.0.1"}, {"port": {"number": 1}, "defaultEndpoint": "unix://a"},
+            ]}),
+            &[
+                "spec.ingress[0].defaultEndpoint",
+                "spec.ingress[1].port.number",
+                "spec.ingress[1].defaultEndpoint",
+            ],
+        ),
     ]);
     holds::<PeerAuthentication>(&[
         (json!({"mtls": {"mode": "STRICT"}}), &[]),

@@ -219,3 +219,58 @@ fn a_gateway_of_the_gateway_api_may_name_what_it_was_granted() {
     assert_eq!(secrets(&made).0, ["kubernetes-gateway://default/web"]);
     assert!(granted(&mesh, "web") && granted(&mesh, "web-cacert") && !granted(&mesh, "other"));
 }
+
+#[test]
+fn connections_of_the_mesh_pass_by_the_name_of_their_cluster() {
+    let server = json!({ "port": { "number": 443, "name": "tls", "protocol": "TLS" }, "hosts": ["*.local"], "tls": { "mode": "AUTO_PASSTHROUGH" } });
+    let mesh = Mesh::bookinfo()
+        .reviews_subsets()
+        .service("default", "away", Some([10, 0, 4, 4].into()), &[("tcp", 443, 443)])
+        .change("away", |service| service.mesh_external = true)
+        .apply(
+            "Gateway",
+            "default",
+            "sni",
+            json!({ "selector": { "istio": "ingressgateway" }, "servers": [server] }),
+        );
+    let made = listener(&mesh, &router(), "0.0.0.0_8443");
+    let cases = [
+        ("outbound_.9080_._.reviews.default.svc.cluster.local", true),
+        ("outbound_.9080_.v2_.reviews.default.svc.cluster.local", true),
+        ("outbound_.9080_.v9_.reviews.default.svc.cluster.local", false),
+        ("outbound_.443_._.away.default.svc.cluster.local", false),
+        ("outbound|9080||reviews.default.svc.cluster.local", false),
+        ("BlackHoleCluster", false),
+    ];
+    for (name, passes) in cases {
+        let to = super::taken(&made, 8443, "tls", &["istio"], name);
+        assert_eq!(to, passes.then(|| format!("tcp {name}")), "{name}");
+        let cluster = fixture::resource(&mesh, &router(), crate::ResourceType::Cluster, name).is_some();
+        let listed = fixture::names(&mesh, &router(), crate::ResourceType::Cluster).contains(&name.to_owned());
+        assert!(!passes || (cluster && listed), "{name}");
+    }
+    let name = "outbound_.9080_.v2_.reviews.default.svc.cluster.local";
+    let cluster = fixture::cluster(&mesh, &router(), name);
+    assert!(
+        cluster.transport_socket.is_none() && cluster.transport_socket_matches.is_empty(),
+        "it is encrypted already"
+    );
+    let endpoints = fixture::endpoints(&mesh, &router(), name);
+    assert_eq!(
+        (
+            endpoints.cluster_name.as_str(),
+            endpoints.endpoints[0].lb_endpoints.len()
+        ),
+        (name, 1)
+    );
+    // Other gateways have no such clusters.
+    assert!(
+        fixture::resource(
+            &Mesh::bookinfo().reviews_subsets(),
+            &router(),
+            crate::ResourceType::Cluster,
+            name
+        )
+        .is_none()
+    );
+}

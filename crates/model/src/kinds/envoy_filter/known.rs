@@ -139,6 +139,8 @@ const KNOWN: &[Known] = &[
     some("extensions.transport_sockets.tls.v3.CommonTlsContext", "alpn_protocols tls_params", ""),
     some("extensions.transport_sockets.tls.v3.TlsParameters", "tls_minimum_protocol_version ecdh_curves", "cipher_suites signature_algorithms"),
     some("extensions.transport_sockets.raw_buffer.v3.RawBuffer", "*", ""),
+    some("extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport", "config transport_socket", ""),
+    some("config.core.v3.ProxyProtocolConfig", "version", ""),
     // listeners
     some("config.listener.v3.Listener",
         "name address filter_chains default_filter_chain listener_filters listener_filters_timeout \
@@ -159,7 +161,7 @@ const KNOWN: &[Known] = &[
     some("extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", "", "*"),
     some("config.listener.v3.Filter", "name typed_config", ""),
     some("extensions.filters.network.sni_cluster.v3.SniCluster", "*", ""),
-    some("extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout max_connect_attempts access_log",
+    some("extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout max_downstream_connection_duration max_connect_attempts access_log",
         "access_log_flush_interval access_log_options backoff_options"),
     some("extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters", ""),
     some("extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight", ""),

@@ -162,7 +162,10 @@ impl Attempts<'_, '_> {
                 Ok(answered) => return self.responded(answered, lease, &endpoint),
                 // A kept connection that the peer closed meanwhile: nothing was sent, so a fresh one is no retry.
                 Err(Interrupted::Upstream(_))
-                    if lease.is_reused() && !lease.server.has_written() && lease.is_at_its_end() =>
+                    if lease.is_reused()
+                        && !lease.server.has_written()
+                        && lease.is_at_its_end()
+                        && self.exchange.body.can_replay() =>
                 {
                     self.exchange.body.restart();
                 }

@@ -1,5 +1,7 @@
 //! What the control plane makes is what a real Envoy accepts, and it makes the same from the same content, however that is written.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use mesh_tests::directory::{tasks, yaml_files};
 use mesh_tests::stats::{Stats, all_accepted};
@@ -93,6 +95,19 @@ async fn envoy_hears_nothing_of_another_way_to_write_the_same() -> Result<()> {
     Ok(())
 }
 
+/// What each proxy has, once nothing follows any more: services that came with a change bring endpoints and local ports after them.
+async fn settled(mesh: &Mesh) -> Result<Given> {
+    let mut last = Given::now(mesh).await?;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = std::mem::replace(&mut last, Given::now(mesh).await?);
+        if before.differences(&last).is_empty() {
+            return Ok(last);
+        }
+    }
+    bail!("the mesh does not come to rest")
+}
+
 /// Comments, white space and order, one after the other: no resource and no response is new.
 async fn rewrite(mesh: &Mesh, directory: &Directory, file: &str) -> Result<()> {
     let original = directory.read(file)?;
@@ -102,7 +117,7 @@ async fn rewrite(mesh: &Mesh, directory: &Directory, file: &str) -> Result<()> {
         ("order", reordered(&original)),
         ("back again", original),
     ];
-    let before = Given::now(mesh).await?;
+    let before = settled(mesh).await?;
     for (what, text) in edits {
         after_move(mesh, file, || directory.write(file, &text))
             .await

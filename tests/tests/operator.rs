@@ -35,6 +35,7 @@ async fn up(plane: DataPlane) -> Result<(Mesh, Directory)> {
 async fn commands_show_a_mesh_of_our_proxies() -> Result<()> {
     let (mesh, directory) = up(DataPlane::Native).await?;
     commands(&mesh, &directory).await?;
+    describe(&mesh, &directory)?;
     let pod = mesh.pod("productpage-v1")?;
     pages_of_the_admin(&mesh, &pod).await?;
     metrics(&pod).await?;
@@ -45,6 +46,11 @@ async fn commands_show_a_mesh_of_our_proxies() -> Result<()> {
 async fn commands_show_a_mesh_of_envoys() -> Result<()> {
     let (mesh, directory) = up(DataPlane::Envoy).await?;
     commands(&mesh, &directory).await?;
+    let refused = mesh
+        .command(&DESCRIBE)
+        .expect_err("an Envoy does not tell why")
+        .to_string();
+    ensure!(refused.contains("stock Envoy"), "{refused}");
     pages_of_the_admin(&mesh, &mesh.pod("productpage-v1")?).await
 }
 
@@ -97,21 +103,21 @@ async fn commands(mesh: &Mesh, directory: &Directory) -> Result<()> {
         unknown.contains("nobody") && unknown.contains("productpage-v1"),
         "{unknown}"
     );
-    describe(mesh, directory)?;
     origin(mesh, directory).await
 }
 
+const DESCRIBE: [&str; 5] = [
+    "describe",
+    "request",
+    "http://reviews:9080/reviews/0",
+    "--from",
+    "productpage-v1",
+];
+
 /// From a request to the lines that decide about it, at both ends.
 fn describe(mesh: &Mesh, directory: &Directory) -> Result<()> {
-    let words = [
-        "describe",
-        "request",
-        "http://reviews:9080/reviews/0",
-        "--from",
-        "productpage-v1",
-    ];
-    let text = mesh.command(&words)?;
-    let json = mesh.command(&[&words[..], &["-o", "json"]].concat())?;
+    let text = mesh.command(&DESCRIBE)?;
+    let json = mesh.command(&[&DESCRIBE[..], &["-o", "json"]].concat())?;
     let value: Value = serde_json::from_str(&json).with_context(|| format!("describe: {json}"))?;
     let outcomes = value["hops"][0]["outcomes"].as_array().cloned().unwrap_or_default();
     let shares: Vec<_> = outcomes

@@ -295,6 +295,6 @@ async fn judge(world: &World, reply: &Reply, reason: &[&str]) -> Result<()> {
     );
     world.logged(&world.client, reason).await?;
     world
-        .logged(&world.client, &["\"response_flags\":\"UF", "bank.example.com"])
+        .logged(&world.client, &["\"response_flags\":\"URX,UF\"", "bank.example.com"])
         .await
 }

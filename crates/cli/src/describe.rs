@@ -105,7 +105,14 @@ async fn ask(admin: &str, parameters: &[(&str, String)], proxy: &str) -> Result<
         .map(|(name, value)| format!("{name}={}", encoded(value)))
         .collect();
     let path = format!("/why?format=json&{}", pairs.join("&"));
-    let body = get(admin, &path, &format!("the proxy of {proxy}")).await?;
+    let body = get(admin, &path, &format!("the proxy of {proxy}"))
+        .await
+        .map_err(|error| match error.contains("was answered 404") {
+            true => {
+                format!("{proxy} has a stock Envoy, which does not tell why; `proxy-config route` shows its routes")
+            }
+            false => error,
+        })?;
     serde_json::from_slice(&body).map_err(|error| format!("{proxy}: the answer to /why is not JSON: {error}"))
 }
 

@@ -10,7 +10,7 @@ use super::Cost;
 use crate::run::{self, output, root, succeeds, target};
 
 /// Optimised as a release is, but without link-time optimisation, which would double the time this takes.
-const PROFILE: &str = "quick";
+const PROFILE: &str = "counted";
 /// The function of the benches in which instructions are counted.
 const MEASURED: &str = "cost::scenario::measured*";
 

@@ -8,6 +8,7 @@
 pub mod descriptors;
 #[cfg(feature = "schema")]
 pub mod json;
+pub mod reference;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod type_url;

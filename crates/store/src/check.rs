@@ -45,7 +45,7 @@ pub fn all(store: &Store) -> Vec<Message> {
     }
     shared_hosts(&index, store, &mut messages);
     gateways::check(store, &mut messages);
-    let servers = mutual_tls::Servers::new(store, &index);
+    let servers = mutual_tls::Servers::new(store);
     for object in store.list("DestinationRule") {
         if let Ok(parsed) = object.parse::<DestinationRule>() {
             destination_rule(&index, &object, &parsed.value, &mut messages);

@@ -61,22 +61,7 @@ pub(crate) fn config_path(object: &ConfigRef) -> String {
         _ => "networking.istio.io/v1",
     };
     let kind = object.kind.split('.').next().unwrap_or_default();
-    let (namespace, kind, name) = (&object.namespace, kebab_case(kind), &object.name);
-    format!("/apis/{group}/namespaces/{namespace}/{kind}/{name}")
-}
-
-/// `DestinationRule` is `destination-rule`, `HTTPRoute` is `http-route`.
-fn kebab_case(kind: &str) -> String {
-    let letters: Vec<char> = kind.chars().collect();
-    let mut text = String::with_capacity(kind.len() + 2);
-    for (at, letter) in letters.iter().enumerate() {
-        let lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
-        if letter.is_ascii_uppercase() && at > 0 && (lower(at - 1) || lower(at + 1)) {
-            text.push('-');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
+    proto::reference::write(group, &object.namespace, kind, &object.name)
 }
 
 #[cfg(test)]

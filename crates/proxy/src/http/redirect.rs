@@ -16,12 +16,16 @@ pub(super) fn answer(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead)
 
 /// `require_tls`: the same place over HTTPS.
 pub(super) fn to_https(head: &RequestHead) -> LocalReply {
-    let location = format!("https://{}{}", head.authority.as_str(), head.path.as_str());
+    let location = https_location(head);
     let mut headers = Headers::default();
     if let Ok(value) = Value::new(location.as_bytes()) {
         headers.set(Name::from_static("location"), value);
     }
     LocalReply::new(301, "direct_response").headers(headers)
+}
+
+pub(crate) fn https_location(head: &RequestHead) -> String {
+    format!("https://{}{}", head.authority.as_str(), head.path.as_str())
 }
 
 /// Where a redirecting route sends a request.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use proto::meltemi::origins::v1::{Origin, Origins};
+use proto::reference::{Reference, kind_word};
 use serde::Serialize;
 
 /// An object, the rule in it, and where it stands.
@@ -30,16 +31,18 @@ pub(super) struct Places<'a>(HashMap<String, &'a Origin>);
 
 impl<'a> Places<'a> {
     pub(super) fn new(origins: &'a Origins) -> Self {
-        let key = |origin: &Origin| key(&kebab_case(&origin.kind), &origin.namespace, &origin.name);
+        let key = |origin: &Origin| key(&kind_word(&origin.kind), &origin.namespace, &origin.name);
         Places(origins.origins.iter().map(|origin| (key(origin), origin)).collect())
     }
 
     /// `None` for a resource that no object of a user wanted.
     pub(super) fn find(&self, reference: &str, rule: &str) -> Option<Place> {
-        let parts: Vec<&str> = reference.split('/').collect();
-        let [.., group, _, "namespaces", namespace, kind, name] = parts[..] else {
-            return None;
-        };
+        let Reference {
+            group,
+            namespace,
+            kind,
+            name,
+        } = Reference::read(reference)?;
         // Where two groups have a kind of one name, the group is part of the other's name.
         let qualified = key(&format!("{kind}.{group}"), namespace, name);
         let known = self
@@ -63,20 +66,6 @@ impl<'a> Places<'a> {
 
 fn key(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}")
-}
-
-/// As the control plane writes kinds in references: `virtual-service`, `http-route`.
-fn kebab_case(kind: &str) -> String {
-    let letters: Vec<char> = kind.chars().collect();
-    let mut text = String::with_capacity(kind.len() + 2);
-    for (at, letter) in letters.iter().enumerate() {
-        let lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
-        if letter.is_ascii_uppercase() && at > 0 && (lower(at - 1) || lower(at + 1)) {
-            text.push('-');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }
 
 // === impl Place ===

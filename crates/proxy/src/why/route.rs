@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::head::{RequestHead, Text};
 use crate::http::routing::{Mismatch, mismatch, rewritten_path};
-use crate::http::{as_routed, redirect_location};
+use crate::http::{as_routed, https_location, redirect_location};
 
 /// Routes that do not match are told one by one up to so many; a table can have thousands.
 const MAX_TOLD: usize = 20;
@@ -141,7 +141,7 @@ fn take(
             "the virtual host wants HTTPS: 301 to the same place".to_owned(),
             None,
         );
-        let location = format!("https://{}{}", head.authority.as_str(), head.path.as_str());
+        let location = https_location(head);
         return redirected(story, share, 301, location);
     }
     match &route.action {

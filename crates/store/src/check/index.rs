@@ -13,6 +13,8 @@ use crate::state::Store;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     pub(super) ports: BTreeSet<u32>,
+    /// The pods behind a Service: namespace and labels.
+    pub(super) pods: Option<(String, BTreeMap<String, String>)>,
 }
 
 pub(super) struct Index {
@@ -63,7 +65,8 @@ impl Index {
                 .map(|port| u32::from(port.port))
                 .collect();
             let host = Host::new(&format!("{}.{}.svc.{}", object.name, object.namespace, self.domain));
-            self.services.insert(host, Known { ports });
+            let pods = Some((object.namespace.to_string(), parsed.value.spec.selector));
+            self.services.insert(host, Known { ports, pods });
         }
     }
 
@@ -76,7 +79,11 @@ impl Index {
             for host in &parsed.value.hosts {
                 let host = Host::new(host);
                 if host.is_wildcard() {
-                    self.wildcards.push((host, Known { ports: ports.clone() }));
+                    let known = Known {
+                        ports: ports.clone(),
+                        pods: None,
+                    };
+                    self.wildcards.push((host, known));
                 } else {
                     self.services.entry(host).or_default().ports.extend(&ports);
                 }
@@ -97,6 +104,12 @@ impl Index {
                 .find(|(wildcard, _)| wildcard.matches(host))
                 .map(|(_, known)| known)
         })
+    }
+
+    /// Namespace and labels of the pods behind a Service.
+    pub(super) fn pods_of(&self, host: &Host) -> Option<(&str, &BTreeMap<String, String>)> {
+        let (namespace, labels) = self.services.get(host)?.pods.as_ref()?;
+        Some((namespace, labels))
     }
 
     /// Whether some DestinationRule for this host defines the subset.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::kinds::{ClientTlsMode, DestinationRule, MtlsMode, PeerAuthentication, k8s};
+use model::kinds::{ClientTlsMode, DestinationRule, MtlsMode, PeerAuthentication};
 use model::mesh::Host;
 
 use super::Messages;
@@ -15,16 +15,13 @@ use crate::state::Store;
 pub(super) struct Servers {
     root: String,
     rules: Vec<(String, BTreeMap<String, String>, MtlsMode, String)>,
-    /// Labels of the pods behind a service.
-    selectors: BTreeMap<Host, (String, BTreeMap<String, String>)>,
 }
 
 impl Servers {
-    pub(super) fn new(store: &Store, index: &Index) -> Self {
+    pub(super) fn new(store: &Store) -> Self {
         let mut servers = Servers {
             root: store.root_namespace().to_owned(),
             rules: Vec::new(),
-            selectors: BTreeMap::new(),
         };
         for object in store.list("PeerAuthentication") {
             let Ok(parsed) = object.parse::<PeerAuthentication>() else {
@@ -46,18 +43,12 @@ impl Servers {
             let name = reference_text(&object.reference());
             servers.rules.push((object.namespace.to_string(), labels, mode, name));
         }
-        for object in store.list("Service") {
-            if let Ok(parsed) = object.parse::<k8s::Service>() {
-                let place = (object.namespace.to_string(), parsed.value.spec.selector);
-                servers.selectors.insert(index.resolve(&object.name, &object), place);
-            }
-        }
         servers
     }
 
     /// What the pods behind a host want, and which rule says so: the narrowest one. Ports are not looked at.
-    fn wanted(&self, host: &Host) -> Option<(MtlsMode, &str)> {
-        let (namespace, pods) = self.selectors.get(host)?;
+    fn wanted(&self, index: &Index, host: &Host) -> Option<(MtlsMode, &str)> {
+        let (namespace, pods) = index.pods_of(host)?;
         let fits = |labels: &BTreeMap<String, String>| labels.iter().all(|(name, value)| pods.get(name) == Some(value));
         let narrowest = |in_namespace: &str, selective: bool| {
             self.rules
@@ -80,7 +71,7 @@ pub(super) fn check(
     messages: &mut Messages,
 ) {
     let host = index.resolve(&rule.host, object);
-    let Some((wanted, by)) = servers.wanted(&host) else {
+    let Some((wanted, by)) = servers.wanted(index, &host) else {
         return;
     };
     let whole = rule

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use model::kinds::{DestinationRule, Gateway, k8s};
-use model::mesh::Host;
 
 use super::Messages;
 use super::index::Index;
@@ -22,17 +21,14 @@ pub(super) fn check(store: &Store, index: &Index, messages: &mut Messages) {
     if workloads.0.is_empty() {
         return;
     }
-    let mut selectors = BTreeMap::new();
     for object in store.list("Service") {
         if let Ok(parsed) = object.parse::<k8s::Service>() {
             service(&workloads, &object, &parsed.value, messages);
-            let place = (object.namespace.to_string(), parsed.value.spec.selector);
-            selectors.insert(index.resolve(&object.name, &object), place);
         }
     }
     for object in store.list("DestinationRule") {
         if let Ok(parsed) = object.parse::<DestinationRule>() {
-            subsets(&workloads, &selectors, index, &object, &parsed.value, messages);
+            subsets(&workloads, index, &object, &parsed.value, messages);
         }
     }
     for object in store.list("Gateway") {
@@ -111,15 +107,8 @@ fn service(workloads: &Workloads, object: &Object, service: &k8s::Service, messa
     }
 }
 
-fn subsets(
-    workloads: &Workloads,
-    selectors: &BTreeMap<Host, (String, Labels)>,
-    index: &Index,
-    object: &Object,
-    rule: &DestinationRule,
-    messages: &mut Messages,
-) {
-    let Some((namespace, selector)) = selectors.get(&index.resolve(&rule.host, object)) else {
+fn subsets(workloads: &Workloads, index: &Index, object: &Object, rule: &DestinationRule, messages: &mut Messages) {
+    let Some((namespace, selector)) = index.pods_of(&index.resolve(&rule.host, object)) else {
         return;
     };
     for (n, subset) in rule.subsets.iter().enumerate() {

@@ -304,19 +304,21 @@ fn the_next_priority_takes_what_the_first_cannot() {
     assert!(!counts.contains_key("10.0.0.2:80"));
 }
 
+/// One of the weighted localities' endpoints.
+fn at(n: usize, locality: &'static str, locality_weight: u32) -> Arc<Endpoint> {
+    shaped(
+        &format!("10.0.0.{n}:80"),
+        Shape {
+            weight: 1,
+            health: Health::Healthy,
+            locality,
+            locality_weight,
+        },
+    )
+}
+
 #[test]
 fn localities_share_by_their_weight_not_by_their_size() {
-    let at = |n: usize, locality, locality_weight| {
-        shaped(
-            &format!("10.0.0.{n}:80"),
-            Shape {
-                weight: 1,
-                health: Health::Healthy,
-                locality,
-                locality_weight,
-            },
-        )
-    };
     let members = vec![at(1, "a", 3), at(2, "b", 1), at(3, "b", 1), at(4, "c", 0)];
     let set = EndpointSet {
         generation: 1,
@@ -355,17 +357,6 @@ fn a_new_endpoint_gets_less_until_it_is_warm() {
 
 #[test]
 fn by_hash_a_client_keeps_its_endpoint_and_localities_still_share_by_weight() {
-    let at = |n: usize, locality, locality_weight| {
-        shaped(
-            &format!("10.0.0.{n}:80"),
-            Shape {
-                weight: 1,
-                health: Health::Healthy,
-                locality,
-                locality_weight,
-            },
-        )
-    };
     for lb in [
         LbPolicy::Maglev { table_size: 65_537 },
         LbPolicy::RingHash {

@@ -69,19 +69,8 @@ pub(super) fn list(path: &str, filters: &[HttpRouteFilter], issues: &mut Issues)
             let rule = format!("there are two {} filters", filter.type_);
             issues.error(&at, rule, "join them");
         }
-        headers(
-            &format!("{at}.requestHeaderModifier"),
-            filter.request_header_modifier.as_ref(),
-            issues,
-        );
-        headers(
-            &format!("{at}.responseHeaderModifier"),
-            filter.response_header_modifier.as_ref(),
-            issues,
-        );
-        if let Some(target) = &filter.request_mirror {
-            mirror(&format!("{at}.requestMirror"), target, issues);
-        }
+        let modifiers = [&filter.request_header_modifier, &filter.response_header_modifier];
+        of_every_protocol(&at, modifiers, filter.request_mirror.as_ref(), issues);
         if let Some(target) = &filter.request_redirect {
             redirect(&format!("{at}.requestRedirect"), target, issues);
         }
@@ -101,19 +90,23 @@ pub(super) fn grpc_list(path: &str, filters: &[GrpcRouteFilter], issues: &mut Is
             ("ExtensionRef", filter.extension_ref.is_some()),
         ];
         of_type(&at, &filter.type_, &given, issues);
-        headers(
-            &format!("{at}.requestHeaderModifier"),
-            filter.request_header_modifier.as_ref(),
-            issues,
-        );
-        headers(
-            &format!("{at}.responseHeaderModifier"),
-            filter.response_header_modifier.as_ref(),
-            issues,
-        );
-        if let Some(target) = &filter.request_mirror {
-            mirror(&format!("{at}.requestMirror"), target, issues);
-        }
+        let modifiers = [&filter.request_header_modifier, &filter.response_header_modifier];
+        of_every_protocol(&at, modifiers, filter.request_mirror.as_ref(), issues);
+    }
+}
+
+/// What routes of HTTP and of gRPC have alike. `modifiers`: of requests, of responses.
+fn of_every_protocol(
+    at: &str,
+    modifiers: [&Option<HeaderFilter>; 2],
+    target: Option<&RequestMirrorFilter>,
+    issues: &mut Issues,
+) {
+    let [request, response] = modifiers.map(Option::as_ref);
+    headers(&format!("{at}.requestHeaderModifier"), request, issues);
+    headers(&format!("{at}.responseHeaderModifier"), response, issues);
+    if let Some(target) = target {
+        mirror(&format!("{at}.requestMirror"), target, issues);
     }
 }
 

@@ -36,4 +36,4 @@ pub use local_reply::LocalReply;
 pub use pool::WorkerState;
 pub(crate) use redirect::{https_location, location as redirect_location};
 pub(crate) use request_headers::as_routed;
-pub use serve::serve;
+pub use serve::{Served, serve};

@@ -16,6 +16,6 @@ mod tests;
 mod upstream;
 
 pub(super) use client::ClientStream;
-pub(super) use serve::serve;
+pub(super) use serve::Serving;
 pub(super) use shared::StreamTimer;
 pub(super) use upstream::{UpstreamConnection, UpstreamStream};

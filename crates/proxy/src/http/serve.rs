@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use codec::http1::Limits;
-use runtime::drain::Watch;
+use codec::http1::{Limits, ReceivedRequest};
+use runtime::drain::{Signaled, Watch};
 
 use super::connection::Connection;
 use super::exchange::{Ending, serve_request};
@@ -28,84 +28,117 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// For a client to read its last answer, while it still sends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends: by the client, by a timeout, or by a drain.
+/// What serves a connection to its end: ended by the client, by a timeout, or by a drain.
+pub type Served = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Hears which protocol the client speaks. `None`: the connection ended before that was known.
 pub async fn serve(
     worker: Rc<Worker>,
     manager: Arc<HttpConnectionManager>,
     mut stream: Downstream,
     info: Rc<ConnectionInfo>,
     drain: Watch,
-) {
-    let stats = manager.stats.clone();
-    stats.downstream_cx_total.inc();
-    let _open = crate::stats::Held::new(&stats.downstream_cx_active);
-    let connection = Connection::new(worker, manager, info, drain, Instant::now());
-    let mut life = Life::new(&connection);
+) -> Option<Served> {
+    let open = Open::new(Connection::new(worker, manager, info, drain, Instant::now()));
+    let mut life = Life::new(open.0.clone());
     let mut input = Input::default();
-    let Some(is_http2) = life.protocol(&mut stream, &mut input).await else {
-        return;
-    };
+    let is_http2 = life.protocol(&mut stream, &mut input).await?;
+    let manager = &open.0.manager;
     if is_http2 {
-        stats.downstream_cx_http2_total.inc();
+        manager.stats.downstream_cx_http2_total.inc();
         drop(life);
-        return super::http2::serve(&connection, stream, input).await;
+        return Some(Box::pin(super::http2::Serving::new(open, stream, input)));
     }
-    stats.downstream_cx_http1_total.inc();
+    manager.stats.downstream_cx_http1_total.inc();
     let limits = Limits {
-        head_bytes: connection.manager.max_request_headers_bytes as usize,
-        fields: connection.manager.max_headers_count as usize,
+        head_bytes: manager.max_request_headers_bytes as usize,
+        fields: manager.max_headers_count as usize,
         ..Limits::default()
     };
-    let mut client = ClientConnection::new(stream, input, limits);
-    let is_orderly = serve_http1(&connection, &mut client, &mut life).await;
-    if connection.drain.is_signaled() {
-        stats.downstream_cx_drain_close.inc();
-    }
-    if is_orderly {
-        life.close(&mut client).await;
+    let mut serving = Serving {
+        client: ClientConnection::new(stream, input, limits),
+        open,
+        life,
+    };
+    // Borrowed, the connection stands once in the box; as an argument it would stand there twice.
+    Some(Box::pin(async move { serving.run().await }))
+}
+
+/// A connection in the numbers of its manager.
+pub(super) struct Open(pub(super) Rc<Connection>);
+
+impl Open {
+    fn new(connection: Rc<Connection>) -> Self {
+        connection.manager.stats.downstream_cx_total.inc();
+        connection.manager.stats.downstream_cx_active.inc();
+        Open(connection)
     }
 }
 
-/// One request after the other. Says whether there is something left that the client should get to read.
-async fn serve_http1(connection: &Rc<Connection>, client: &mut ClientConnection, life: &mut Life<'_>) -> bool {
-    loop {
-        let received = match life.next_request(client).await {
-            Some(Incoming::Request(received)) => received,
-            Some(Incoming::Malformed(malformed)) => {
-                connection.manager.stats.downstream_cx_protocol_error.inc();
-                tracing::debug!(%malformed, "a client sent what is no request");
-                client.refuse(malformed);
-                return true;
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.manager.stats.downstream_cx_active.dec();
+    }
+}
+
+/// An HTTP/1 connection. There may be thousands that wait: what only a request needs is in the request's own box.
+struct Serving {
+    open: Open,
+    client: ClientConnection,
+    life: Life,
+}
+
+impl Serving {
+    async fn run(&mut self) {
+        let is_orderly = self.requests().await;
+        let connection = &self.open.0;
+        if connection.drain.is_signaled() {
+            connection.manager.stats.downstream_cx_drain_close.inc();
+        }
+        if is_orderly {
+            self.life.close(&mut self.client).await;
+        }
+    }
+
+    /// One request after the other. Says whether there is something left that the client should get to read.
+    async fn requests(&mut self) -> bool {
+        loop {
+            let exchange = match self.life.next_request(&mut self.client).await {
+                Some(Incoming::Request(received)) => self.exchange(received),
+                Some(Incoming::Malformed(malformed)) => {
+                    self.open.0.manager.stats.downstream_cx_protocol_error.inc();
+                    tracing::debug!(%malformed, "a client sent what is no request");
+                    self.client.refuse(malformed);
+                    return true;
+                }
+                Some(Incoming::Left) => return false,
+                None => return true,
+            };
+            match exchange.await {
+                Ending::Answered if poll_fn(|cx| Poll::Ready(self.client.poll_reuse(cx))).await => {}
+                Ending::Answered => return true,
+                Ending::Broken | Ending::Tunnelled => return false,
             }
-            Some(Incoming::Left) => return false,
-            None => return true,
-        };
+        }
+    }
+
+    fn exchange(&mut self, received: ReceivedRequest) -> Pin<Box<impl Future<Output = Ending>>> {
         let received = Received {
             head: received.head,
             body: received.body,
             upgrade: received.upgrade,
             fault: received.fault,
         };
-        // In a box of its own: a connection that waits for its next request does without it.
-        let exchange = Box::pin(serve_request(
-            connection,
-            Client::Http1(&mut *client),
-            &mut life.timer,
-            received,
-        ));
-        match exchange.await {
-            Ending::Answered if poll_fn(|cx| Poll::Ready(client.poll_reuse(cx))).await => {}
-            Ending::Answered => return true,
-            Ending::Broken | Ending::Tunnelled => return false,
-        }
+        let client = Client::Http1(&mut self.client);
+        Box::pin(serve_request(&self.open.0, client, &mut self.life.timer, received))
     }
 }
 
 /// What ends a connection that waits.
-struct Life<'a> {
-    connection: &'a Connection,
+struct Life {
+    connection: Rc<Connection>,
     timer: Timer,
-    draining: Pin<Box<dyn Future<Output = ()>>>,
+    draining: Signaled,
     /// The task is woken by a drain.
     registered: bool,
     /// From then on nothing is waited for.
@@ -114,12 +147,12 @@ struct Life<'a> {
     head_since: Option<Instant>,
 }
 
-impl<'a> Life<'a> {
-    fn new(connection: &'a Connection) -> Self {
+impl Life {
+    fn new(connection: Rc<Connection>) -> Self {
         Life {
+            draining: connection.drain.signaled(),
             connection,
             timer: Timer::default(),
-            draining: Box::pin(connection.drain.signaled()),
             registered: false,
             notice: None,
             head_since: None,
@@ -128,7 +161,7 @@ impl<'a> Life<'a> {
 
     /// Which protocol: by configuration, by ALPN, else by the first bytes. `None`: the client left (or was left) before it said anything.
     async fn protocol(&mut self, stream: &mut Downstream, input: &mut Input) -> Option<bool> {
-        let connection = self.connection;
+        let connection = &*self.connection;
         let alpn = connection.info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
         match (connection.manager.codec, alpn) {
             (Codec::Http1, _) => return Some(false),
@@ -171,11 +204,11 @@ impl<'a> Life<'a> {
 
     /// Completes when the connection is not to wait any longer. `begun`: for the rest of a head.
     fn poll_end(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<()> {
-        let Connection { manager, drain, .. } = self.connection;
+        let Connection { manager, drain, .. } = &*self.connection;
         if !self.registered {
             // Once is enough: it wakes the task, which then sees the signal.
             self.registered = true;
-            let _ = self.draining.as_mut().poll(cx);
+            let _ = Pin::new(&mut self.draining).poll(cx);
         }
         if begun && self.head_since.is_none() {
             self.head_since = Some(Instant::now());

@@ -16,11 +16,11 @@ use runtime::drain::{Trigger, Watch, channel};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::connection;
+use super::connection::{self, Begun};
 use super::control::Compiled;
 use super::life::{Lease, Life};
 use crate::upstream::is_exhaustion;
-use crate::worker::Worker;
+use crate::worker::{Admission, Worker};
 
 pub(super) struct Active {
     compiled: RefCell<Arc<Compiled>>,
@@ -161,18 +161,37 @@ pub(super) fn begin(worker: &Rc<Worker>, active: &Rc<Active>, stream: TcpStream,
         compiled.listener.stats.downstream_cx_overflow.inc();
         return;
     };
-    let served = connection::run(worker.clone(), active.clone(), stream, remote);
-    spawn_local(async move {
-        let _admission = admission;
-        if let Err(panic) = AssertUnwindSafe(served).catch_unwind().await {
-            let listener = &compiled.listener.name;
-            tracing::error!(%listener, %remote, "connection ended by a bug: {}", panic_text(&*panic));
-        }
-    });
+    let begun = connection::begin(worker.clone(), active.clone(), stream, remote);
+    spawn_local(task(admission, compiled, remote, begun));
+}
+
+/// The task of a connection.
+async fn task(admission: Admission, compiled: Arc<Compiled>, remote: SocketAddr, begun: Begun) {
+    let _admission = admission;
+    if let Err(panic) = AssertUnwindSafe(connection::run(begun)).catch_unwind().await {
+        let listener = &compiled.listener.name;
+        tracing::error!(%listener, %remote, "connection ended by a bug: {}", panic_text(&*panic));
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the function that makes it: the futures of `async` functions have no name.
+    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let size = size(task);
+        assert!(size <= 240, "{size} bytes: each idle connection has them");
+    }
 }

@@ -1,18 +1,26 @@
 //! The life of a downstream connection, from accept to its filter.
 //!
 //! Destination → (another listener's, if redirected) → first bytes, if a match needs them → filter chain → TLS → HTTP or TCP.
+//!
+//! There are thousands of connections that wait for their next message, so what they hold is counted: each phase is a box of its own, which goes
+//! when the next one begins, and the task holds no more than the box of the last one. A test says how much that is.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
+use runtime::drain::{Signaled, Watch};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::active::Active;
 use super::control::Compiled;
 use super::inspect::{Seen, inspect, proxy_header};
+use super::life::Lease;
 use super::{Downstream, Needs, handshake};
 use crate::config::{ConnectionFacts, DownstreamTransport, FilterChain, Listener, NetworkFilter};
 use crate::connection::ConnectionInfo;
@@ -30,31 +38,64 @@ struct Ends {
     redirected: bool,
 }
 
+/// A phase of a connection.
+type Phase<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// A connection that is to find its filter; `None` if it ends before.
+pub(super) type Begun = Phase<Option<Served>>;
+
+/// A connection whose filter is known.
+pub(super) struct Served {
+    filter: Phase<()>,
+    /// Ends it, whatever it does.
+    forced: Signaled,
+    /// Held to the end: who ends it by force waits for that.
+    _force: Watch,
+    _open: Open,
+}
+
+/// The phases of a new connection up to its filter.
+pub(super) fn begin(worker: Rc<Worker>, active: Rc<Active>, stream: TcpStream, remote: SocketAddr) -> Begun {
+    Box::pin(choose(worker, active, stream, remote))
+}
+
 /// Serves a connection to its end.
-pub(super) async fn run(worker: Rc<Worker>, active: Rc<Active>, mut stream: TcpStream, remote: SocketAddr) {
-    let Some(ends) = destination(&active.compiled().listener, &stream, remote) else {
-        return;
-    };
+pub(super) async fn run(begun: Begun) {
+    let Some(mut served) = begun.await else { return };
+    poll_fn(|cx| match Pin::new(&mut served.forced).poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => served.filter.as_mut().poll(cx),
+    })
+    .await;
+}
+
+async fn choose(worker: Rc<Worker>, active: Rc<Active>, mut stream: TcpStream, remote: SocketAddr) -> Option<Served> {
+    let ends = destination(&active.compiled().listener, &stream, remote)?;
     let active = hand_over(&worker, active, ends);
     let stats = active.compiled().listener.stats.clone();
-    let _open = Open::new(&stats);
+    let open = Open::new(&stats);
     let before_chain = BeforeChain::new(&stats);
-    let Some((ends, facts)) = facts(&active, &mut stream, ends).await else {
-        return;
-    };
+    let (ends, facts) = facts(&active, &mut stream, ends).await?;
     // The version in force now, not when we began to wait for bytes.
     let compiled = active.compiled();
     let Some(chain) = compiled.matcher.select(&facts).cloned() else {
-        return unmatched(&worker, &compiled, ends, facts);
+        unmatched(&worker, &compiled, ends, facts);
+        return None;
     };
     drop(before_chain);
-    let lease = active.join(chain.version);
-    let served = serve(worker, compiled, chain, stream, ends, facts, lease.drain);
-    tokio::select! {
+    let Lease { drain, force } = active.join(chain.version);
+    let mut forced = force.signaled();
+    let filter = tokio::select! {
         biased;
-        () = lease.force.signaled() => {}
-        () = served => {}
-    }
+        () = &mut forced => return None,
+        filter = secure(worker, compiled, chain, stream, ends, facts, drain) => filter?,
+    };
+    Some(Served {
+        filter,
+        forced,
+        _force: force,
+        _open: open,
+    })
 }
 
 /// Where the client wanted to go: the socket's own address, or what redirection replaced by it.
@@ -200,35 +241,32 @@ fn unmatched_reason(compiled: &Compiled, ends: Ends, facts: &ConnectionFacts) ->
     format!("no filter chain for port {port} matches ({kind}, server name {name}, application protocols [{protocols}])")
 }
 
-/// From the chain on.
-async fn serve(
+/// TLS, if the chain wants it; then the chain's filter has the connection.
+async fn secure(
     worker: Rc<Worker>,
     compiled: Arc<Compiled>,
     chain: Arc<FilterChain>,
     stream: TcpStream,
     ends: Ends,
     facts: ConnectionFacts,
-    drain: runtime::drain::Watch,
-) {
+    drain: Watch,
+) -> Option<Phase<()>> {
     let mut info = info(&worker, &compiled.listener, ends, facts.server_name);
     let offered = &facts.application_protocols;
     let stream = match &chain.transport {
         DownstreamTransport::Plain => Downstream::Plain(stream),
         DownstreamTransport::Tls(tls) => {
             let accepted = handshake::accept(&compiled.listener, &chain, tls, offered, stream, ends.remote);
-            let Some(secured) = Box::pin(accepted).await else {
-                return;
-            };
+            let secured = Box::pin(accepted).await?;
             info.tls = Some(secured.info);
             info.server_name = secured.server_name.map(Into::into).or(info.server_name);
             Downstream::Tls(secured.stream)
         }
     };
     let info = Rc::new(info);
-    // Each phase is a box of its own: the task of an idle connection must not be as large as the largest phase of any.
     match &chain.filter {
-        NetworkFilter::Http(manager) => Box::pin(http::serve(worker, manager.clone(), stream, info, drain)).await,
-        NetworkFilter::Tcp(proxy) => Box::pin(tcp::proxy(worker, proxy.clone(), stream, info, drain)).await,
+        NetworkFilter::Http(manager) => http::serve(worker, manager.clone(), stream, info, drain).await,
+        NetworkFilter::Tcp(proxy) => Some(Box::pin(tcp::proxy(worker, proxy.clone(), stream, info, drain))),
     }
 }
 

@@ -29,7 +29,6 @@ pub(in crate::http) struct ClientConnection {
     output: Output,
     progress: Progress,
     limits: Limits,
-    scheme: &'static str,
     exchange: Exchange,
 }
 
@@ -55,14 +54,12 @@ pub(in crate::http) enum Incoming {
 
 impl ClientConnection {
     pub(in crate::http) fn new(stream: Downstream, input: Input, limits: Limits) -> Self {
-        let scheme = if stream.is_tls() { "https" } else { "http" };
         ClientConnection {
             stream,
             input,
             output: Output::default(),
             progress: Progress::default(),
             limits,
-            scheme,
             exchange: Exchange {
                 version: HttpVersion::Http11,
                 request: BodyDecoder::new(Framing::Empty, &limits),
@@ -84,12 +81,13 @@ impl ClientConnection {
     pub(in crate::http) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if !self.input.is_empty() {
+                let scheme = if self.stream.is_tls() { "https" } else { "http" };
                 let mut headers = lend_headers();
                 let received = request_head(
                     self.input.unread(),
                     &mut self.progress,
                     &self.limits,
-                    self.scheme,
+                    scheme,
                     &mut headers,
                 );
                 match received {

@@ -1,6 +1,6 @@
 //! A client's connection: requests are taken up as they come, until the client or one of our limits ends it.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use codec::http1::Framing;
 use codec::http2::{self, Config, Event, ReceivedRequest, Role, StreamKey};
+use runtime::drain::Signaled;
 
 use super::client::ClientStream;
 use super::crew::Crew;
@@ -17,6 +18,7 @@ use super::stream::Handle;
 use crate::http::connection::Connection;
 use crate::http::exchange::serve_request;
 use crate::http::http1::{Input, lend_headers};
+use crate::http::serve::Open;
 use crate::http::side::{Client, Received};
 use crate::http::timer::Timer;
 use crate::listener::Downstream;
@@ -26,38 +28,63 @@ const LEAST_GRACE: Duration = Duration::from_secs(1);
 /// After which a connection without requests keeps no tasks for them.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Serves the connection to its end. `input` holds what was read of it already.
-pub(in crate::http) async fn serve(connection: &Rc<Connection>, stream: Downstream, input: Input) {
-    let manager = &connection.manager;
-    let config = Config {
-        scheme: if stream.is_tls() { "https" } else { "http" },
-        max_streams: manager.max_concurrent_streams,
-        max_header_bytes: manager.max_request_headers_bytes,
-        max_headers: manager.max_headers_count,
-        lend_headers,
-    };
-    let shared = Shared::new(http2::Connection::new(Role::Server, config));
-    let mut driver = Driver::new(stream, shared.clone());
-    driver.receive(input.unread());
-    drop(input);
-    let crew = Crew::new();
-    let mut life = Life::new(connection, shared.clone());
-    poll_fn(|cx| {
-        let over = driver.poll(cx, &mut |shared, event| {
+/// The connection, until it ends.
+pub(in crate::http) struct Serving {
+    open: Open,
+    driver: Driver<Downstream>,
+    shared: Rc<Shared>,
+    crew: Crew<Job>,
+    life: Life,
+}
+
+impl Serving {
+    /// `input` holds what was read of the stream already.
+    pub(in crate::http) fn new(open: Open, stream: Downstream, input: Input) -> Self {
+        let manager = &open.0.manager;
+        let config = Config {
+            scheme: if stream.is_tls() { "https" } else { "http" },
+            max_streams: manager.max_concurrent_streams,
+            max_header_bytes: manager.max_request_headers_bytes,
+            max_headers: manager.max_headers_count,
+            lend_headers,
+        };
+        let shared = Shared::new(http2::Connection::new(Role::Server, config));
+        let mut driver = Driver::new(stream, shared.clone());
+        driver.receive(input.unread());
+        Serving {
+            life: Life::new(open.0.clone(), shared.clone()),
+            open,
+            driver,
+            shared,
+            crew: Crew::new(),
+        }
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (connection, crew) = (&self.open.0, &self.crew);
+        let over = self.driver.poll(cx, &mut |shared, event| {
             if let Event::Request(key) = event {
-                take_up(connection, &crew, shared, key);
+                take_up(connection, crew, shared, key);
             }
         });
         if over.is_ready() {
             return Poll::Ready(());
         }
-        life.poll(cx, &crew)
-    })
-    .await;
-    if let Some(error) = shared.codec.borrow().failure()
-        && error.code != http2::ErrorCode::NO_ERROR
-    {
-        manager.stats.downstream_cx_protocol_error.inc();
+        self.life.poll(cx, crew)
+    }
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_over(cx));
+        if let Some(error) = self.shared.codec.borrow().failure()
+            && error.code != http2::ErrorCode::NO_ERROR
+        {
+            self.open.0.manager.stats.downstream_cx_protocol_error.inc();
+        }
+        Poll::Ready(())
     }
 }
 
@@ -109,11 +136,11 @@ fn received(request: ReceivedRequest) -> Received {
 }
 
 /// What ends a connection that its client does not.
-struct Life<'a> {
-    connection: &'a Connection,
+struct Life {
+    connection: Rc<Connection>,
     shared: Rc<Shared>,
     timer: Timer,
-    draining: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    draining: Signaled,
     /// The task is woken by a drain.
     registered: bool,
     /// The end was announced; when it is looked at again.
@@ -122,13 +149,13 @@ struct Life<'a> {
     unfinished: Option<(u64, Instant)>,
 }
 
-impl<'a> Life<'a> {
-    fn new(connection: &'a Connection, shared: Rc<Shared>) -> Self {
+impl Life {
+    fn new(connection: Rc<Connection>, shared: Rc<Shared>) -> Self {
         Life {
+            draining: connection.drain.signaled(),
             connection,
             shared,
             timer: Timer::default(),
-            draining: Box::pin(connection.drain.signaled()),
             registered: false,
             grace: None,
             unfinished: None,
@@ -147,25 +174,25 @@ impl<'a> Life<'a> {
 
     /// Completes when the connection is to be closed whatever its client does.
     fn poll(&mut self, cx: &mut Context<'_>, crew: &Crew<Job>) -> Poll<()> {
-        let connection = self.connection;
         if !self.registered {
             // Once is enough: it wakes the task, which then sees the signal.
             self.registered = true;
-            let _ = self.draining.as_mut().poll(cx);
+            let _ = Pin::new(&mut self.draining).poll(cx);
         }
         if self.grace.is_none() && self.shared.codec.borrow().failure().is_some() {
             // There is no more to it than to tell why, to whom may not listen.
             self.grace = Some(Instant::now() + LEAST_GRACE);
         }
-        if self.grace.is_none() && connection.is_asked_to_end() {
-            if connection.drain.is_signaled() {
-                connection.manager.stats.downstream_cx_drain_close.inc();
+        if self.grace.is_none() && self.connection.is_asked_to_end() {
+            if self.connection.drain.is_signaled() {
+                self.connection.manager.stats.downstream_cx_drain_close.inc();
             }
             self.announce(cx);
         }
         loop {
             let running = self.grace.is_none();
             let head = self.head_limit();
+            let connection = &*self.connection;
             let idle = connection
                 .idle_since()
                 .filter(|_| running && !connection.manager.idle_timeout.is_zero());

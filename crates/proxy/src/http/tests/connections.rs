@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::harness::{Proxy, Upstream, forward, play, route, until};
-use crate::config::UpstreamProtocol;
+use crate::config::{Codec, UpstreamProtocol};
 
 #[test]
 fn a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced() {
@@ -330,4 +330,15 @@ fn requests_to_an_endpoint_that_does_not_answer_do_not_wait_for_each_other() {
             assert!(start.elapsed() < limit * 2, "{:?}", start.elapsed());
         });
     }
+}
+
+#[test]
+fn a_connection_that_waits_holds_nothing_that_only_a_request_needs() {
+    play(async {
+        for (codec, most) in [(Codec::Http1, 640), (Codec::Http2, 256)] {
+            let proxy = Proxy::new(|manager| manager.codec = codec).await;
+            let size = size_of_val(&*proxy.served().await);
+            assert!(size <= most, "{codec:?}: {size} bytes");
+        }
+    });
 }

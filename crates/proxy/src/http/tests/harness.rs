@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::connection::ConnectionInfo;
 use crate::head::Value;
+use crate::http::Served;
 use crate::listener::Downstream;
 use crate::shared::Shared;
 use crate::telemetry::{AccessLog, Format, flush_access_logs};
@@ -168,6 +169,14 @@ impl Proxy {
     }
 
     /// Begins a drain; its end is the end of the last connection.
+    /// What serves a connection, before anything came.
+    pub(super) async fn served(&self) -> Served {
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        let (_trigger, watch) = runtime::drain::channel();
+        let begun = begin(self.worker.clone(), self.manager.clone(), stream, self.address, watch);
+        begun.await.expect("a protocol")
+    }
+
     pub(super) fn drain(&self) -> impl Future<Output = ()> + use<> {
         self.drain.borrow_mut().take().expect("once").drain()
     }
@@ -219,30 +228,39 @@ async fn accept(
             () = watch.signaled() => return,
         };
         let (stream, remote) = accepted.expect("accepted");
-        let info = ConnectionInfo {
-            id: worker.shared.next_connection_id(),
-            local: stream.local_addr().expect("bound"),
-            remote,
-            redirected: false,
-            direction: manager.direction,
-            server_name: None,
-            tls: None,
-        };
-        let serve = crate::http::serve(
-            worker.clone(),
-            manager.clone(),
-            Downstream::Plain(stream),
-            Rc::new(info),
-            watch.clone(),
-        );
+        let serve = begin(worker.clone(), manager.clone(), stream, remote, watch.clone());
         let force = force.clone();
         tokio::task::spawn_local(async move {
+            let served = async {
+                if let Some(served) = serve.await {
+                    served.await;
+                }
+            };
             tokio::select! {
-                () = serve => {}
+                () = served => {}
                 () = force.notified() => {}
             }
         });
     }
+}
+
+fn begin(
+    worker: Rc<Worker>,
+    manager: Arc<HttpConnectionManager>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    watch: Watch,
+) -> impl Future<Output = Option<Served>> {
+    let info = ConnectionInfo {
+        id: worker.shared.next_connection_id(),
+        local: stream.local_addr().expect("bound"),
+        remote,
+        redirected: false,
+        direction: manager.direction,
+        server_name: None,
+        tls: None,
+    };
+    crate::http::serve(worker, manager, Downstream::Plain(stream), Rc::new(info), watch)
 }
 
 /// For tests of what a manager says, without a conversation.

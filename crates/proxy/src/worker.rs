@@ -17,7 +17,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-use crate::listener::{Compiled, Serving};
+use crate::listener::{Compiled, Held, Serving};
 use crate::shared::Shared;
 use crate::{clock, http, tcp, telemetry, upstream};
 
@@ -50,7 +50,7 @@ pub enum Command {
     /// A listener to serve; without a socket it is only handed connections by others. One of the same name is replaced and drained.
     AddListener {
         listener: Arc<Compiled>,
-        socket: Option<std::net::TcpListener>,
+        socket: Option<Arc<Held>>,
         drain: Duration,
     },
     /// New content for a listener whose socket stays. Connections of chains that are gone or changed have `drain` to end.

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::connection::{self, Begun};
 use super::control::Compiled;
+use super::held::Held;
 use super::life::{Lease, Life};
 use crate::upstream::is_exhaustion;
 use crate::worker::{Admission, Worker};
@@ -26,8 +27,8 @@ pub(super) struct Active {
     compiled: RefCell<Arc<Compiled>>,
     /// By chain version.
     chains: RefCell<HashMap<u64, Life>>,
-    /// Stops the accept loop when triggered or dropped.
-    accepting: RefCell<Option<Trigger>>,
+    /// Stops the accept loop when triggered or dropped; and the loop, which ends when its socket is closed.
+    accepting: RefCell<Option<(Trigger, JoinHandle<()>)>>,
     /// Set once the listener is removed: until when connections that are still to choose their chain may live.
     deadline: RefCell<Option<tokio::time::Instant>>,
 }
@@ -90,29 +91,30 @@ impl Active {
         chains.into_iter().map(|life| spawn_local(life.end(time))).collect()
     }
 
-    /// Stops accepting, and drains.
+    /// Stops accepting, and drains. What it returns ends when the socket is closed and the connections are over.
     pub(super) fn remove(&self, time: Duration) -> Vec<JoinHandle<()>> {
         *self.deadline.borrow_mut() = Some(tokio::time::Instant::now() + time);
-        *self.accepting.borrow_mut() = None;
-        self.drain(time)
+        let accepting = self.accepting.borrow_mut().take().map(|(_, accepting)| accepting);
+        self.drain(time).into_iter().chain(accepting).collect()
     }
 
-    /// Accepts from `socket` until the listener is removed.
-    pub(super) fn accept(self: &Rc<Self>, worker: &Rc<Worker>, socket: std::net::TcpListener) {
-        let socket = match TcpListener::from_std(socket) {
+    /// Accepts from the socket until the listener is removed.
+    pub(super) fn accept(self: &Rc<Self>, worker: &Rc<Worker>, held: Arc<Held>) {
+        let socket = match held.share().and_then(TcpListener::from_std) {
             Ok(socket) => socket,
             Err(error) => {
+                held.release(None, |_| {});
                 let listener = &self.compiled().listener.name;
                 return tracing::error!(%listener, %error, "listener cannot be served");
             }
         };
         let (trigger, stop) = channel();
-        *self.accepting.borrow_mut() = Some(trigger);
-        spawn_local(accept_loop(worker.clone(), self.clone(), socket, stop));
+        let accepting = spawn_local(accept_loop(worker.clone(), self.clone(), socket, held, stop));
+        *self.accepting.borrow_mut() = Some((trigger, accepting));
     }
 }
 
-async fn accept_loop(worker: Rc<Worker>, active: Rc<Active>, socket: TcpListener, stop: Watch) {
+async fn accept_loop(worker: Rc<Worker>, active: Rc<Active>, socket: TcpListener, held: Arc<Held>, stop: Watch) {
     let mut pause = Backoff::new(PAUSE.0, PAUSE.1);
     let mut stopped = std::pin::pin!(stop.signaled());
     loop {
@@ -135,15 +137,16 @@ async fn accept_loop(worker: Rc<Worker>, active: Rc<Active>, socket: TcpListener
             Err(error) => tracing::debug!(%error, "connection lost before it was accepted"),
         }
     }
-    if let Err(error) = accept_rest(&worker, &active, socket) {
-        tracing::debug!(%error, "connections lost as their listener was closed");
-    }
+    let lost = |error| tracing::debug!(%error, "connections lost as their listener was closed");
+    let socket = socket.into_std().map_err(lost).ok();
+    held.release(socket, |socket| {
+        accept_rest(&worker, &active, socket).unwrap_or_else(lost)
+    });
 }
 
 /// Closing the socket would reset what the kernel has completed already. Asked of the kernel itself: the event loop's idea of the
 /// socket may be a turn old.
-fn accept_rest(worker: &Rc<Worker>, active: &Rc<Active>, socket: TcpListener) -> io::Result<()> {
-    let socket = socket.into_std()?;
+fn accept_rest(worker: &Rc<Worker>, active: &Rc<Active>, socket: &std::net::TcpListener) -> io::Result<()> {
     loop {
         let (stream, remote) = match socket.accept() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::bind::{BindError, Request, bind};
+use super::held::Held;
 use super::matcher::Matcher;
 use crate::config::{Direction, Listener};
 use crate::shared::Shared;
@@ -35,8 +36,8 @@ pub struct Listeners {
     /// What connections of removed and changed chains get to end (`--drain-time-s`).
     drain_time: Duration,
     active: BTreeMap<Arc<str>, Entry>,
-    /// Addresses whose sockets the workers are about to close.
-    closing: HashMap<SocketAddr, Instant>,
+    /// Sockets that the workers are about to close, by address.
+    closing: HashMap<SocketAddr, Vec<Left>>,
     draining: bool,
 }
 
@@ -44,10 +45,15 @@ struct Entry {
     compiled: Arc<Compiled>,
     /// The real one (`None`: not bound), where the configured port was 0.
     bound: Option<SocketAddr>,
+    /// One for each worker, or none.
+    sockets: Vec<Arc<Held>>,
 }
 
-/// Longer than a worker takes to close a socket it was told to close.
-const CLOSING: Duration = Duration::from_secs(10);
+/// A socket of a listener that is gone, or elsewhere now.
+struct Left {
+    socket: Arc<Held>,
+    transparent: bool,
+}
 
 // === impl Listeners ===
 
@@ -66,11 +72,8 @@ impl Listeners {
     /// Puts a listener (or a new version of it) into force on every worker. On an error the old version, if any, stays as it was.
     pub fn apply(&mut self, listener: Arc<Listener>) -> Result<Applied, BindError> {
         let name = listener.name.clone();
-        let old = self
-            .active
-            .get(&name)
-            .map(|entry| (entry.compiled.listener.clone(), entry.bound));
-        if old.as_ref().is_some_and(|(old, _)| old.version == listener.version) {
+        let old = self.active.get(&name).map(|entry| entry.compiled.listener.clone());
+        if old.as_ref().is_some_and(|old| old.version == listener.version) {
             return Ok(Applied::Unchanged);
         }
         let matcher = Matcher::new(&listener).map_err(|conflict| BindError::Conflict {
@@ -84,8 +87,8 @@ impl Listeners {
             Applied::Added
         };
         match old {
-            Some((old, bound)) if same_socket(&old, &compiled.listener) => self.update(compiled, bound),
-            old => self.add(compiled, old.and_then(|(_, bound)| bound))?,
+            Some(old) if same_socket(&old, &compiled.listener) => self.update(compiled),
+            _ => self.add(compiled)?,
         }
         self.count(applied);
         self.publish();
@@ -97,7 +100,7 @@ impl Listeners {
         let Some((name, entry)) = self.active.remove_entry(name) else {
             return false;
         };
-        self.leave(entry.bound);
+        self.leave(entry);
         self.tell(|| Command::RemoveListener {
             name: name.clone(),
             drain: self.drain_time,
@@ -136,34 +139,40 @@ impl Listeners {
         }
     }
 
-    fn update(&mut self, compiled: Arc<Compiled>, bound: Option<SocketAddr>) {
+    fn update(&mut self, compiled: Arc<Compiled>) {
         self.tell(|| Command::UpdateListener {
             listener: compiled.clone(),
             drain: self.drain_time,
         });
-        self.active
-            .insert(compiled.listener.name.clone(), Entry { compiled, bound });
+        if let Some(entry) = self.active.get_mut(&compiled.listener.name) {
+            entry.compiled = compiled;
+        }
     }
 
     /// New, or at another address than before: the new sockets are bound before the old ones are given up.
-    fn add(&mut self, compiled: Arc<Compiled>, old: Option<SocketAddr>) -> Result<(), BindError> {
-        let mut sockets = self.sockets(&compiled.listener)?;
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
-        for worker in &self.workers {
-            let socket = sockets.pop();
+    fn add(&mut self, compiled: Arc<Compiled>) -> Result<(), BindError> {
+        let sockets = self.sockets(&compiled.listener)?;
+        let bound = sockets.first().and_then(|socket| socket.address());
+        for (at, worker) in self.workers.iter().enumerate() {
             worker.send(Command::AddListener {
                 listener: compiled.clone(),
-                socket,
+                socket: sockets.get(at).cloned(),
                 drain: self.drain_time,
             });
         }
-        self.leave(old);
-        self.active
-            .insert(compiled.listener.name.clone(), Entry { compiled, bound });
+        let name = compiled.listener.name.clone();
+        let entry = Entry {
+            compiled,
+            bound,
+            sockets,
+        };
+        if let Some(old) = self.active.insert(name, entry) {
+            self.leave(old);
+        }
         Ok(())
     }
 
-    fn sockets(&mut self, listener: &Listener) -> Result<Vec<std::net::TcpListener>, BindError> {
+    fn sockets(&mut self, listener: &Listener) -> Result<Vec<Arc<Held>>, BindError> {
         if !listener.bind_to_port {
             return Ok(Vec::new());
         }
@@ -181,7 +190,7 @@ impl Listeners {
                 other: other.clone(),
             });
         }
-        self.closing.retain(|_, since| since.elapsed() < CLOSING);
+        let mut sockets = self.claim(address, listener.transparent);
         let own = self
             .active
             .get(&listener.name)
@@ -191,15 +200,46 @@ impl Listeners {
             address,
             transparent: listener.transparent,
             local: has_local_clients(listener, address),
-            skip_probe: own || self.closing.contains_key(&address),
+            skip_probe: own || !sockets.is_empty() || self.closing.contains_key(&address),
         };
-        bind(&request, self.workers.len()).inspect_err(|_| self.shared.stats.server.listener_create_failure.inc())
+        // Without workers, too, it is found out whether it can be bound.
+        let missing = self.workers.len().max(1) - sockets.len();
+        if missing > 0 {
+            match bind(&request, missing) {
+                Ok(bound) => sockets.extend(bound.into_iter().map(|socket| Arc::new(Held::new(socket)))),
+                Err(error) => {
+                    self.shared.stats.server.listener_create_failure.inc();
+                    sockets.iter().for_each(|socket| socket.release(None, |_| {}));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(sockets)
     }
 
-    fn leave(&mut self, bound: Option<SocketAddr>) {
-        if let Some(address) = bound {
-            self.closing.insert(address, Instant::now());
-        }
+    /// What is still open on an address that was left, for at most one listener more.
+    fn claim(&mut self, address: SocketAddr, transparent: bool) -> Vec<Arc<Held>> {
+        self.closing.retain(|_, left| {
+            left.retain(|left| left.socket.is_open());
+            !left.is_empty()
+        });
+        let Some(left) = self.closing.get_mut(&address) else {
+            return Vec::new();
+        };
+        let mut room = self.workers.len().max(1);
+        let claimed = left.extract_if(.., |left| {
+            let claimed = room > 0 && left.transparent == transparent && left.socket.claim();
+            room -= usize::from(claimed);
+            claimed
+        });
+        claimed.map(|left| left.socket).collect()
+    }
+
+    fn leave(&mut self, entry: Entry) {
+        let Some(address) = entry.bound else { return };
+        let transparent = entry.compiled.listener.transparent;
+        let left = entry.sockets.into_iter().map(|socket| Left { socket, transparent });
+        self.closing.entry(address).or_default().extend(left);
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

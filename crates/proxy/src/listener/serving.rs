@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 
 use super::active::Active;
 use super::control::Compiled;
+use super::held::Held;
 use crate::worker::Worker;
 
 #[derive(Default)]
@@ -25,13 +26,7 @@ pub(crate) struct Serving {
 // === impl Serving ===
 
 impl Serving {
-    pub(crate) fn add(
-        &self,
-        worker: &Rc<Worker>,
-        compiled: Arc<Compiled>,
-        socket: Option<std::net::TcpListener>,
-        drain: Duration,
-    ) {
+    pub(crate) fn add(&self, worker: &Rc<Worker>, compiled: Arc<Compiled>, socket: Option<Arc<Held>>, drain: Duration) {
         let (name, address) = (compiled.listener.name.clone(), compiled.listener.address);
         self.remove(&name, drain);
         let active = Active::new(compiled);

@@ -1,9 +1,12 @@
 //! Long bodies, most of whose bytes pass from socket to socket: nothing is lost, nothing of the next message goes with them, and what
 //! ends in the middle ends as it does for short ones.
 
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use super::harness::{Client, Peer, Proxy, Upstream, forward, play, retry, route, until};
+use tokio::sync::Notify;
+
+use super::harness::{Client, Peer, Proxy, Upstream, forward, in_some_time, play, retry, route, until};
 use crate::config::RouteAction;
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -195,11 +198,6 @@ fn a_request_that_is_kept_is_sent_again_whole_and_one_that_is_too_long_is_not() 
 
 #[test]
 fn responses_that_break_off_or_fall_silent_are_told_from_whole_ones() {
-    enum Then {
-        Close,
-        Reset,
-        Silence,
-    }
     let cases = [
         (
             Then::Close,
@@ -212,36 +210,64 @@ fn responses_that_break_off_or_fall_silent_are_told_from_whole_ones() {
         (Then::Silence, "200 UT response_timeout"),
     ];
     for (then, logged) in cases {
-        play(async move {
-            let then = std::rc::Rc::new(then);
-            let upstream = Upstream::new(move |mut peer: Peer| {
-                let then = then.clone();
-                async move {
-                    peer.request().await;
-                    let some = text(300_000);
-                    peer.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: 500000\r\n\r\n{some}"))
-                        .await;
-                    match *then {
-                        Then::Close => {}
-                        Then::Reset => {
-                            // What is on its way shall arrive first.
-                            tokio::time::sleep(SHORT).await;
-                            peer.reset();
-                        }
-                        Then::Silence => drop(peer.head().await),
-                    }
-                }
-            })
-            .await;
-            let timeout = 2 * SHORT;
-            let proxy = stage(&upstream, |action| action.timeout = Some(timeout)).await;
-            let reply = get(&proxy).await.reply(false).await;
-            assert!(reply.cut, "{logged}");
-            let line = proxy.log(1).await.remove(0);
-            assert!(line.starts_with(&format!("/ {logged} in=0 out=300000 ")), "{line}");
-            assert!(was_spliced(&proxy), "{logged}");
-        });
+        in_some_time(logged, |time| play(breaks_off(then, time, logged)));
     }
+}
+
+/// How a response ends before it is whole.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Close,
+    Reset,
+    Silence,
+}
+
+/// False if the time for a response was over before all that the upstream has to say had come.
+async fn breaks_off(then: Then, time: Duration, logged: &str) -> bool {
+    let some = text(300_000);
+    let (arrived, end) = (Rc::new(Notify::new()), some[some.len() - 100..].to_owned());
+    let all = arrived.clone();
+    let upstream = Upstream::new(move |mut peer: Peer| {
+        let (some, all) = (some.clone(), all.clone());
+        async move {
+            peer.request().await;
+            peer.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: 500000\r\n\r\n{some}"))
+                .await;
+            match then {
+                Then::Close => {}
+                // It would overtake what is on its way.
+                Then::Reset => {
+                    all.notified().await;
+                    peer.reset();
+                }
+                Then::Silence => drop(peer.head().await),
+            }
+        }
+    })
+    .await;
+    let proxy = stage(&upstream, |action| {
+        action.timeout = (then == Then::Silence).then_some(time);
+    })
+    .await;
+    let limit = if then == Then::Silence { time } else { Duration::MAX };
+    let start = Instant::now();
+    let came = tokio::time::timeout(limit, async {
+        let mut client = get(&proxy).await;
+        (client.has(&end).await, client)
+    });
+    let mut client = match came.await {
+        Ok((true, client)) => client,
+        _ => {
+            assert!(start.elapsed() >= limit, "{logged}");
+            return false;
+        }
+    };
+    arrived.notify_one();
+    assert!(client.reply(false).await.cut, "{logged}");
+    let line = proxy.log(1).await.remove(0);
+    assert!(line.starts_with(&format!("/ {logged} in=0 out=300000 ")), "{line}");
+    assert!(was_spliced(&proxy), "{logged}");
+    true
 }
 
 #[test]

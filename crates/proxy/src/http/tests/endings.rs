@@ -1,10 +1,10 @@
 //! How requests and connections end when nobody wants them to: timeouts, drains, clients that leave.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use super::harness::{Proxy, Upstream, direct, forward, play, route, until};
+use super::harness::{Proxy, Upstream, direct, forward, in_some_time, play, route, until};
 
 const SHORT: Duration = Duration::from_millis(60);
 
@@ -29,16 +29,26 @@ fn times_that_run_out() {
         (false, true, HEAD, 200, true, "200 SI stream_idle_timeout"),
     ];
     for (timeout, idle, begin, status, cut, logged) in cases {
-        play(async move {
+        let trial = |time| async move {
             let upstream = silent(begin).await;
             let proxy = Proxy::new(|_| {}).await;
             let slot = proxy.cluster(&[upstream.address], |_| {});
             let action = forward(&slot, |action| {
-                action.timeout = timeout.then_some(SHORT);
-                action.idle_timeout = idle.then_some(SHORT);
+                action.timeout = timeout.then_some(time);
+                action.idle_timeout = idle.then_some(time);
             });
             proxy.route(vec![route("/", action)]);
-            let reply = proxy.get("/").await;
+            let mut client = proxy.connect().await;
+            let start = Instant::now();
+            let begun = tokio::time::timeout(time, async {
+                client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
+                begin.is_empty() || client.has("abc").await
+            });
+            if begun.await != Ok(true) {
+                assert!(start.elapsed() >= time, "{logged}");
+                return false;
+            }
+            let reply = client.reply(false).await;
             assert_eq!((reply.status, reply.cut), (status, cut), "{logged}");
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ {logged} ")), "{line}");
@@ -47,7 +57,9 @@ fn times_that_run_out() {
                 stats.upstream_rq_active.get() == 0 && stats.upstream_cx_active.get() == 0
             })
             .await;
-        });
+            true
+        };
+        in_some_time(logged, |time| play(trial(time)));
     }
 }
 
@@ -151,7 +163,7 @@ fn a_client_that_leaves_ends_its_request_once() {
             let mut client = proxy.connect().await;
             client.send("GET / HTTP/1.1\r\nhost: mesh\r\n\r\n").await;
             until("it is sent", || upstream.requests().len() == 1).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(begin.is_empty() || client.has("abc").await);
             drop(client);
             let line = proxy.log(1).await.remove(0);
             assert!(line.starts_with(&format!("/ {logged} ")), "{line}");

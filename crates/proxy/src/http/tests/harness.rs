@@ -33,7 +33,7 @@ const LOG: &str = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_
     attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% grpc=%GRPC_STATUS_NUMBER%\n";
 
 /// Runs a conversation on a worker's kind of thread.
-pub(super) fn play(conversation: impl Future<Output = ()>) {
+pub(super) fn play<T>(conversation: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -42,8 +42,8 @@ pub(super) fn play(conversation: impl Future<Output = ()>) {
     tasks.block_on(&runtime, async {
         tokio::time::timeout(Duration::from_secs(30), conversation)
             .await
-            .expect("in time");
-    });
+            .expect("in time")
+    })
 }
 
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -54,6 +54,15 @@ pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     panic!("never: {what}");
+}
+
+/// For what must run out, but not before something else has happened: times that are short, and longer ones for machines that have much
+/// else to do. A trial says whether its time sufficed; all else it asserts.
+pub(super) fn in_some_time(what: &str, mut trial: impl FnMut(Duration) -> bool) {
+    let suffices = [60, 600, 6_000]
+        .into_iter()
+        .any(|millis| trial(Duration::from_millis(millis)));
+    assert!(suffices, "never in time: {what}");
 }
 
 /// A proxy of one worker with one connection manager.
@@ -408,6 +417,16 @@ pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 impl Client {
     pub(super) async fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.expect("written");
+    }
+
+    /// Waits for this at the end of what has come, and leaves it there to be read. False if the connection ends before.
+    pub(super) async fn has(&mut self, end: &str) -> bool {
+        while !self.unread.ends_with(end.as_bytes()) {
+            if !read_some(&mut self.stream, &mut self.unread).await {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) async fn reply(&mut self, bodiless: bool) -> Reply {

@@ -68,6 +68,23 @@ impl Default for Bounds {
     }
 }
 
+/// Whose executable the proxy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Ours,
+    /// The peer by which tables are checked.
+    Envoy,
+}
+
+impl Kind {
+    fn command(self) -> Vec<std::ffi::OsString> {
+        match self {
+            Kind::Ours => vec![binary().into(), "proxy".into()],
+            Kind::Envoy => vec![mesh_tests::mesh::envoy().into(), "--disable-hot-restart".into()],
+        }
+    }
+}
+
 fn binary() -> std::path::PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| mesh_tests::mesh::root().join("target"), std::path::PathBuf::from);
@@ -87,11 +104,20 @@ fn free_address() -> Result<SocketAddr> {
 
 impl Arena {
     pub fn open() -> Result<Self> {
-        Self::with_files(None)
+        Self::start(Kind::Ours, None)
     }
 
-    /// A proxy that may have so many files open; `None`: as many as the machine allows.
-    pub fn with_files(limit: Option<u32>) -> Result<Self> {
+    /// With the real Envoy in the proxy's place.
+    pub fn with_envoy() -> Result<Self> {
+        Self::start(Kind::Envoy, None)
+    }
+
+    /// A proxy that may have so many files open.
+    pub fn with_files(limit: u32) -> Result<Self> {
+        Self::start(Kind::Ours, Some(limit))
+    }
+
+    fn start(kind: Kind, limit: Option<u32>) -> Result<Self> {
         let listeners = Listeners {
             strict: free_address()?,
             patient: free_address()?,
@@ -118,18 +144,19 @@ impl Arena {
         let bootstrap = files.path().join("bootstrap.json");
         std::fs::write(&bootstrap, config::bootstrap(control.address).to_string())?;
         let level = std::env::var("MELTEMI_ATTACK_LOG").unwrap_or_else(|_| "error".to_owned());
+        let words = kind.command();
         let mut command = match limit {
-            None => Command::new(binary()),
+            None => Command::new(&words[0]),
             Some(limit) => {
                 let mut shell = Command::new("sh");
                 shell
                     .args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")])
-                    .arg(binary());
+                    .arg(&words[0]);
                 shell
             }
         };
         let proxy = command
-            .arg("proxy")
+            .args(&words[1..])
             .arg("-c")
             .arg(&bootstrap)
             .args(["--concurrency", "1", "-l", &level])
@@ -332,6 +359,11 @@ impl Arena {
                 Ok(())
             },
         );
+        self.verdict()
+    }
+
+    /// Every case held; what they cost is not looked at.
+    pub fn verdict(mut self) -> Result<()> {
         let failures = std::mem::take(&mut self.failures);
         ensure!(
             failures.is_empty(),

@@ -172,6 +172,8 @@ pub fn listeners(at: Listeners, credentials: &Credentials) -> Vec<Any> {
     let short = hcm::HttpConnectionManager {
         request_headers_timeout: Some(message(HEAD_LIMIT)),
         stream_idle_timeout: Some(message(STILL_LIMIT)),
+        // How long Envoy leaves a connection open that it has ended; ours is closed at once.
+        delayed_close_timeout: Some(message(PROMPT / 6)),
         ..manager(Some(ANSWER_LIMIT))
     };
     let old = hcm::HttpConnectionManager {

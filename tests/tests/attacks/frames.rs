@@ -118,7 +118,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn error_code(&self, at: usize) -> u32 {
+    pub fn error_code(&self, at: usize) -> u32 {
         let bytes = self.payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(u32::MAX, u32::from_be_bytes)
     }

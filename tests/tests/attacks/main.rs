@@ -13,6 +13,7 @@ mod bombs;
 mod canary;
 mod chunks;
 mod config;
+mod conformance;
 mod downgrade;
 mod endings;
 mod fields;
@@ -64,6 +65,20 @@ fn frames_that_no_client_sends() -> Result<()> {
 }
 
 #[test]
+fn http2_as_its_specifications_have_it() -> Result<()> {
+    let mut arena = Arena::open()?;
+    conformance::all(&mut arena)?;
+    arena.verdict()
+}
+
+#[test]
+fn envoy_has_http2_in_the_same_way() -> Result<()> {
+    let mut envoy = Arena::with_envoy()?;
+    conformance::beside_envoy(&mut envoy)?;
+    envoy.verdict()
+}
+
+#[test]
 fn clients_that_take_their_time_or_too_much_room() -> Result<()> {
     let mut arena = Arena::open()?;
     slow::all(&mut arena);
@@ -84,7 +99,7 @@ fn ten_thousand_that_do_nothing() -> Result<()> {
 
 #[test]
 fn more_than_there_is_room_for() -> Result<()> {
-    let mut arena = Arena::with_files(Some(1024))?;
+    let mut arena = Arena::with_files(1024)?;
     idle::crowd(&mut arena);
     arena.close("memory returns after a crowd")
 }

@@ -9,14 +9,14 @@ use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PUSH_PROMISE, SETTINGS, block, frame, headers,
     integer, reset, setting, window_update,
 };
-use crate::hostile::Step::{Flood, Hang, Send};
+use crate::hostile::Step::{self, Flood, Hang, Send};
 use crate::wire::{Answer, Wire};
 
 /// Longer than the limits on stillness of the strict listener: an answer that only a timer gives is an answer too.
 const PATIENCE: Duration = Duration::from_millis(2000);
 const FLOOD: usize = 16 << 20;
 
-enum Expect {
+pub enum Expect {
     /// An error, at once.
     Error,
     /// An error, or a body that is cut off.
@@ -78,6 +78,11 @@ fn one(arena: &mut Arena, frames: &[u8], flood: Option<Vec<u8>>, expect: &Expect
     steps.extend(flood.map(|piece| Flood(piece.repeat(100), FLOOD)));
     steps.push(Send(frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])));
     steps.push(Hang);
+    asked(arena, steps, expect)
+}
+
+/// What a client of HTTP/1.1 gets when the server takes these steps.
+pub fn asked(arena: &Arena, steps: Vec<Step>, expect: &Expect) -> Result<()> {
     arena.hostile.script(steps);
     let mut wire = Wire::connect(arena.strict)?;
     wire.send(b"GET /h2 HTTP/1.1\r\nhost: mesh\r\n\r\n");

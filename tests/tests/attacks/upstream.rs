@@ -39,7 +39,7 @@ pub enum Broken {
 
 /// Reads requests without tolerance and writes them down. The beginning of the path says what it answers:
 /// `/later` after a while, `/never` not at all, `/unread` neither and reads nothing, `/endless` without end, `/bytes/N` so many bytes,
-/// `/echo` what arrives, while it arrives; others get `seen METHOD PATH`.
+/// `/echo` what arrives, while it arrives, `/mirror` the body once it is whole; others get `seen METHOD PATH`.
 pub struct Recorder {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -156,6 +156,9 @@ fn exchange(stream: &mut TcpStream, received: &mut Vec<u8>, head: &Head, note: &
     }
     received.drain(..head.length);
     let (body, trailers) = body(stream, received, framing, &head.line)?;
+    let mirrored = target
+        .starts_with("/mirror")
+        .then(|| String::from_utf8_lossy(&body).into_owned());
     note(Seen::Request(Arrived {
         method: method.to_owned(),
         target: target.to_owned(),
@@ -176,7 +179,7 @@ fn exchange(stream: &mut TcpStream, received: &mut Vec<u8>, head: &Head, note: &
     }
     let text = match target.strip_prefix("/bytes/").map(str::parse) {
         Some(Ok(length)) => "x".repeat(length),
-        _ => format!("seen {method} {target}"),
+        _ => mirrored.unwrap_or_else(|| format!("seen {method} {target}")),
     };
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
     let text = if method == "HEAD" { String::new() } else { text };

@@ -130,6 +130,11 @@ impl<'a> FieldList<'a> {
         }
     }
 
+    /// Whether what has come so far asks for something.
+    pub(super) fn is_request(&self) -> bool {
+        self.method.is_some()
+    }
+
     /// Whether the field stays among the message's headers.
     fn judge(&mut self, field: Field) -> Result<bool, Fault> {
         let text = self.headers.text_mut();

@@ -17,6 +17,8 @@ enum Block {
     Request,
     Response(StreamKey),
     Trailers(StreamKey),
+    /// Of a stream that is closed or was passed over.
+    Closed,
     /// To be decoded for the tables alone.
     Nobody,
 }
@@ -29,6 +31,7 @@ impl Connection {
             Block::Request => self.take_request_block(head.stream, block, end),
             Block::Response(key) => self.take_response_block(key, block, end),
             Block::Trailers(key) => self.take_trailer_block(key, block, end),
+            Block::Closed => self.take_closed_block(head.stream, block),
             Block::Nobody => {
                 let nothing = FieldLimits { bytes: 0, fields: 0 };
                 let mut list = FieldList::new(nothing, &mut self.repeated, Headers::default());
@@ -57,8 +60,7 @@ impl Connection {
         }
         if id <= self.last_stream {
             self.budget.control(1)?;
-            self.refuse_closed(id);
-            return Ok(Block::Nobody);
+            return Ok(Block::Closed);
         }
         if self.drain == Drain::Final {
             self.budget.control(1)?;
@@ -73,6 +75,19 @@ impl Connection {
             return Ok(Block::Nobody);
         }
         Ok(Block::Request)
+    }
+
+    /// Trailers may have been on their way when their stream was closed. A request may not: streams are opened in their order (RFC 9113 §5.1.1).
+    fn take_closed_block(&mut self, id: u32, block: &[u8]) -> Result<(), ConnectionError> {
+        let mut list = FieldList::new(self.limits(), &mut self.repeated, Headers::default());
+        self.decoder.decode(block, &mut list)?;
+        if list.is_request() {
+            return Err(ConnectionError::protocol(
+                "a request on a stream that is no longer to be opened",
+            ));
+        }
+        self.refuse_closed(id);
+        Ok(())
     }
 
     fn take_request_block(&mut self, id: u32, block: &[u8], end: bool) -> Result<(), ConnectionError> {

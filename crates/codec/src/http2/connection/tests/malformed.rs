@@ -29,6 +29,12 @@ fn frames_that_end_the_connection() {
     let open = || headers(0, 1, GET);
     for (what, input, code) in [
         ("DATA on an idle stream", frame(Kind::Data, 0, 1, b"a"), PROTOCOL),
+        ("a request below another", [get(3), get(1)].concat(), PROTOCOL),
+        (
+            "a request on a stream that was reset",
+            [post(1), reset(1), get(1)].concat(),
+            PROTOCOL,
+        ),
         ("DATA on an even stream", frame(Kind::Data, 0, 2, b"a"), PROTOCOL),
         (
             "DATA with too much padding",
@@ -291,6 +297,11 @@ fn streams_that_are_reset() {
         (
             "HEADERS behind the end",
             [get(1), trailers(1, &[])].concat(),
+            Some(ErrorCode::STREAM_CLOSED),
+        ),
+        (
+            "trailers on a closed stream",
+            [post(1), reset(1), trailers(1, &[("a", "b")])].concat(),
             Some(ErrorCode::STREAM_CLOSED),
         ),
         (

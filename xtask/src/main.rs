@@ -19,7 +19,7 @@ cargo xtask COMMAND
 
   test [--quick]   installs what is missing, then format, lints, dependency rules, and every test
                    (--quick: no end-to-end tests, for use between edits)
-  tools            installs what the tests need and nothing else: Debian packages, Envoy, cargo-deny
+  tools            installs what the tests need and nothing else: Debian packages, Envoy, gRPC for Python, cargo-deny
   cost [NAME] [--update] [-o json]
                    counts the instructions and allocations of the request path and of config compilation under valgrind,
                    against benches/budget.toml (NAME: only scenarios with this in their name; --update: writes the budget)

@@ -64,12 +64,13 @@ pub fn test(extent: Extent) -> Outcome {
 
 /// Whole meshes, one after the other: they use the same addresses.
 fn end_to_end() -> Outcome {
-    let envoy = tools::envoy()?;
+    let (envoy, grpc) = (tools::envoy()?, tools::grpc()?);
     let mut command = run::cargo();
     command
         .args(["test", "-p", "mesh-tests", "--", "--test-threads=1"])
         .env("MELTEMI_BIN", target().join("release/meltemi"))
         .env("MELTEMI_SIDECAR_BIN", target().join("release/meltemi-sidecar"))
-        .env("MELTEMI_ENVOY", envoy);
+        .env("MELTEMI_ENVOY", envoy)
+        .env("MELTEMI_GRPC_PYTHON", grpc);
     step("end to end", &mut command)
 }

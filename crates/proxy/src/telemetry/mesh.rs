@@ -1,13 +1,16 @@
 //! The `istio_*` metrics of today's sidecar: names, labels and buckets that Kiali and the dashboards read.
 //!
-//! A series is a group of relaxed atomics, found by its label texts once. A worker then finds it by a small key of identities (the
-//! cluster, the peer, the status), without touching text; the shared registry is locked only when a worker meets a new combination.
+//! A series is found by its label texts once. A worker then finds it by a small key of identities (the cluster, the peer, the status),
+//! without touching text; the shared registry is locked only when a worker meets a new combination.
+//!
+//! Each worker has numbers of its own for a series, which are added up when somebody reads: counting a request takes no locked operation, and
+//! workers do not take each other's cache lines away.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
@@ -16,7 +19,7 @@ use super::peer::workload_labels;
 use super::record::{Flags, Record};
 use crate::config::{Cluster, Direction, PeerLabels};
 use crate::head::HttpVersion;
-use crate::stats::Counter;
+use crate::stats::OwnCounter;
 use crate::worker::Worker;
 
 /// Series that the process keeps; what would need another one is counted as [`OVERFLOW`].
@@ -64,11 +67,11 @@ const MILLION: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Histogram {
-    buckets: [AtomicU64; BUCKETS.len()],
+    buckets: [OwnCounter; BUCKETS.len()],
     /// Beyond the last bound.
-    beyond: AtomicU64,
+    beyond: OwnCounter,
     /// In thousandths, so that it can be an integer.
-    sum: AtomicU64,
+    sum: OwnCounter,
 }
 
 impl Histogram {
@@ -77,22 +80,30 @@ impl Histogram {
             .iter()
             .zip(&self.buckets)
             .find(|(bound, _)| millionths <= **bound);
-        bucket.map_or(&self.beyond, |(_, bucket)| bucket).fetch_add(1, Relaxed);
-        self.sum.fetch_add(millionths / 1000, Relaxed);
+        bucket.map_or(&self.beyond, |(_, bucket)| bucket).inc();
+        self.sum.add(millionths / 1000);
     }
 
     fn observe_bytes(&self, bytes: u64) {
         self.observe(bytes.saturating_mul(MILLION));
     }
 
+    fn take_in(&self, other: &Self) {
+        for (bucket, other) in self.buckets.iter().zip(&other.buckets) {
+            bucket.add(other.get());
+        }
+        self.beyond.add(other.beyond.get());
+        self.sum.add(other.sum.get());
+    }
+
     fn render(&self, name: &str, labels: &str, out: &mut String) {
         let mut total = 0;
         for (bound, bucket) in BUCKETS.iter().zip(&self.buckets) {
-            total += bucket.load(Relaxed);
+            total += bucket.get();
             let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
         }
-        let count = total + self.beyond.load(Relaxed);
-        let sum = self.sum.load(Relaxed) as f64 / 1000.0;
+        let count = total + self.beyond.get();
+        let sum = self.sum.get() as f64 / 1000.0;
         let _ = writeln!(
             out,
             "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}"
@@ -100,64 +111,106 @@ impl Histogram {
     }
 }
 
-/// One combination of labels of HTTP traffic.
+/// Numbers of one combination of labels, as one worker counted them.
+trait Series {
+    /// Of the same kind, with nothing counted.
+    fn empty(&self) -> Self;
+
+    /// Takes in what another worker counted.
+    fn take_in(&self, other: &Self);
+}
+
+/// HTTP traffic.
 #[derive(Default)]
 pub struct RequestCounters {
-    requests: Counter,
+    requests: OwnCounter,
     duration: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
-    request_messages: Counter,
-    response_messages: Counter,
+    request_messages: OwnCounter,
+    response_messages: OwnCounter,
     grpc: bool,
 }
 
-/// One combination of labels of opaque traffic.
-#[derive(Default)]
-pub struct TcpCounters {
-    pub opened: Counter,
-    pub closed: Counter,
-    /// Bytes from the client.
-    pub received: Counter,
-    /// Bytes to the client.
-    pub sent: Counter,
+impl Series for RequestCounters {
+    fn empty(&self) -> Self {
+        RequestCounters {
+            grpc: self.grpc,
+            ..Default::default()
+        }
+    }
+
+    fn take_in(&self, other: &Self) {
+        self.requests.add(other.requests.get());
+        self.duration.take_in(&other.duration);
+        self.request_bytes.take_in(&other.request_bytes);
+        self.response_bytes.take_in(&other.response_bytes);
+        self.request_messages.add(other.request_messages.get());
+        self.response_messages.add(other.response_messages.get());
+    }
 }
 
-/// Every series of the process, by its rendered labels.
+/// Opaque traffic.
+#[derive(Default)]
+pub struct TcpCounters {
+    pub opened: OwnCounter,
+    pub closed: OwnCounter,
+    /// Bytes from the client.
+    pub received: OwnCounter,
+    /// Bytes to the client.
+    pub sent: OwnCounter,
+}
+
+impl Series for TcpCounters {
+    fn empty(&self) -> Self {
+        TcpCounters::default()
+    }
+
+    fn take_in(&self, other: &Self) {
+        self.opened.add(other.opened.get());
+        self.closed.add(other.closed.get());
+        self.received.add(other.received.get());
+        self.sent.add(other.sent.get());
+    }
+}
+
+/// Series by their rendered labels; of each, the numbers of the workers that have met it.
+type All<T> = BTreeMap<Arc<str>, Vec<(usize, Arc<T>)>>;
+
+/// Every series of the process.
 #[derive(Default)]
 pub struct MeshMetrics {
-    requests: Mutex<BTreeMap<Arc<str>, Arc<RequestCounters>>>,
-    tcp: Mutex<BTreeMap<Arc<str>, Arc<TcpCounters>>>,
+    requests: Mutex<All<RequestCounters>>,
+    tcp: Mutex<All<TcpCounters>>,
     told_of_overflow: AtomicBool,
 }
 
 impl MeshMetrics {
-    fn requests(&self, labels: String, grpc: bool) -> Arc<RequestCounters> {
+    fn requests(&self, worker: usize, labels: String, grpc: bool) -> Arc<RequestCounters> {
         let make = |grpc| RequestCounters {
             grpc,
             ..Default::default()
         };
-        self.series(&self.requests, labels, || make(grpc), || make(true))
+        self.series(&self.requests, worker, labels, || make(grpc), || make(true))
     }
 
-    fn tcp(&self, labels: String) -> Arc<TcpCounters> {
-        self.series(&self.tcp, labels, TcpCounters::default, TcpCounters::default)
+    fn tcp(&self, worker: usize, labels: String) -> Arc<TcpCounters> {
+        self.series(&self.tcp, worker, labels, TcpCounters::default, TcpCounters::default)
     }
 
-    /// The series of those labels; where there are too many, the one that counts for all the others.
+    /// That worker's numbers for those labels; where there are too many, for all the others.
     fn series<T>(
         &self,
-        all: &Mutex<BTreeMap<Arc<str>, Arc<T>>>,
+        all: &Mutex<All<T>>,
+        worker: usize,
         labels: String,
         make: impl FnOnce() -> T,
         make_overflow: impl FnOnce() -> T,
     ) -> Arc<T> {
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = all.get(labels.as_str()) {
-            return series.clone();
-        }
-        if all.len() < MAX_SERIES {
-            return all.entry(labels.into()).or_insert_with(|| Arc::new(make())).clone();
+        let has_room = all.len() < MAX_SERIES || all.contains_key(labels.as_str());
+        if has_room {
+            return own(all.entry(labels.into()).or_default(), worker, make);
         }
         if !self.told_of_overflow.swap(true, Relaxed) {
             tracing::warn!(
@@ -165,9 +218,7 @@ impl MeshMetrics {
                 "more combinations of metric labels than are kept: further ones are counted as reporter=\"overflow\""
             );
         }
-        all.entry(OVERFLOW.into())
-            .or_insert_with(|| Arc::new(make_overflow()))
-            .clone()
+        own(all.entry(OVERFLOW.into()).or_default(), worker, make_overflow)
     }
 
     /// Prometheus text.
@@ -178,7 +229,7 @@ impl MeshMetrics {
             "# TYPE istio_build gauge\nistio_build{{component=\"proxy\",tag=\"{}\"}} 1",
             runtime::version::VERSION
         );
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let requests = totals(&self.requests);
         let grpc = || requests.iter().filter(|(_, series)| series.grpc);
         counters(
             &mut out,
@@ -210,7 +261,7 @@ impl MeshMetrics {
             "istio_response_bytes",
             requests.iter().map(|(l, s)| (l, &s.response_bytes)),
         );
-        let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tcp = totals(&self.tcp);
         counters(
             &mut out,
             "istio_tcp_connections_opened_total",
@@ -235,7 +286,30 @@ impl MeshMetrics {
     }
 }
 
-fn counters<'a>(out: &mut String, name: &str, series: impl Iterator<Item = (&'a Arc<str>, &'a Counter)>) {
+/// The numbers of one worker among those of all.
+fn own<T>(workers: &mut Vec<(usize, Arc<T>)>, worker: usize, make: impl FnOnce() -> T) -> Arc<T> {
+    if let Some((_, known)) = workers.iter().find(|(id, _)| *id == worker) {
+        return known.clone();
+    }
+    let made = Arc::new(make());
+    workers.push((worker, made.clone()));
+    made
+}
+
+/// What all workers have counted.
+fn totals<T: Series>(all: &Mutex<All<T>>) -> BTreeMap<Arc<str>, T> {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let total = |workers: Vec<(usize, Arc<T>)>| {
+        let total = workers.first()?.1.empty();
+        workers.iter().for_each(|(_, series)| total.take_in(series));
+        Some(total)
+    };
+    all.into_iter()
+        .filter_map(|(labels, workers)| Some((labels, total(workers)?)))
+        .collect()
+}
+
+fn counters<'a>(out: &mut String, name: &str, series: impl Iterator<Item = (&'a Arc<str>, &'a OwnCounter)>) {
     let mut series = series.peekable();
     if series.peek().is_some() {
         let _ = writeln!(out, "# TYPE {name} counter");
@@ -342,7 +416,10 @@ impl WorkerMetrics {
                 let mut known = self.requests.borrow_mut();
                 let (series, _) = known.entry(key.clone()).or_insert_with(|| {
                     let labels = request_labels(worker, record);
-                    (worker.shared.mesh_metrics.requests(labels, record.grpc), held(record))
+                    (
+                        worker.shared.mesh_metrics.requests(worker.id, labels, record.grpc),
+                        held(record),
+                    )
                 });
                 &last.insert((key, series.clone())).1
             }
@@ -366,7 +443,7 @@ impl WorkerMetrics {
             let mut labels = common_labels(worker, record);
             // The flags of an open connection are not known yet; both ends of one connection must be one series.
             let _ = write!(labels, ",request_protocol=\"tcp\",response_flags=\"-\"");
-            (worker.shared.mesh_metrics.tcp(labels), held(record))
+            (worker.shared.mesh_metrics.tcp(worker.id, labels), held(record))
         });
         series.clone()
     }
@@ -558,15 +635,37 @@ mod tests {
     fn what_is_too_much_is_counted_in_one_series() {
         let metrics = MeshMetrics::default();
         for n in 0..MAX_SERIES + 5 {
-            metrics.requests(format!("n=\"{n}\""), false).requests.inc();
+            metrics.requests(0, format!("n=\"{n}\""), false).requests.inc();
         }
-        metrics.requests("n=\"7\"".into(), false).requests.inc();
-        let all = metrics.requests.lock().expect("unharmed");
+        metrics.requests(0, "n=\"7\"".into(), false).requests.inc();
+        let all = totals(&metrics.requests);
         let count = |labels: &str| all.get(labels).map(|series| series.requests.get());
         assert_eq!(
             (all.len(), count(OVERFLOW), count("n=\"7\"")),
             (MAX_SERIES + 1, Some(5), Some(2))
         );
+    }
+
+    #[test]
+    fn workers_count_for_themselves_and_are_added_up() {
+        let metrics = MeshMetrics::default();
+        for worker in [0, 1, 0] {
+            let series = metrics.requests(worker, "a=\"b\"".into(), true);
+            series.requests.inc();
+            series.response_messages.add(10);
+            series.duration.observe(3_000_000);
+            metrics.tcp(worker, "c=\"d\"".into()).sent.add(100);
+        }
+        let text = metrics.render();
+        for line in [
+            "istio_requests_total{a=\"b\"} 3",
+            "istio_response_messages_total{a=\"b\"} 30",
+            "istio_request_duration_milliseconds_bucket{a=\"b\",le=\"5\"} 3",
+            "istio_request_duration_milliseconds_count{a=\"b\"} 3",
+            "istio_tcp_sent_bytes_total{c=\"d\"} 300",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
     }
 
     #[test]

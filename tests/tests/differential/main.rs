@@ -3,6 +3,8 @@
 //!
 //! Scenarios are files: `tests/scenarios/GROUP/NAME.yaml`, explained in `tests/scenarios/README.md`. `MELTEMI_SCENARIO=text` runs those
 //! with this in their file's name or their title.
+//!
+//! Beside them: what pilot makes of a thousand services (`large`), and both variants of xDS after the same changes (`dialects`).
 
 mod answer;
 mod ask;
@@ -11,14 +13,17 @@ mod backend;
 mod backend1;
 mod backend2;
 mod check;
+mod dialects;
 mod hash;
 mod http1;
 mod instruction;
+mod large;
 mod objects;
 mod proxy;
 mod run;
 mod scenario;
 mod seen;
+mod small;
 mod world;
 
 use std::collections::BTreeSet;

@@ -43,6 +43,8 @@ pub struct Role {
     pub locality: Option<String>,
     /// Where the application behind a sidecar listens.
     pub application: Ipv4Addr,
+    /// The variant of xDS that its proxies speak.
+    pub mode: XdsMode,
 }
 
 impl Role {
@@ -55,6 +57,7 @@ impl Role {
             metadata: workload.metadata.clone(),
             locality: workload.locality.clone(),
             application: Ipv4Addr::LOCALHOST,
+            mode: XdsMode::Delta,
         }
     }
 
@@ -135,7 +138,7 @@ impl Proxy {
         };
         let discovery = Discovery {
             address: pilot.to_string().parse().map_err(anyhow::Error::msg)?,
-            mode: XdsMode::Delta,
+            mode: role.mode,
             connect_timeout: Duration::from_secs(10),
             pilot_identity: None,
         };
@@ -210,6 +213,10 @@ impl Proxy {
             self.log_text()
         );
         Ok(())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log_text(&self) -> String {

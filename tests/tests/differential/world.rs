@@ -39,10 +39,10 @@ pub struct World {
 }
 
 /// Where addresses of a group come from: `127.<net>.0.0/16`, of which nobody else has this part.
-struct Net(u8);
+pub struct Net(u8);
 
 impl Net {
-    fn take() -> Result<(Net, TcpListener)> {
+    pub fn take() -> Result<(Net, TcpListener)> {
         let free = (200..=250).find_map(|net| {
             let lock = TcpListener::bind((Ipv4Addr::new(127, net, 255, 254), 15999)).ok()?;
             Some((Net(net), lock))
@@ -50,7 +50,7 @@ impl Net {
         free.context("no part of 127.0.0.0/8 is free")
     }
 
-    fn address(&self, file: usize, n: usize) -> Result<Ipv4Addr> {
+    pub fn address(&self, file: usize, n: usize) -> Result<Ipv4Addr> {
         Ok(Ipv4Addr::new(127, self.0, u8::try_from(file)?, u8::try_from(n)?))
     }
 }
@@ -369,7 +369,7 @@ fn placed(file: &File) -> Result<String> {
     Ok(texts.join("\n---\n"))
 }
 
-fn write_objects(config: &Path, name: &str, objects: &[Value]) -> Result<()> {
+pub fn write_objects(config: &Path, name: &str, objects: &[Value]) -> Result<()> {
     let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
     Ok(std::fs::write(
         config.join(format!("{name}.yaml")),
@@ -408,7 +408,7 @@ fn closed_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn start_pilot(group: &Path, grpc: SocketAddr, config: &Path, folder: &Path) -> Result<Child> {
+pub fn start_pilot(group: &Path, grpc: SocketAddr, config: &Path, folder: &Path) -> Result<Child> {
     let text = std::fs::read_to_string(group.join("mesh.yaml")).unwrap_or_default();
     let parsed = store::yaml::parse_plain(&group.join("mesh.yaml"), &text)?;
     let mut settings = parsed.map_or_else(|| json!({}), |(value, _)| value);

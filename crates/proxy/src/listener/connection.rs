@@ -1,6 +1,6 @@
 //! The life of a downstream connection, from accept to its filter.
 //!
-//! Destination → (another listener's, if redirected) → first bytes, if a match needs them → filter chain → TLS → HTTP or TCP.
+//! Destination, of the kernel or of a PROXY header → (another listener's, if redirected) → first bytes, if a match needs them → filter chain → TLS → HTTP or TCP.
 //!
 //! There are thousands of connections that wait for their next message, so what they hold is counted: each phase is a box of its own, which goes
 //! when the next one begins, and the task holds no more than the box of the last one. A test says how much that is.
@@ -34,7 +34,7 @@ use crate::{http, tcp};
 struct Ends {
     local: SocketAddr,
     remote: SocketAddr,
-    /// `local` was restored from the kernel's redirection.
+    /// `local` is not where the connection arrived: redirection or a PROXY header said so.
     redirected: bool,
 }
 
@@ -72,6 +72,7 @@ pub(super) async fn run(begun: Begun) {
 async fn choose(worker: Rc<Worker>, active: Rc<Active>, mut stream: TcpStream, remote: SocketAddr) -> Option<Served> {
     let ends = destination(&active.compiled().listener, &stream, remote)?;
     let active = hand_over(&worker, active, ends);
+    let (active, ends) = announced(&worker, active, &mut stream, ends).await?;
     let stats = active.compiled().listener.stats.clone();
     let open = Open::new(&stats);
     let before_chain = BeforeChain::new(&stats);
@@ -152,45 +153,71 @@ fn hand_over(worker: &Worker, active: Rc<Active>, ends: Ends) -> Rc<Active> {
     worker.listeners.for_destination(ends.local, &active).unwrap_or(active)
 }
 
-/// What the choice of a chain depends on; `None` if the connection is over.
-async fn facts(active: &Active, stream: &mut TcpStream, mut ends: Ends) -> Option<(Ends, ConnectionFacts)> {
+/// The ends that a PROXY header tells, where one is read, and the listener that is meant then; `None` if the connection is over.
+async fn announced(
+    worker: &Worker,
+    active: Rc<Active>,
+    stream: &mut TcpStream,
+    ends: Ends,
+) -> Option<(Rc<Active>, Ends)> {
     let compiled = active.compiled();
-    let (listener, filters) = (&compiled.listener, &compiled.listener.filters);
-    let look = async {
-        if filters.proxy_protocol
-            && let Some((source, destination)) = proxy_header(stream).await?
-        {
-            ends = Ends {
-                local: destination,
-                remote: source,
-                redirected: ends.redirected,
-            };
-        }
-        let needs = compiled.matcher.needs(Some(ends.local));
-        if needs == Needs::default() {
-            Ok(Seen::default())
-        } else {
-            inspect(stream, needs).await
-        }
+    let listener = &compiled.listener;
+    if !listener.filters.proxy_protocol {
+        return Some((active, ends));
+    }
+    let _waiting = BeforeChain::new(&listener.stats);
+    let Some((source, destination)) = in_time(listener, ends, proxy_header(stream)).await?.flatten() else {
+        return Some((active, ends));
     };
-    let looked = if filters.timeout.is_zero() {
+    let told = Ends {
+        local: destination,
+        remote: source,
+        redirected: ends.redirected || destination != ends.local,
+    };
+    let meant = if told.redirected {
+        hand_over(worker, active.clone(), told)
+    } else {
+        active.clone()
+    };
+    Some((meant, told))
+}
+
+/// What the choice of a chain depends on; `None` if the connection is over.
+async fn facts(active: &Active, stream: &mut TcpStream, ends: Ends) -> Option<(Ends, ConnectionFacts)> {
+    let compiled = active.compiled();
+    let needs = compiled.matcher.needs(Some(ends.local));
+    let seen = if needs == Needs::default() {
+        Seen::default()
+    } else {
+        in_time(&compiled.listener, ends, inspect(stream, needs))
+            .await?
+            .unwrap_or_default()
+    };
+    Some((ends, seen.facts(ends)))
+}
+
+/// What comes of looking at the first bytes: `Some(None)` if they did not come and the listener goes on without, `None` if the
+/// connection is over.
+async fn in_time<T>(listener: &Listener, ends: Ends, look: impl Future<Output = io::Result<T>>) -> Option<Option<T>> {
+    let looked = if listener.filters.timeout.is_zero() {
         look.await
     } else {
         let late = |_| Err(io::ErrorKind::TimedOut.into());
-        crate::clock::timeout(filters.timeout, look).await.unwrap_or_else(late)
+        crate::clock::timeout(listener.filters.timeout, look)
+            .await
+            .unwrap_or_else(late)
     };
-    let seen = match looked {
-        Ok(seen) => seen,
+    match looked {
+        Ok(seen) => Some(Some(seen)),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             listener.stats.downstream_pre_cx_timeout.inc();
-            filters.continue_on_timeout.then(Seen::default)?
+            listener.filters.continue_on_timeout.then_some(None)
         }
         Err(error) => {
             tracing::debug!(listener = %listener.name, remote = %ends.remote, %error, "connection over before its first bytes");
-            return None;
+            None
         }
-    };
-    Some((ends, seen.facts(ends)))
+    }
 }
 
 impl Seen {

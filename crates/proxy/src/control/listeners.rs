@@ -15,7 +15,7 @@ use super::WARMING;
 use super::clusters::Clusters;
 use super::routes::Routes;
 use crate::config::compile::{self, Context, References};
-use crate::config::{Listener, RouteSlot};
+use crate::config::{DownstreamTls, DownstreamTransport, Listener, RouteSlot};
 use crate::listener::{Compiled, Listeners};
 
 /// All listeners, in force and waiting.
@@ -51,7 +51,21 @@ struct Waiting {
     listener: Arc<Listener>,
     routes: Vec<Arc<RouteSlot>>,
     clusters: Vec<Arc<str>>,
+    /// Without their secrets they would refuse everybody.
+    contexts: Vec<Arc<DownstreamTls>>,
     deadline: Instant,
+}
+
+fn incomplete(listener: &Listener) -> Vec<Arc<DownstreamTls>> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    let contexts = chains.filter_map(|chain| match &chain.transport {
+        DownstreamTransport::Tls(tls) => Some(tls),
+        DownstreamTransport::Plain => None,
+    });
+    contexts
+        .filter(|tls| tls.config.load().is_none())
+        .map(Arc::clone)
+        .collect()
 }
 
 // === impl ListenerBook ===
@@ -67,7 +81,7 @@ impl ListenerBook {
         }
     }
 
-    /// Puts a listener into force, or lets it wait for its route tables.
+    /// Puts a listener into force, or lets it wait for its route tables, clusters and secrets.
     ///
     /// # Errors
     /// In words for an operator: what cannot be compiled, or why it cannot be bound.
@@ -91,7 +105,8 @@ impl ListenerBook {
             .filter(|slot| slot.table.load().is_none() || !self.asks_for(&slot.name))
             .collect();
         let cold: Vec<_> = named.into_keys().filter(|cluster| !clusters.is_warm(cluster)).collect();
-        if empty.is_empty() && cold.is_empty() {
+        let contexts = incomplete(&listener);
+        if empty.is_empty() && cold.is_empty() && contexts.is_empty() {
             self.active.apply(listener).map_err(|error| error.to_string())?;
             self.waiting.remove(&name);
             self.unbound.remove(&name);
@@ -103,6 +118,7 @@ impl ListenerBook {
                     listener,
                     routes: empty,
                     clusters: cold,
+                    contexts,
                     deadline,
                 },
             );
@@ -129,6 +145,7 @@ impl ListenerBook {
             waiting.deadline <= now
                 || waiting.routes.iter().all(|slot| routes.is_settled(slot))
                     && waiting.clusters.iter().all(|name| clusters.is_warm(name))
+                    && waiting.contexts.iter().all(|tls| tls.config.load().is_some())
         };
         let names = |ready: &mut dyn Iterator<Item = &Arc<str>>| ready.cloned().collect::<Vec<_>>();
         let ready = self.waiting.iter().filter(|(_, waiting)| is_ready(waiting));

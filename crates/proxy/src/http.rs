@@ -34,6 +34,6 @@ mod tests;
 
 pub use local_reply::LocalReply;
 pub use pool::WorkerState;
-pub(crate) use redirect::{https_location, location as redirect_location};
+pub(crate) use redirect::{direct_location, https_location, location as redirect_location};
 pub(crate) use request_headers::as_routed;
 pub use serve::{Served, serve};

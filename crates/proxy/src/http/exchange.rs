@@ -149,7 +149,7 @@ pub(super) async fn serve_request(
         }
         Action::Direct(direct) => {
             connection.manager.stats.rq_direct_response.inc();
-            let reply = LocalReply::new(direct.status, "direct_response").body(direct.body.clone());
+            let reply = redirect::direct(direct, &exchange.request);
             return exchange.reply(reply, Some(matched)).await;
         }
         Action::Forward(action) => action,

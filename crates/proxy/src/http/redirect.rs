@@ -1,27 +1,41 @@
-//! Redirects.
+//! Redirects, and answers that routes have themselves.
 
 use super::local_reply::LocalReply;
 use super::routing::rewritten_path;
-use crate::config::{Redirect, RouteMatch};
+use crate::config::{DirectResponse, Redirect, RouteMatch};
 use crate::head::{Headers, Name, RequestHead, Value};
 
 /// The answer of a redirecting route.
 pub(super) fn answer(redirect: &Redirect, rule: &RouteMatch, head: &RequestHead) -> LocalReply {
-    let mut headers = Headers::default();
-    if let Ok(value) = Value::new(location(redirect, rule, head).as_bytes()) {
-        headers.set(Name::from_static("location"), value);
-    }
-    LocalReply::new(redirect.status, "direct_response").headers(headers)
+    LocalReply::new(redirect.status, "direct_response").headers(located(&location(redirect, rule, head)))
 }
 
-/// `require_tls`: the same place over HTTPS.
-pub(super) fn to_https(head: &RequestHead) -> LocalReply {
-    let location = https_location(head);
+/// The answer of a route that has one of its own.
+pub(super) fn direct(direct: &DirectResponse, head: &RequestHead) -> LocalReply {
+    let reply = LocalReply::new(direct.status, "direct_response").body(direct.body.clone());
+    match direct_location(direct.status, head) {
+        Some(location) => reply.headers(located(&location)),
+        None => reply,
+    }
+}
+
+/// What was created, or has moved, is said to be where it was asked for: a route's own answer names no other place.
+pub(crate) fn direct_location(status: u16, head: &RequestHead) -> Option<String> {
+    let place = || format!("{}://{}{}", head.scheme, head.authority.as_str(), head.path.as_str());
+    matches!(status, 201 | 300..=399).then(place)
+}
+
+fn located(location: &str) -> Headers {
     let mut headers = Headers::default();
     if let Ok(value) = Value::new(location.as_bytes()) {
         headers.set(Name::from_static("location"), value);
     }
-    LocalReply::new(301, "direct_response").headers(headers)
+    headers
+}
+
+/// `require_tls`: the same place over HTTPS.
+pub(super) fn to_https(head: &RequestHead) -> LocalReply {
+    LocalReply::new(301, "direct_response").headers(located(&https_location(head)))
 }
 
 pub(crate) fn https_location(head: &RequestHead) -> String {
@@ -136,6 +150,10 @@ mod tests {
         ];
         for (redirect, expected) in cases {
             assert_eq!(location(&redirect, &rule, &head), expected);
+        }
+        for (status, named) in [(200, false), (201, true), (302, true), (404, false)] {
+            let expected = named.then(|| "http://a.com:80/x/y?q=1".to_owned());
+            assert_eq!(direct_location(status, &head), expected, "{status}");
         }
     }
 }

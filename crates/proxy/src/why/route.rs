@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::head::{RequestHead, Text};
 use crate::http::routing::{Mismatch, mismatch, rewritten_path};
-use crate::http::{as_routed, https_location, redirect_location};
+use crate::http::{as_routed, direct_location, https_location, redirect_location};
 
 /// Routes that do not match are told one by one up to so many; a table can have thousands.
 const MAX_TOLD: usize = 20;
@@ -157,7 +157,10 @@ fn take(
                 direct.body.len()
             );
             story.tell("answer", text, None);
-            story.answered(share, direct.status, "direct_response", "");
+            match direct_location(direct.status, head) {
+                Some(location) => redirected(story, share, direct.status, location),
+                None => story.answered(share, direct.status, "direct_response", ""),
+            }
         }
         Action::Forward(action) => forward(story, table, host, route, action, head, share),
     }

@@ -60,7 +60,7 @@ impl RequestHead {
     pub fn field(&self, name: &str) -> Option<&str> {
         match name {
             ":method" => Some(self.method.as_str()),
-            ":path" => Some(&self.path),
+            ":path" => Some(&*self.path).filter(|path| !path.is_empty()),
             ":authority" | "host" => Some(&*self.authority).filter(|authority| !authority.is_empty()),
             ":scheme" => Some(self.scheme),
             name => self.headers.text(name),

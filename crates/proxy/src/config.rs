@@ -19,7 +19,7 @@ pub use cluster::{
 };
 pub use listener::{
     ChainMatch, ConnectionFacts, Direction, DownstreamTransport, FilterChain, Listener, ListenerFilters, NetworkFilter,
-    SourceType, TcpProxy, TransportProtocol,
+    SourceType, TcpProxy, TransportProtocol, TunnelRequest,
 };
 pub use manager::{Codec, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 pub use route::{

@@ -8,6 +8,7 @@
 
 pub mod cors;
 pub mod fault;
+pub mod grpc_web;
 
 use std::any::Any;
 use std::future::Future;
@@ -94,6 +95,7 @@ macro_rules! filters {
 filters! {
     Cors(cors::Cors),
     Fault(fault::Fault),
+    GrpcWeb(grpc_web::GrpcWeb),
 }
 
 /// The filters of a connection manager, in order, without the router that ends them.

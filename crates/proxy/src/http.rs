@@ -9,6 +9,7 @@ mod date;
 mod deadlines;
 mod exchange;
 mod forward;
+mod grpc_web;
 mod hashing;
 mod header_operations;
 mod http1;
@@ -27,6 +28,7 @@ mod serve;
 mod side;
 mod timer;
 mod transfer;
+pub(crate) mod tunnel;
 mod upgrade;
 
 #[cfg(test)]

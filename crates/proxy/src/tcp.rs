@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use runtime::drain::Watch;
 
-use crate::config::{Cluster, ClusterChoice, ClusterSlot, Endpoint, TcpProxy, WeightedCluster};
+use crate::config::{Cluster, ClusterChoice, ClusterSlot, Endpoint, TcpProxy, TunnelRequest, WeightedCluster};
 use crate::connection::ConnectionInfo;
+use crate::http::tunnel::{self, Tunnel};
 use crate::listener::Downstream;
 use crate::telemetry::{Flags, UpstreamRecord};
 use crate::upstream::{
@@ -53,20 +54,45 @@ pub async fn proxy(
         return session.failed(Flags::NO_CLUSTER, "cluster_not_found");
     };
     session.record.upstream.cluster = Some(cluster.clone());
-    let Some((mut upstream, endpoint)) = Box::pin(connect(&worker, &proxy, &slot, &cluster, &mut session)).await else {
+    let connected = Box::pin(connect(&worker, &proxy, &slot, &cluster, &mut session)).await;
+    let Some((upstream, endpoint)) = connected else {
         return;
     };
-    let _request = Request::new(&cluster, &endpoint);
     session.opened();
-    let idle = proxy.idle_timeout.filter(|limit| !limit.is_zero());
-    let copying = copy::both(&worker.buffers, &mut stream, &mut upstream, idle, |moved| {
-        session.moved(moved)
-    });
-    let ended = match proxy.max_duration {
-        None => copying.await,
-        Some(limit) => crate::clock::timeout(limit, copying).await.unwrap_or(Ended::TooOld),
+    let ended = match upstream {
+        Upstream::Bare(mut upstream) => {
+            let _request = Request::new(&cluster, &endpoint);
+            carry(&worker, &proxy, &mut session, &mut stream, &mut upstream).await
+        }
+        Upstream::Tunnel(mut upstream) => {
+            Box::pin(carry(&worker, &proxy, &mut session, &mut stream, &mut *upstream)).await
+        }
     };
     account(&cluster, &endpoint, &mut session, ended);
+}
+
+/// What carries the bytes to the endpoint.
+enum Upstream {
+    Bare(Stream),
+    /// Counts as a request by itself.
+    Tunnel(Box<Tunnel>),
+}
+
+async fn carry(
+    worker: &Worker,
+    proxy: &TcpProxy,
+    session: &mut Session,
+    downstream: &mut Downstream,
+    upstream: &mut impl Carrier,
+) -> Ended {
+    let idle = proxy.idle_timeout.filter(|limit| !limit.is_zero());
+    let copying = copy::both(&worker.buffers, downstream, upstream, idle, |moved| {
+        session.moved(moved)
+    });
+    match proxy.max_duration {
+        None => copying.await,
+        Some(limit) => crate::clock::timeout(limit, copying).await.unwrap_or(Ended::TooOld),
+    }
 }
 
 /// The cluster by configuration, by weight, or by the name the client asked for.
@@ -105,7 +131,7 @@ async fn connect(
     slot: &Arc<ClusterSlot>,
     cluster: &Arc<Cluster>,
     session: &mut Session,
-) -> Option<(Stream, Arc<Endpoint>)> {
+) -> Option<(Upstream, Arc<Endpoint>)> {
     let origin = Some((session.record.connection.remote, session.record.connection.local));
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     for attempt in 1..=proxy.max_connect_attempts.max(1) {
@@ -124,17 +150,26 @@ async fn connect(
         };
         session.record.upstream.endpoint = Some(endpoint.clone());
         session.record.upstream.attempts = attempt;
-        match upstream::connect(cluster, &endpoint, None, origin).await {
-            Ok((stream, info)) => {
-                upstream::report(cluster, &endpoint, Outcome::Success);
-                note(&mut session.record.upstream, &info);
-                if !proxy.access_log.is_empty() {
-                    session.record.upstream.local = stream.local_addr();
+        let opened = match &proxy.tunnel {
+            None => match upstream::connect(cluster, &endpoint, None, origin).await {
+                Ok((stream, info)) => {
+                    note(&mut session.record.upstream, &info);
+                    if !proxy.access_log.is_empty() {
+                        session.record.upstream.local = stream.local_addr();
+                    }
+                    Ok(Upstream::Bare(stream))
                 }
-                return Some((stream, endpoint));
+                Err(error) => Err(error),
+            },
+            Some(to) => Box::pin(open_tunnel(worker, proxy, to, (cluster, slot), &endpoint, session)).await,
+        };
+        match opened {
+            Ok(upstream) => {
+                upstream::report(cluster, &endpoint, Outcome::Success);
+                return Some((upstream, endpoint));
             }
             Err(error) => {
-                not_connected(cluster, &endpoint, session, &error);
+                not_connected(cluster, &endpoint, session, &error, proxy.tunnel.is_some());
                 if error.kind == ConnectFailure::Overflow {
                     return None;
                 }
@@ -144,6 +179,31 @@ async fn connect(
     }
     session.record.flags.add(Flags::CONNECT_ATTEMPTS);
     None
+}
+
+/// Whoever answers for the far end may take as long as a connection may be idle.
+async fn open_tunnel(
+    worker: &Worker,
+    proxy: &TcpProxy,
+    to: &TunnelRequest,
+    (cluster, slot): (&Arc<Cluster>, &Arc<ClusterSlot>),
+    endpoint: &Arc<Endpoint>,
+    session: &mut Session,
+) -> Result<Upstream, ConnectError> {
+    let origin = Some((session.record.connection.remote, session.record.connection.local));
+    let opening = tunnel::open(worker, to, (cluster, slot), endpoint, origin);
+    let opened = match proxy.idle_timeout.filter(|limit| !limit.is_zero()) {
+        None => opening.await,
+        Some(limit) => crate::clock::timeout(limit, opening)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::new(ConnectFailure::Timeout, ""))),
+    };
+    let tunnel = opened?;
+    let record = &mut session.record.upstream;
+    record.local = tunnel.local();
+    record.peer_principal = tunnel.principal().cloned();
+    record.transport_failure = None;
+    Ok(Upstream::Tunnel(Box::new(tunnel)))
 }
 
 fn note(record: &mut UpstreamRecord, info: &StreamInfo) {
@@ -160,7 +220,8 @@ fn no_endpoint(cluster: &Cluster, session: &mut Session, error: PickError) {
     session.failed(Flags::NO_HEALTHY_UPSTREAM, details);
 }
 
-fn not_connected(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, error: &ConnectError) {
+/// Of tunnels Envoy's log has no details.
+fn not_connected(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, error: &ConnectError, is_tunnel: bool) {
     if error.kind == ConnectFailure::Overflow {
         return session.failed(Flags::UPSTREAM_OVERFLOW, "upstream_overflow");
     }
@@ -170,8 +231,9 @@ fn not_connected(cluster: &Cluster, endpoint: &Endpoint, session: &mut Session, 
         Outcome::ConnectFailure
     };
     upstream::report(cluster, endpoint, outcome);
-    session.record.upstream.transport_failure = Some(Rc::from(&*error.text));
-    session.failed(Flags::UPSTREAM_CONNECTION_FAILURE, "upstream_connect_failure");
+    session.record.upstream.transport_failure = (!error.text.is_empty()).then(|| Rc::from(&*error.text));
+    let details = if is_tunnel { "" } else { "upstream_connect_failure" };
+    session.failed(Flags::UPSTREAM_CONNECTION_FAILURE, details);
 }
 
 /// Whose end, or whose fault, it was.

@@ -115,9 +115,20 @@ pub struct TcpProxy {
     /// A connection ends when it is so old.
     pub max_duration: Option<Duration>,
     pub max_connect_attempts: u32,
+    /// The bytes go upstream as the body of such a request.
+    pub tunnel: Option<TunnelRequest>,
     pub access_log: Vec<Arc<AccessLog>>,
     pub direction: Direction,
     pub stats: Arc<TcpStats>,
+}
+
+/// How a tunnel is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelRequest {
+    /// `host:port` at the far end.
+    pub authority: Box<str>,
+    /// The path to POST to; `None`: by CONNECT.
+    pub post_path: Option<Box<str>>,
 }
 
 /// What is known of a connection when its chain is chosen.

@@ -203,6 +203,8 @@ pub struct RouteAction {
     pub retry: Option<Arc<RetryPolicy>>,
     pub mirrors: Vec<MirrorPolicy>,
     pub hash: Vec<HashPolicy>,
+    /// A CONNECT ends here: its bytes go on to the cluster without it.
+    pub terminates_connect: bool,
     /// Per route; `None`: as the connection manager says. Lower case types to enabled.
     pub upgrades: Vec<(Arc<str>, bool)>,
     pub cluster_not_found_status: u16,

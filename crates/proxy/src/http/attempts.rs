@@ -12,9 +12,11 @@ use super::pool::{self, Acquired, Lease};
 use super::retry::{self, Failure};
 use super::side::{Answered, BodyFault, StreamFault};
 use super::transfer::Interrupted;
+use super::tunnel;
+use super::upgrade::Switch;
 use crate::clock;
 use crate::config::{Cluster, ClusterSlot, Direction, Endpoint, RetryPolicy, RouteAction};
-use crate::head::{Name, ResponseHead};
+use crate::head::{Method, Name, ResponseHead, StatusCode};
 use crate::stats::Held;
 use crate::telemetry::Flags;
 use crate::upstream::{ConnectFailure, Outcome, PickContext, report};
@@ -59,7 +61,7 @@ pub(super) struct Attempts<'a, 'e> {
     pub(super) slot: &'a Arc<ClusterSlot>,
     pub(super) action: &'a RouteAction,
     pub(super) hash: Option<u64>,
-    pub(super) upgrading: bool,
+    pub(super) switch: Switch,
     /// Whether the upstream is told which attempt it sees.
     pub(super) tell_attempt: AttemptsTold,
     /// Endpoints of earlier attempts.
@@ -151,7 +153,7 @@ impl Attempts<'_, '_> {
 
     async fn exchange_once(&mut self, policy: Option<&RetryPolicy>) -> Result<Response, Failed> {
         let endpoint = self.pick(policy)?;
-        let http2 = pool::wants_http2(self.cluster, self.exchange.request.version) && !self.upgrading;
+        let http2 = pool::wants_http2(self.cluster, self.exchange.request.version) && self.switch != Switch::Upgrade;
         loop {
             let mut lease = self.acquire(&endpoint, http2).await?;
             let upstream = &mut self.exchange.record.upstream;
@@ -159,7 +161,12 @@ impl Attempts<'_, '_> {
             upstream.peer_principal = lease.info().principal.clone();
             self.send_head(&mut lease, &endpoint)?;
             match self.exchange.until_head(&mut lease.server).await {
-                Ok(answered) => return self.responded(answered, lease, &endpoint),
+                Ok(mut answered) => {
+                    if self.switch == Switch::Connect {
+                        answered.switches = answered.head.status.is_success();
+                    }
+                    return self.responded(answered, lease, &endpoint);
+                }
                 // A kept connection that the peer closed meanwhile: nothing was sent, so a fresh one is no retry.
                 Err(Interrupted::Upstream(_))
                     if lease.is_reused()
@@ -237,10 +244,12 @@ impl Attempts<'_, '_> {
             authority: (self.action.auto_host_rewrite && !endpoint.hostname.is_empty()).then_some(&*endpoint.hostname),
             attempt: self.tell_attempt.number(self.exchange.record.upstream.attempts),
         };
-        let tail = if self.upgrading { Tail::Upgrade } else { Tail::KeepAlive };
-        let sent = lease
-            .server
-            .send_head(&self.exchange.request, overrides, self.exchange.framing, tail);
+        let (framing, tail) = match self.switch {
+            Switch::None => (self.exchange.framing, Tail::KeepAlive),
+            Switch::Upgrade => (self.exchange.framing, Tail::Upgrade),
+            Switch::Connect => (tunnel::framing(&Method::CONNECT, &lease.server), Tail::KeepAlive),
+        };
+        let sent = lease.server.send_head(&self.exchange.request, overrides, framing, tail);
         sent.map_err(|error| Failed {
             text: Some(error.to_string().into()),
             ..Failed::unsent(Failure::Protocol)
@@ -254,7 +263,12 @@ impl Attempts<'_, '_> {
         endpoint: &Arc<Endpoint>,
     ) -> Result<Response, Failed> {
         const SERVICE_TIME: Name<'static> = Name::from_static("x-envoy-upstream-service-time");
-        if answered.switches && !self.upgrading {
+        let is_unasked = match self.switch {
+            Switch::None => answered.switches,
+            Switch::Upgrade => false,
+            Switch::Connect => answered.head.status == StatusCode::SWITCHING_PROTOCOLS,
+        };
+        if is_unasked {
             report(self.cluster, endpoint, Outcome::Reset);
             return Err(Failed::of(Failure::Protocol));
         }
@@ -268,8 +282,9 @@ impl Attempts<'_, '_> {
         if connection.info.direction != Direction::Inbound {
             record.upstream.peer = connection.worker.telemetry.peers.take(&mut head.headers);
         }
-        // From the end of the request, as Envoy counts; nothing to say while the client still sends.
-        if let Some(ended) = self.exchange.body.ended_at() {
+        // From the end of the request, as Envoy counts; nothing to say while the client still sends, and of a tunnel.
+        let ended = self.exchange.body.ended_at();
+        if let Some(ended) = ended.filter(|_| self.switch != Switch::Connect) {
             let millis = now.saturating_duration_since(ended).as_millis();
             head.headers
                 .set_number(SERVICE_TIME, u64::try_from(millis).unwrap_or(u64::MAX));
@@ -312,6 +327,7 @@ impl Attempts<'_, '_> {
         Failed::of(match interrupted {
             Interrupted::Client(BodyFault::Gone) => Failure::ClientGone,
             Interrupted::Client(BodyFault::Malformed(malformed)) => Failure::BadBody(malformed),
+            Interrupted::Client(BodyFault::NotBase64(details)) => Failure::NotBase64(details),
             Interrupted::Upstream(fault) => fault.failure,
             Interrupted::Expired(Expired::Request) => Failure::RequestTimeout,
             Interrupted::Expired(Expired::Response) => Failure::Timeout,

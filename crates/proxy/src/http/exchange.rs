@@ -15,6 +15,7 @@ use codec::http1::{BadHead, Connection as Tail, Framing};
 use super::connection::Connection;
 use super::deadlines::Deadlines;
 use super::forward;
+use super::grpc_web::Web;
 use super::header_operations::apply_to_response;
 use super::http1::return_headers;
 use super::local_reply::{self, LocalReply};
@@ -24,14 +25,16 @@ use super::request_headers::{finish_response, normalize_path, prepare, remove_ho
 use super::retry::Failure;
 use super::side::{Answered, Client, Received};
 use super::timer::Timer;
-use super::upgrade::Upgrade;
-use super::{identity, mirror, redirect};
+use super::tunnel::Tunnel;
+use super::upgrade::{Switch, Upgrade};
+use super::{grpc_web, identity, mirror, redirect};
 use crate::config::{
     Action, ClusterChoice, Direction, HeaderOperations, HttpConnectionManager, Route, RouteAction, RouteTable,
     VirtualHost,
 };
+use crate::filter::grpc_web::Translation;
 use crate::filter::{FilterContext, FilterState};
-use crate::head::{HttpVersion, OwnedValue, RequestHead, ResponseHead, Text, names};
+use crate::head::{HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, Text, names};
 use crate::telemetry::{self, Flags, Record};
 
 /// What is to become of the client's connection.
@@ -58,6 +61,8 @@ pub(super) struct Exchange<'a> {
     pub(super) body: RequestBody,
     /// Copies were sent to where the route wants them.
     pub(super) mirrored: bool,
+    /// Its bodies are translated.
+    pub(super) web: Option<Box<Web>>,
     state: FilterState,
     response: Option<ResponseHead>,
     responded: bool,
@@ -125,7 +130,9 @@ pub(super) async fn serve_request(
     }
 
     // 4. Filters may change it, hold it, or answer it.
-    match exchange.filter_request(matched).await {
+    let filtered = exchange.filter_request(matched).await;
+    exchange.translate_bodies();
+    match filtered {
         Ok(None) => {}
         Ok(Some(reply)) => return exchange.reply(reply, matched).await,
         Err(Gone) => return exchange.end(End::ClientGone),
@@ -155,8 +162,15 @@ pub(super) async fn serve_request(
         Action::Forward(action) => action,
     };
 
+    if let Some(upgrade) = upgrade
+        .as_ref()
+        .filter(|upgrade| action.terminates_connect && Switch::of(Some(upgrade)) == Switch::Connect)
+    {
+        return Box::pin(exchange.terminate(matched, action, upgrade)).await;
+    }
+
     // 6. Forward it, as often as its retry policy allows, until there is the head of an answer.
-    let outcome = forward::forward(&mut exchange, matched, action, upgrade.is_some()).await;
+    let outcome = forward::forward(&mut exchange, matched, action, Switch::of(upgrade.as_ref())).await;
     if action.mirrors.is_empty() {
         exchange.body.keep_no_more();
     }
@@ -217,6 +231,7 @@ impl<'a> Exchange<'a> {
             framing: received.body,
             body,
             mirrored: false,
+            web: None,
             state: FilterState::default(),
             response: None,
             responded: false,
@@ -299,6 +314,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// What filters have said of the bodies.
+    fn translate_bodies(&mut self) {
+        if let Some(translation) = self.state.get::<Translation>() {
+            self.web = Some(Web::new(translation));
+            if self.framing != Framing::Empty {
+                self.framing = Framing::Chunked;
+            }
+        }
+    }
+
     async fn filter_request(&mut self, matched: Option<Matched<'_>>) -> Result<Option<LocalReply>, Gone> {
         let Connection {
             worker, manager, info, ..
@@ -331,7 +356,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Answers from here. In a box of its own: most requests are answered by an upstream, and do without the room.
-    fn reply<'e>(
+    pub(super) fn reply<'e>(
         &'e mut self,
         reply: LocalReply,
         matched: Option<Matched<'e>>,
@@ -342,8 +367,11 @@ impl<'a> Exchange<'a> {
     async fn send_reply(&mut self, reply: LocalReply, matched: Option<Matched<'_>>) -> Ending {
         self.note_cluster();
         // After a bad request nobody knows where the next one begins.
-        let close = reply.closes() || reply.status == 400;
-        let (mut head, body) = reply.into_response(&self.request, &mut self.record);
+        let close = reply.closes() || reply.status == 400 || self.request.method == Method::CONNECT;
+        let (mut head, mut body) = reply.into_response(&self.request, &mut self.record);
+        if self.web.is_some() {
+            grpc_web::explain(&mut head, &std::mem::take(&mut body));
+        }
         self.respond(&mut head, matched, None);
         // On HTTP/2 a stream that went wrong says nothing about the others.
         let tail = match close && self.request.version != HttpVersion::Http2 {
@@ -384,17 +412,19 @@ impl<'a> Exchange<'a> {
         }
         self.record.details = "via_upstream".into();
         self.record.grpc_status = head.headers.text("grpc-status").and_then(|text| text.parse().ok());
+        let mut framing = answered.body;
+        if self.web.is_some() {
+            framing = self.translate_head(&mut head, framing, &mut lease.server).await;
+        }
         self.respond(&mut head, Some(matched), chosen_headers);
         if let (Some(upgrade), true) = (upgrade, answered.switches) {
-            upgrade.put(&mut head.headers);
-            self.client.send_head(&head, Framing::Empty, Tail::Upgrade);
-            self.response = Some(head);
-            return Box::pin(self.tunnel(lease)).await;
+            self.agree(head, &upgrade);
+            return Box::pin(self.tunnel(Tunnel::over(lease, answered.body == Framing::Empty))).await;
         }
         let framing = if local_reply::is_bodiless(&self.request, self.record.status) {
             Framing::Empty
         } else {
-            answered.body
+            framing
         };
         let tail = self.tail();
         self.client.send_head(&head, framing, tail);
@@ -408,8 +438,32 @@ impl<'a> Exchange<'a> {
         self.end(end)
     }
 
+    /// Tells the client that the switch it asked for begins.
+    pub(super) fn agree(&mut self, mut head: ResponseHead, upgrade: &Upgrade) {
+        upgrade.put(&mut head.headers);
+        let tail = match Switch::of(Some(upgrade)) {
+            Switch::Connect | Switch::None => Tail::KeepAlive,
+            Switch::Upgrade => Tail::Upgrade,
+        };
+        let framing = match &self.client {
+            Client::Http1(_) => Framing::Empty,
+            Client::Http2(_) => Framing::Chunked,
+        };
+        if tail == Tail::KeepAlive {
+            // RFC 9110 §9.3.6: what follows has no length.
+            head.headers.remove("content-length");
+        }
+        self.client.send_head(&head, framing, tail);
+        self.response = Some(head);
+    }
+
     /// The response phases: header operations from the route outwards, filters in reverse, the connection manager last.
-    fn respond(&mut self, head: &mut ResponseHead, matched: Option<Matched<'_>>, chosen: Option<&HeaderOperations>) {
+    pub(super) fn respond(
+        &mut self,
+        head: &mut ResponseHead,
+        matched: Option<Matched<'_>>,
+        chosen: Option<&HeaderOperations>,
+    ) {
         self.record.status = head.status.as_u16();
         if let Some(matched) = matched {
             let levels = [

@@ -13,10 +13,11 @@ use super::header_operations::apply_to_request;
 use super::local_reply::LocalReply;
 use super::retry::Failure;
 use super::routing::rewritten_path;
+use super::upgrade::Switch;
 use crate::config::{Cluster, ClusterChoice, ClusterSlot, Direction, HeaderOperations, RouteAction};
 use crate::head::{Name, RequestHead, Text, Value};
 use crate::telemetry::Flags;
-use crate::upstream::{Outcome, report};
+use crate::upstream::{self, ConnectFailure, Outcome, PickContext, Stream, report};
 
 /// The cluster that was drawn, with what comes with it.
 struct Chosen<'a> {
@@ -30,7 +31,7 @@ pub(super) async fn forward<'a>(
     exchange: &mut Exchange<'_>,
     matched: Matched<'a>,
     action: &'a RouteAction,
-    upgrading: bool,
+    switch: Switch,
 ) -> Result<Answer<'a>, Unanswered> {
     let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     let Some(cluster) = chosen.slot.cluster.load_full() else {
@@ -42,7 +43,11 @@ pub(super) async fn forward<'a>(
     let timeout = effective_timeout(action, &exchange.request);
     finish_request(exchange, matched, action, &chosen, &cluster, timeout);
     let hash = hash_of(&action.hash, &exchange.request, exchange.connection.info.remote);
-    set_limits(exchange, action, timeout.filter(|_| !upgrading));
+    set_limits(exchange, action, timeout.filter(|_| switch == Switch::None));
+    if switch == Switch::Connect {
+        let now = exchange.now();
+        exchange.body.withhold(now);
+    }
 
     let mut attempts = Attempts {
         exchange,
@@ -50,7 +55,7 @@ pub(super) async fn forward<'a>(
         slot: &chosen.slot,
         action,
         hash: hash.value,
-        upgrading,
+        switch,
         tell_attempt: attempts_told(matched, &chosen),
         tried: Vec::new(),
     };
@@ -67,6 +72,64 @@ pub(super) async fn forward<'a>(
             ..
         }) => Err(Unanswered::Gone),
         Err(failed) => Err(Unanswered::Reply(explain(exchange, &cluster, failed))),
+    }
+}
+
+/// A bare connection to an endpoint, for a CONNECT that ends here. It is tried once.
+pub(super) async fn connect(exchange: &mut Exchange<'_>, action: &RouteAction) -> Result<Stream, Unanswered> {
+    let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
+    let Some(cluster) = chosen.slot.cluster.load_full() else {
+        exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
+        return Err(cluster_not_found(exchange, action));
+    };
+    exchange.record.upstream.cluster = Some(cluster.clone());
+    set_limits(exchange, action, None);
+    let now = exchange.now();
+    exchange.body.withhold(now);
+    exchange.record.upstream.attempts = 1;
+    let connection = exchange.connection;
+    let hash = hash_of(&action.hash, &exchange.request, connection.info.remote);
+    let context = PickContext {
+        hash: hash.value,
+        original_dst: connection.info.original_dst(),
+        avoid: &[],
+        avoid_attempts: 0,
+    };
+    let failed = |failure, text: Option<std::rc::Rc<str>>| Failed {
+        failure,
+        sent: false,
+        text,
+    };
+    let Ok(pick) = connection.worker.balancers.pick(&cluster, &chosen.slot, &context) else {
+        cluster.stats.upstream_cx_none_healthy.inc();
+        let reply = explain(exchange, &cluster, failed(Failure::NoHealthyUpstream, None));
+        return Err(Unanswered::Reply(reply));
+    };
+    let endpoint = pick.endpoint;
+    exchange.record.upstream.endpoint = Some(endpoint.clone());
+    let origin = Some((connection.info.remote, connection.info.local));
+    let dialling = upstream::connect(&cluster, &endpoint, None, origin);
+    match exchange.meanwhile(dialling).await {
+        Ok(Ok((stream, info))) => {
+            report(&cluster, &endpoint, Outcome::Success);
+            let record = &mut exchange.record.upstream;
+            record.local = stream.local_addr();
+            record.peer_principal = info.peer_principal().map(Into::into);
+            Ok(stream)
+        }
+        Ok(Err(error)) => {
+            let failure = match error.kind {
+                ConnectFailure::Overflow => Failure::Overflow,
+                ConnectFailure::Timeout => Failure::ConnectTimeout,
+                ConnectFailure::Refused | ConnectFailure::Tls | ConnectFailure::Local => Failure::Connect,
+            };
+            if !matches!(error.kind, ConnectFailure::Overflow | ConnectFailure::Local) {
+                report(&cluster, &endpoint, Outcome::ConnectFailure);
+            }
+            let failed = failed(failure, Some((&*error.text).into()));
+            Err(Unanswered::Reply(explain(exchange, &cluster, failed)))
+        }
+        Err(_) => Err(Unanswered::Gone),
     }
 }
 
@@ -283,6 +346,9 @@ fn explain(exchange: &mut Exchange<'_>, cluster: &Cluster, failed: Failed) -> Lo
         Failure::BadBody(malformed) => LocalReply::new(malformed.status(), malformed.details())
             .body("Bad Request")
             .close(),
+        Failure::NotBase64(details) => {
+            LocalReply::new(400, details).body("Bad gRPC-web request, invalid base64 data.")
+        }
         failure => reset(failure, retried, failed.text.as_deref()),
     };
     reply.flag(failed.failure.flag())

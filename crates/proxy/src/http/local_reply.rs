@@ -74,7 +74,7 @@ impl LocalReply {
     pub fn into_response(self, request: &RequestHead, record: &mut Record) -> (ResponseHead, Bytes) {
         record.flags.add(self.flags);
         record.details = self.details;
-        if request.is_grpc() {
+        if record.grpc {
             let code = self.grpc_status.unwrap_or_else(|| grpc_code(self.status));
             record.grpc_status = Some(code);
             return (grpc_head(self.headers, code, &self.body), Bytes::new());
@@ -113,7 +113,7 @@ fn grpc_head(mut headers: Headers, code: u32, message: &[u8]) -> ResponseHead {
 }
 
 /// gRPC's percent encoding of messages: printable ASCII but `%` stays.
-fn percent_encoded(text: &[u8]) -> String {
+pub(super) fn percent_encoded(text: &[u8]) -> String {
     let mut encoded = String::with_capacity(text.len());
     for &byte in text {
         if (0x20..0x7f).contains(&byte) && byte != b'%' {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use host::Host;
 pub(super) use host::Kept;
-pub(super) use lease::Lease;
+pub(super) use lease::{Active, Lease};
 pub(super) use multiplexed::SharedStream;
 pub(super) use waiting::Waiting;
 

@@ -27,6 +27,8 @@ pub(super) struct RequestBody {
     pub(super) bulk: Bulk,
     /// The attempt under way was told of the end.
     finished: bool,
+    /// No attempt is given anything: what comes belongs to the tunnel that the request asks for.
+    withheld: bool,
     trailers: Option<Headers>,
     state: State,
     bytes: u64,
@@ -62,6 +64,7 @@ impl RequestBody {
             way: Way::default(),
             bulk: Bulk::default(),
             finished: false,
+            withheld: false,
             trailers: None,
             state: State::Open,
             bytes: 0,
@@ -141,7 +144,7 @@ impl RequestBody {
         Some(kept.limit(most.min(READ)))
     }
 
-    /// So many bytes came from the client into the [room](Self::room).
+    /// So many bytes came from the client: into the [room](Self::room), or to be translated.
     pub(super) fn came(&mut self, n: usize) {
         self.bytes += n as u64;
     }
@@ -170,6 +173,11 @@ impl RequestBody {
     /// These bytes came from the client and were passed on.
     pub(super) fn passed(&mut self, data: &[u8]) {
         self.bytes += data.len() as u64;
+        self.given(data);
+    }
+
+    /// As [`passed`](Self::passed), of what was counted when it came: as another text.
+    pub(super) fn given(&mut self, data: &[u8]) {
         if let Some(counter) = &mut self.counter {
             counter.feed(data);
         }
@@ -197,7 +205,12 @@ impl RequestBody {
 
     /// The attempt under way has been given all.
     pub(super) fn is_finished(&self) -> bool {
-        self.finished
+        self.finished || self.withheld
+    }
+
+    /// As far as attempts go the request is over with its head; what follows it is no body.
+    pub(super) fn withhold(&mut self, at: Instant) {
+        (self.state, self.withheld) = (State::Ended(at), true);
     }
 
     pub(super) fn set_finished(&mut self) {

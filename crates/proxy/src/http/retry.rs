@@ -36,6 +36,8 @@ pub(super) enum Failure {
     ClientGone,
     /// The client's body broke the rules of HTTP.
     BadBody(codec::http1::Malformed),
+    /// The client's body was to be base64; in the words of Envoy's log.
+    NotBase64(&'static str),
 }
 
 impl Failure {
@@ -48,7 +50,7 @@ impl Failure {
             Failure::Overflow => Flags::UPSTREAM_OVERFLOW,
             Failure::NoHealthyUpstream => Flags::NO_HEALTHY_UPSTREAM,
             Failure::PerTryTimeout | Failure::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
-            Failure::RequestTimeout => Flags::default(),
+            Failure::RequestTimeout | Failure::NotBase64(_) => Flags::default(),
             Failure::StreamIdle { .. } => Flags::STREAM_IDLE_TIMEOUT,
             Failure::ClientGone => Flags::DOWNSTREAM_TERMINATED,
             Failure::BadBody(_) => Flags::DOWNSTREAM_PROTOCOL_ERROR,
@@ -71,7 +73,8 @@ impl Failure {
             | Failure::RequestTimeout
             | Failure::StreamIdle { .. }
             | Failure::ClientGone
-            | Failure::BadBody(_) => "local reset",
+            | Failure::BadBody(_)
+            | Failure::NotBase64(_) => "local reset",
         }
     }
 }
@@ -97,7 +100,8 @@ pub(super) fn retries_failure(policy: &RetryPolicy, failure: Failure, sent: bool
         | Failure::RequestTimeout
         | Failure::StreamIdle { .. }
         | Failure::ClientGone
-        | Failure::BadBody(_) => false,
+        | Failure::BadBody(_)
+        | Failure::NotBase64(_) => false,
     }
 }
 

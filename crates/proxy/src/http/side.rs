@@ -31,6 +31,8 @@ pub(super) enum BodyFault {
     Gone,
     /// What it sent is no body.
     Malformed(Malformed),
+    /// It was to be base64; in the words of Envoy's log.
+    NotBase64(&'static str),
 }
 
 /// Why an upstream brought no response, or not the whole of it.

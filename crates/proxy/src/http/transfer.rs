@@ -58,7 +58,7 @@ impl Download {
 }
 
 /// Which side ended an upload.
-enum Fault {
+pub(super) enum Fault {
     Client(BodyFault),
     Upstream(StreamFault),
 }
@@ -202,6 +202,10 @@ impl Exchange<'_> {
                 self.body.set_finished();
                 break;
             }
+            if self.web.as_ref().is_some_and(|web| web.reads_text()) {
+                ready!(self.poll_text(cx, server))?;
+                continue;
+            }
             let moved = match self.body.way {
                 Way::Pieces => false,
                 Way::Kept => ready!(self.poll_take(cx))?,
@@ -269,7 +273,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn request_ended(&mut self, mut trailers: Option<Headers>) {
+    pub(super) fn request_ended(&mut self, mut trailers: Option<Headers>) {
         let now = self.now();
         if let Some(trailers) = &mut trailers {
             trailers.retain(|name, _| self.may_trail(name));
@@ -304,6 +308,10 @@ impl Exchange<'_> {
     ) -> Poll<Result<(), End>> {
         // An end that comes after the last byte is not waited for.
         while !self.client.is_response_complete() {
+            if self.web.is_some() {
+                ready!(self.poll_translated(cx, server))?;
+                continue;
+            }
             if download.spliced {
                 ready!(self.poll_splice_back(cx, server, &mut download.bulk))?;
                 download.spliced = false;
@@ -406,7 +414,7 @@ impl Interrupted {
 }
 
 /// Why the client could not be sent more: it is gone, or the upstream sent another length than it said.
-fn unsent(error: &io::Error) -> End {
+pub(super) fn unsent(error: &io::Error) -> End {
     match error.kind() {
         io::ErrorKind::InvalidData => End::UpstreamReset(Failure::Protocol),
         _ => End::ClientGone,

@@ -1,39 +1,69 @@
-//! Upgraded connections (WebSocket): after the switch, bytes pass both ways until one side ends.
+//! Connections that become another protocol's: upgrades (WebSocket) and CONNECT. After the switch, bytes pass both ways until one side ends.
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::exchange::{End, Ending, Exchange};
+use super::exchange::{End, Ending, Exchange, Matched, Unanswered};
+use super::forward;
 use super::http1::Input;
-use super::pool::Lease;
+use super::http2::ClientStream;
 use super::retry::Failure;
-use super::side::{Client, Received, Server};
-use crate::config::{Action, HttpConnectionManager, Route};
-use crate::head::{Headers, OwnedValue, names};
+use super::side::{Client, Piece, Received};
+use crate::config::{Action, HttpConnectionManager, Route, RouteAction};
+use crate::head::{Headers, Method, OwnedValue, ResponseHead, names};
+use crate::listener::Downstream;
 
-/// An upgrade that a client asks for.
-pub(super) struct Upgrade {
-    protocol: OwnedValue,
+/// Another protocol that a client asks for.
+pub(super) struct Upgrade(Asked);
+
+enum Asked {
+    /// By `upgrade`, with the name of the protocol.
+    Field(OwnedValue),
+    /// By CONNECT: whatever is spoken with the host that it names.
+    Connect,
+}
+
+/// What a request switches to, as far as its attempts must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Switch {
+    None,
+    Upgrade,
+    Connect,
+}
+
+impl Switch {
+    pub(super) fn of(upgrade: Option<&Upgrade>) -> Self {
+        match upgrade {
+            None => Switch::None,
+            Some(Upgrade(Asked::Field(_))) => Switch::Upgrade,
+            Some(Upgrade(Asked::Connect)) => Switch::Connect,
+        }
+    }
 }
 
 impl Upgrade {
     /// What the client asks for. `h2c` is not heard: it is a hop's own affair, and clients that offer it are content without.
     pub(super) fn requested(received: &Received) -> Option<Self> {
+        if received.head.method == Method::CONNECT {
+            return Some(Upgrade(Asked::Connect));
+        }
         let protocol = received.head.headers.get("upgrade").filter(|_| received.upgrade)?;
         let heard = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
-        heard.then(|| Upgrade {
-            protocol: protocol.to_owned(),
-        })
+        heard.then(|| Upgrade(Asked::Field(protocol.to_owned())))
     }
 
-    /// By the route, else by the connection manager.
+    /// By the route, else by the connection manager. Of a CONNECT without a route is said that it has none.
     pub(super) fn is_allowed(&self, manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
-        let asked = |known: &str| self.protocol.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+        let protocol = match &self.0 {
+            Asked::Field(protocol) => protocol.as_bytes(),
+            Asked::Connect => b"connect",
+        };
+        let asked = |known: &str| protocol.eq_ignore_ascii_case(known.as_bytes());
         let of_route = match route.map(|route| &route.action) {
             Some(Action::Forward(action)) => action
                 .upgrades
@@ -42,33 +72,54 @@ impl Upgrade {
                 .map(|(_, enabled)| *enabled),
             _ => None,
         };
+        if route.is_none() && matches!(self.0, Asked::Connect) {
+            return true;
+        }
         of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
     }
 
     /// The field that makes a head ask for, or agree to, the upgrade; that it is meant is said as the head is written.
     pub(super) fn put(&self, headers: &mut Headers) {
-        headers.set(names::UPGRADE, self.protocol.as_value());
+        if let Asked::Field(protocol) = &self.0 {
+            headers.set(names::UPGRADE, protocol.as_value());
+        }
     }
 }
 
 impl Exchange<'_> {
+    /// Ends a CONNECT here: its bytes go to an endpoint as they are.
+    pub(super) async fn terminate(&mut self, matched: Matched<'_>, action: &RouteAction, upgrade: &Upgrade) -> Ending {
+        match forward::connect(self, action).await {
+            Ok(stream) => {
+                let mut head = ResponseHead::new(200);
+                self.record.details = "via_upstream".into();
+                self.respond(&mut head, Some(matched), None);
+                self.agree(head, upgrade);
+                self.tunnel(stream).await
+            }
+            Err(Unanswered::Gone) => self.end(End::ClientGone),
+            Err(Unanswered::Reply(reply)) => self.reply(reply, Some(matched)).await,
+        }
+    }
+
     /// Ties both sides together, now that the switch was agreed on. The request's record ends with the tunnel, and a drain waits for it.
-    pub(super) async fn tunnel(&mut self, lease: Lease) -> Ending {
+    pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(&mut self, upstream: S) -> Ending {
         let stats = self.connection.manager.stats.clone();
         stats.downstream_cx_upgrades_total.inc();
         let _open = crate::stats::Held::new(&stats.downstream_cx_upgrades_active);
-        let (server, _active) = lease.into_parts();
-        let (Server::Http1(upstream), Client::Http1(client)) = (server, &mut self.client) else {
-            // No stream of HTTP/2 is asked to switch.
-            return self.end(End::UpstreamReset(Failure::Protocol));
-        };
         let (received, sent) = (Rc::new(Tally::default()), Rc::new(Tally::default()));
         // Its head leaves before anything else does.
+        let client = &mut self.client;
         let flushed = std::future::poll_fn(|cx| client.poll_flush(cx)).await;
-        let (stream, unread) = client.split();
-        let mut near = Tallied::new(stream, unread, received.clone());
-        let (stream, unread) = upstream.http.into_parts();
-        let mut far = Tallied::new(stream, unread, sent.clone());
+        let (near, unread) = match client {
+            Client::Http1(client) => {
+                let (stream, unread) = client.split();
+                (Near::Bare(stream), unread)
+            }
+            Client::Http2(stream) => (Near::Framed { stream, ended: false }, Input::default()),
+        };
+        let mut near = Tallied::new(near, unread, received.clone());
+        let mut far = Tallied::new(upstream, Input::default(), sent.clone());
         let record = &mut self.record;
         // Told as bytes pass: the tunnel may be ended from outside.
         let outcome = {
@@ -85,6 +136,7 @@ impl Exchange<'_> {
             Ok(_) => End::Complete,
             Err(error) => {
                 tracing::debug!(%error, "an upgraded connection broke");
+                self.client.break_off();
                 if received.failed.get() {
                     End::ClientGone
                 } else {
@@ -94,6 +146,64 @@ impl Exchange<'_> {
         };
         self.begin_turn();
         self.end_tunnel(end)
+    }
+}
+
+/// The client's end of a tunnel.
+enum Near<'a> {
+    Bare(&'a mut Downstream),
+    /// Its two bodies are the two directions.
+    Framed {
+        stream: &'a mut ClientStream,
+        ended: bool,
+    },
+}
+
+impl AsyncRead for Near<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Near::Bare(stream) => Pin::new(&mut **stream).poll_read(cx, room),
+            Near::Framed { ended: true, .. } => Poll::Ready(Ok(())),
+            Near::Framed { stream, ended } => {
+                match ready!(stream.poll_piece(cx)) {
+                    Ok(Piece::Data) => {
+                        let data = stream.data();
+                        let n = data.len().min(room.remaining());
+                        room.put_slice(&data[..n]);
+                        stream.consume(n);
+                    }
+                    Ok(Piece::Trailers(_) | Piece::End) => *ended = true,
+                    Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Near<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Near::Bare(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Near::Framed { stream, .. } => stream.poll_send(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Near::Bare(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Near::Framed { stream, .. } => stream.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Near::Bare(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Near::Framed { stream, .. } => {
+                stream.send_end(None)?;
+                stream.poll_flush(cx)
+            }
+        }
     }
 }
 

@@ -72,6 +72,7 @@ impl Proxy {
             idle_timeout: None,
             max_duration: None,
             max_connect_attempts: 2,
+            tunnel: None,
             access_log: Vec::new(),
             direction: Direction::Inbound,
             stats: self.shared.stats.tcp.get(cluster),

@@ -367,7 +367,7 @@ impl RequestField {
     fn of<'a>(&self, head: &'a RequestHead) -> Option<&'a [u8]> {
         match self {
             RequestField::Method => Some(head.method.as_str().as_bytes()),
-            RequestField::Path => Some(head.path.as_bytes()),
+            RequestField::Path => Some(head.path.as_bytes()).filter(|path| !path.is_empty()),
             RequestField::Authority => Some(head.authority.as_bytes()).filter(|authority| !authority.is_empty()),
             RequestField::Scheme => Some(head.scheme.as_bytes()),
             RequestField::Named(name) => printable(&head.headers, name),

@@ -6,7 +6,7 @@ use super::Story;
 use crate::config::{FaultAbort, FaultPolicy, HttpConnectionManager, Route};
 use crate::filter::HttpFilter;
 use crate::filter::cors::{self, Verdict};
-use crate::filter::fault;
+use crate::filter::{fault, grpc_web};
 use crate::head::RequestHead;
 
 /// Tells what they do, and gives the share of requests that passes them.
@@ -24,6 +24,16 @@ pub(super) fn follow(
                 Some(policy) => faults(story, policy, route, share),
                 None => share,
             },
+            HttpFilter::GrpcWeb(_) => {
+                if grpc_web::is_request(head) {
+                    story.tell(
+                        "filter",
+                        "grpc-web: goes on as gRPC, and its answer comes back as gRPC-web".to_owned(),
+                        None,
+                    );
+                }
+                share
+            }
         };
     }
     share

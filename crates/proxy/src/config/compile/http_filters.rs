@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proto::envoy::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::envoy::extensions::filters::http::fault::v3::HttpFault;
 use proto::envoy::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
+use proto::envoy::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use proto::envoy::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpFilter as Message, http_filter::ConfigType,
@@ -14,7 +15,7 @@ use proto::envoy::google::protobuf::Any;
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
 use super::per_filter;
 use super::value::{holds, short, unpack};
-use crate::filter::{HttpFilter, Pipeline, cors, fault};
+use crate::filter::{HttpFilter, Pipeline, cors, fault, grpc_web};
 
 /// Compiles the filters; the router, which comes last, is not one of the pipeline.
 pub(super) fn pipeline(messages: Vec<Message>) -> Compiled<Pipeline> {
@@ -66,6 +67,8 @@ fn filter(any: &Any) -> Compiled<Option<HttpFilter>> {
             .then(|| per_filter::fault(message).map(Arc::new))
             .transpose()?;
         Some(HttpFilter::Fault(fault::Fault { default }))
+    } else if holds::<GrpcWeb>(any) {
+        Some(HttpFilter::GrpcWeb(grpc_web::GrpcWeb))
     } else if holds::<grpc_stats::FilterConfig>(any) {
         // gRPC messages are counted anyway.
         None

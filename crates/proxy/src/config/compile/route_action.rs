@@ -41,8 +41,16 @@ pub(super) fn route_action(
         .transpose()
         .within("cors")?
         .map(Arc::new);
+    let terminates_connect = message
+        .upgrade_configs
+        .iter_mut()
+        .map(terminates_connect)
+        .collect::<Compiled<Vec<bool>>>()
+        .within("upgrade_configs")?
+        .contains(&true);
     let compiled = RouteAction {
         cluster,
+        terminates_connect,
         rewrite: path_rewrite(&mut message)?,
         host_rewrite,
         auto_host_rewrite,
@@ -218,10 +226,19 @@ fn hash(message: action::HashPolicy) -> Compiled<HashPolicy> {
     })
 }
 
-fn upgrade(message: action::UpgradeConfig) -> Compiled<(Arc<str>, bool)> {
-    if message.connect_config.is_some() {
-        return Err(CompileError::unsupported("connect_config"));
+/// Whether the requests of this type are CONNECTs that end here.
+fn terminates_connect(message: &mut action::UpgradeConfig) -> Compiled<bool> {
+    let Some(config) = take(&mut message.connect_config) else {
+        return Ok(false);
+    };
+    exhausted(&config).within("connect_config")?;
+    match message.upgrade_type.eq_ignore_ascii_case("connect") {
+        true => Ok(true),
+        false => Err(CompileError::new("connect_config", "is for CONNECT alone")),
     }
+}
+
+fn upgrade(message: action::UpgradeConfig) -> Compiled<(Arc<str>, bool)> {
     Ok((
         message.upgrade_type.to_ascii_lowercase().into(),
         flag(message.enabled, true),

@@ -9,7 +9,7 @@ use super::Context;
 use super::access_log::{Place, access_logs};
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
 use super::value::{duration, number};
-use crate::config::{ClusterChoice, Direction, HeaderOperations, TcpProxy, WeightedCluster};
+use crate::config::{ClusterChoice, Direction, HeaderOperations, TcpProxy, TunnelRequest, WeightedCluster};
 
 /// Envoy's limit on a connection on which nothing moves.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -39,6 +39,10 @@ pub(super) fn tcp_proxy(
         cluster_from_sni: from_sni,
         idle_timeout: (!idle.is_zero()).then_some(idle),
         max_connect_attempts: number(take(&mut message.max_connect_attempts)).unwrap_or(1).max(1),
+        tunnel: take(&mut message.tunneling_config)
+            .map(tunnel)
+            .transpose()
+            .within("tunneling_config")?,
         access_log: access_logs(take(&mut message.access_log), Place::Chain, context)?,
         direction,
         stats: context.shared.stats.tcp.get(&stat_prefix),
@@ -46,6 +50,26 @@ pub(super) fn tcp_proxy(
     };
     exhausted(&message)?;
     Ok(compiled)
+}
+
+fn tunnel(mut message: tcp::TunnelingConfig) -> Compiled<TunnelRequest> {
+    let authority = take(&mut message.hostname);
+    let path = match take(&mut message.post_path) {
+        root if root.is_empty() => "/".to_owned(),
+        path => path,
+    };
+    let posts = take(&mut message.use_post);
+    exhausted(&message)?;
+    if authority.is_empty() {
+        return Err(CompileError::missing("hostname"));
+    }
+    if authority.contains('%') {
+        return Err(CompileError::unsupported("hostname with commands"));
+    }
+    Ok(TunnelRequest {
+        authority: authority.into(),
+        post_path: posts.then(|| path.into()),
+    })
 }
 
 fn weighted(message: tcp::WeightedCluster, context: &Context) -> Compiled<ClusterChoice> {

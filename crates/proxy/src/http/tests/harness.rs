@@ -361,6 +361,7 @@ pub(super) fn forward(slot: &Arc<ClusterSlot>, change: impl FnOnce(&mut RouteAct
         mirrors: vec![],
         hash: vec![],
         upgrades: vec![],
+        terminates_connect: false,
         cluster_not_found_status: 503,
     };
     change(&mut action);

@@ -11,6 +11,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
         idle_timeout: None,
         max_duration: None,
         max_connect_attempts: 1,
+        tunnel: None,
         access_log: Vec::new(),
         direction: Direction::Inbound,
         stats: Arc::default(),

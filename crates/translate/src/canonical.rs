@@ -99,6 +99,7 @@ shapes! {
     pb::fault::HttpFault => LEAF;
     pb::cors::Cors => LEAF;
     pb::cors::CorsPolicy => LEAF;
+    pb::grpc_web::GrpcWeb => LEAF;
     pb::router::Router => LEAF;
     pb::tls_inspector::TlsInspector => LEAF;
     pb::http_inspector::HttpInspector => LEAF;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use model::kinds::{
     ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection, ProxyProtocol,
-    RetryBudget, Subset, TrafficPolicy,
+    RetryBudget, Subset, TrafficPolicy, TunnelSettings,
 };
 use model::mesh::{Config, ConfigRef, Host, Proxy, Snapshot};
 
@@ -175,6 +175,7 @@ pub(crate) struct Policy<'a> {
     pub(crate) tls: Option<&'a ClientTlsSettings>,
     pub(crate) retry_budget: Option<&'a RetryBudget>,
     pub(crate) proxy_protocol: Option<&'a ProxyProtocol>,
+    pub(crate) tunnel: Option<&'a TunnelSettings>,
 }
 
 impl<'a> Policy<'a> {
@@ -191,6 +192,7 @@ impl<'a> Policy<'a> {
                 tls: settings.tls.as_ref(),
                 retry_budget: policy.retry_budget.as_ref(),
                 proxy_protocol: policy.proxy_protocol.as_ref(),
+                tunnel: policy.tunnel.as_ref(),
             },
             None => Policy {
                 load_balancer: policy.load_balancer.as_ref(),
@@ -199,6 +201,7 @@ impl<'a> Policy<'a> {
                 tls: policy.tls.as_ref(),
                 retry_budget: policy.retry_budget.as_ref(),
                 proxy_protocol: policy.proxy_protocol.as_ref(),
+                tunnel: policy.tunnel.as_ref(),
             },
         }
     }
@@ -211,6 +214,7 @@ impl<'a> Policy<'a> {
             tls: self.tls.or(wide.tls),
             retry_budget: self.retry_budget.or(wide.retry_budget),
             proxy_protocol: self.proxy_protocol.or(wide.proxy_protocol),
+            tunnel: self.tunnel.or(wide.tunnel),
         }
     }
 }

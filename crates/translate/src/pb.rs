@@ -13,7 +13,7 @@ pub(crate) use proto::envoy::envoy::extensions::access_loggers::file::v3 as acce
 pub(crate) use proto::envoy::envoy::extensions::clusters::{common::dns::v3 as dns_common, dns::v3 as dns};
 pub(crate) use proto::envoy::envoy::extensions::filters::common::fault::v3 as fault_common;
 pub(crate) use proto::envoy::envoy::extensions::filters::http::{
-    cors::v3 as cors, fault::v3 as fault, router::v3 as router,
+    cors::v3 as cors, fault::v3 as fault, grpc_web::v3 as grpc_web, router::v3 as router,
 };
 pub(crate) use proto::envoy::envoy::extensions::filters::listener::{
     http_inspector::v3 as http_inspector, original_dst::v3 as original_dst, tls_inspector::v3 as tls_inspector,

@@ -115,6 +115,8 @@ pub(super) fn odd_policies() -> Vec<serde_json::Value> {
         json!({ "outlierDetection": { "consecutiveLocalOriginFailures": 3 } }),
         json!({ "retryBudget": { "percent": 900 } }),
         json!({ "proxyProtocol": { "version": "V1" } }),
+        json!({ "tunnel": {} }),
+        json!({ "tunnel": { "protocol": "POST", "targetHost": "%REQ(a)% b", "targetPort": 99999 } }),
         json!({ "proxyProtocol": { "version": "V2" }, "tls": { "mode": "SIMPLE", "insecureSkipVerify": true } }),
         json!({ "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "distribute": [{ "from": "*", "to": { "*": 0 } }] } } }),
         json!({ "outlierDetection": {}, "loadBalancer": { "localityLbSetting": { "failoverPriority": ["a=b", "", "="], "failover": [{}] } } }),

@@ -1,7 +1,7 @@
 //! Listeners of a gateway: one for each port its Gateways name.
 
 use model::kinds::{Gateway, ServerTlsMode};
-use model::mesh::Config;
+use model::mesh::{Config, Protocol};
 
 use crate::gateway::{Kind, Port, ServerRef};
 use crate::pb::{core, listener};
@@ -81,11 +81,13 @@ fn plain(filter: listener::Filter) -> listener::FilterChain {
 }
 
 fn http(scope: &Scope<'_>, port: &Port<'_>, route: String) -> listener::Filter {
+    let is_web = port.servers.iter().any(|server| server.protocol == Protocol::GrpcWeb);
     hcm::filter(
         scope,
         Side::Gateway,
         format!("outbound_{}_{}", port.bind, port.listen),
         Routes::Named(route),
+        if is_web { Protocol::GrpcWeb } else { Protocol::Http },
     )
 }
 

@@ -1,12 +1,12 @@
 //! The HTTP connection manager: one for every chain that speaks HTTP.
 //!
-//! Only filters that a stock Envoy has: fault and cross-origin checks, which do nothing unless a route configures them, and
-//! the router.
+//! Only filters that a stock Envoy has: gRPC-web where a port is declared to be that, fault and cross-origin checks, which do nothing
+//! unless a route configures them, and the router.
 
 use std::time::Duration;
 
 use model::kinds::mesh_config::NormalizationType;
-use model::mesh::Proxy;
+use model::mesh::{Protocol, Proxy};
 
 use crate::pb::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
@@ -41,7 +41,14 @@ pub(super) enum Side {
     Gateway,
 }
 
-pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes: Routes) -> listener::Filter {
+/// `protocol` is what the port is declared to speak.
+pub(super) fn filter(
+    scope: &Scope<'_>,
+    side: Side,
+    stat_prefix: String,
+    routes: Routes,
+    protocol: Protocol,
+) -> listener::Filter {
     let mut manager = HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix,
@@ -52,7 +59,7 @@ pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes:
             }),
             Routes::Inline(configuration) => RouteSpecifier::RouteConfig(*configuration),
         }),
-        http_filters: filters(),
+        http_filters: filters(protocol),
         access_log: access_log::of(&scope.snapshot.mesh),
         use_remote_address: pb::bool(side == Side::Gateway),
         // Streams of gRPC and WebSocket may be silent for as long as they like.
@@ -73,17 +80,24 @@ pub(super) fn filter(scope: &Scope<'_>, side: Side, stat_prefix: String, routes:
     pb::network_filter(NAME, pb::any(&manager))
 }
 
-fn filters() -> Vec<HttpFilter> {
+fn filters(protocol: Protocol) -> Vec<HttpFilter> {
     let filter = |name: &str, config| HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     };
-    vec![
+    let web = (protocol == Protocol::GrpcWeb).then(|| {
+        filter(
+            "envoy.filters.http.grpc_web",
+            pb::any(&pb::grpc_web::GrpcWeb::default()),
+        )
+    });
+    let others = [
         filter("envoy.filters.http.cors", pb::any(&pb::cors::Cors {})),
         filter("envoy.filters.http.fault", pb::any(&pb::fault::HttpFault::default())),
         filter("envoy.filters.http.router", pb::any(&pb::router::Router::default())),
-    ]
+    ];
+    web.into_iter().chain(others).collect()
 }
 
 /// Who the caller was: a sidecar adds its peer to what came, a gateway trusts nothing that came.

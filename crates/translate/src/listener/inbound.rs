@@ -126,7 +126,7 @@ fn port_filter(scope: &Scope<'_>, inbound: &InboundPort<'_>, http: bool) -> list
     }
     let routes = Routes::Inline(Box::new(route::inbound::configuration(inbound)));
     let prefix = format!("inbound_{ANY_ADDRESS}_{}", inbound.port);
-    hcm::filter(scope, Side::Inbound, prefix, routes)
+    hcm::filter(scope, Side::Inbound, prefix, routes, inbound.protocol)
 }
 
 fn port_chains(
@@ -154,7 +154,8 @@ fn other_ports(scope: &Scope<'_>, notes: &mut Notes) -> Vec<listener::FilterChai
     let chain = |entry: &Entry| {
         let (name, filter) = if entry.http {
             let routes = Routes::Inline(Box::new(route::inbound::passthrough()));
-            let filter = hcm::filter(scope, Side::Inbound, names::INBOUND_PASSTHROUGH.to_owned(), routes);
+            let prefix = names::INBOUND_PASSTHROUGH.to_owned();
+            let filter = hcm::filter(scope, Side::Inbound, prefix, routes, Protocol::Auto);
             ("virtualInbound-catchall-http", filter)
         } else {
             (

@@ -45,7 +45,13 @@ pub(super) fn virtual_outbound(scope: &Scope<'_>) -> listener::Listener {
 
 pub(super) fn http_proxy(scope: &Scope<'_>, bind: IpAddr, port: u16) -> listener::Listener {
     let routes = Routes::Named(names::HTTP_PROXY.to_owned());
-    let filter = hcm::filter(scope, Side::HttpProxy, format!("outbound_{bind}_{port}"), routes);
+    let filter = hcm::filter(
+        scope,
+        Side::HttpProxy,
+        format!("outbound_{bind}_{port}"),
+        routes,
+        Protocol::Http,
+    );
     listener::Listener {
         filter_chains: vec![listener::FilterChain {
             filters: vec![filter],
@@ -68,6 +74,7 @@ pub(super) fn service(scope: &Scope<'_>, plan: &OutboundService<'_>, notes: &mut
             Side::Outbound,
             format!("outbound_{}_{}", plan.bind, plan.listen),
             routes,
+            plan.port.protocol,
         )
     };
     let made = match plan.port.protocol {

@@ -27,6 +27,8 @@ pub(crate) struct SharedPort<'a> {
     pub(super) routes: Option<String>,
     /// Services that declare HTTP are among them.
     http: bool,
+    /// One of them is for browsers that speak gRPC-web.
+    web: bool,
     /// Those that are told apart by other means, oldest first.
     pub(super) members: Vec<Member<'a>>,
 }
@@ -46,6 +48,7 @@ impl<'a> SharedPort<'a> {
             bound: false,
             routes: None,
             http: false,
+            web: false,
             members: Vec::new(),
         }
     }
@@ -57,6 +60,7 @@ impl<'a> SharedPort<'a> {
         }
         if port.protocol.is_http() {
             self.http = true;
+            self.web |= port.protocol == Protocol::GrpcWeb;
         } else {
             self.members.push(Member { service, port });
         }
@@ -72,7 +76,8 @@ pub(super) fn build(scope: &Scope<'_>, plan: &SharedPort<'_>, notes: &mut Notes)
     if let Some(routes) = &plan.routes {
         note_http(scope, plan.port, notes);
         let prefix = format!("outbound_{}_{}", plan.bind, plan.port);
-        let manager = hcm::filter(scope, Side::Outbound, prefix, Routes::Named(routes.clone()));
+        let protocol = if plan.web { Protocol::GrpcWeb } else { Protocol::Http };
+        let manager = hcm::filter(scope, Side::Outbound, prefix, Routes::Named(routes.clone()), protocol);
         made.list.push(plain_http(manager));
     }
     for member in &plan.members {

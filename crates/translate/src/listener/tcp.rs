@@ -1,11 +1,14 @@
-//! Connections passed on as bytes.
+//! Connections passed on as bytes, as they are or in a tunnel over HTTP.
 
-use model::kinds::{RouteDestination, TcpSettings};
+use model::kinds::{RouteDestination, TcpSettings, TunnelSettings};
 use model::mesh::Host;
 
+use crate::destination::Policy;
 use crate::names;
 use crate::pb::tcp_proxy::TcpProxy;
-use crate::pb::tcp_proxy::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
+use crate::pb::tcp_proxy::tcp_proxy::{
+    ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster::ClusterWeight,
+};
 use crate::pb::{self, listener};
 use crate::route::Context;
 use crate::scope::Scope;
@@ -58,9 +61,15 @@ pub(super) fn to_destinations(
 }
 
 fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listener::Filter {
+    // Where several destinations share the connections, each would want a tunnel of its own, and Envoy has one for all.
+    let tunnelled = match &to {
+        ClusterSpecifier::Cluster(cluster) => tunnel(scope, cluster),
+        ClusterSpecifier::WeightedClusters(_) => None,
+    };
     let config = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(to),
+        tunneling_config: tunnelled,
         access_log: access_log::of(&scope.snapshot.mesh),
         idle_timeout: settings(scope, stat_prefix)
             .and_then(|tcp| tcp.idle_timeout)
@@ -75,7 +84,34 @@ fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listene
 
 /// What the DestinationRule for a cluster says of its connections.
 fn settings<'a>(scope: &Scope<'a>, cluster: &str) -> Option<&'a TcpSettings> {
+    policy(scope, cluster)?.connection_pool?.tcp.as_ref()
+}
+
+fn policy<'a>(scope: &Scope<'a>, cluster: &str) -> Option<Policy<'a>> {
     let (port, subset, host) = names::parse_outbound(cluster)?;
-    let policy = scope.destination(&host).policy(subset, port);
-    policy.connection_pool?.tcp.as_ref()
+    Some(scope.destination(&host).policy(subset, port))
+}
+
+/// The tunnel that the DestinationRule for a cluster wants its connections to go through.
+fn tunnel(scope: &Scope<'_>, cluster: &str) -> Option<TunnelingConfig> {
+    let TunnelSettings {
+        protocol,
+        target_host,
+        target_port,
+    } = policy(scope, cluster)?.tunnel?;
+    // What is no host would be a format to Envoy, or a fault.
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    let port = u16::try_from(*target_port).ok().filter(|port| *port > 0)?;
+    if target_host.is_empty() || !target_host.bytes().all(is_host) {
+        return None;
+    }
+    let is_ipv6 = target_host.parse::<std::net::Ipv6Addr>().is_ok();
+    Some(TunnelingConfig {
+        hostname: match is_ipv6 {
+            true => format!("[{target_host}]:{port}"),
+            false => format!("{target_host}:{port}"),
+        },
+        use_post: protocol == "POST",
+        ..Default::default()
+    })
 }

@@ -601,6 +601,55 @@ fn tcp_connections_may_be_silent_as_long_as_the_rule_says() {
 }
 
 #[test]
+fn a_tunnel_is_the_one_of_the_destination_and_of_no_several() {
+    let tunnel = |host: &str, protocol: &str| json!({ "tunnel": { "protocol": protocol, "targetHost": host, "targetPort": 443 } });
+    let asked = |policy: serde_json::Value, route: serde_json::Value| {
+        let subset = json!([{ "name": "v1", "trafficPolicy": tunnel("far.io", "POST") }, { "name": "v2" }]);
+        let rule = json!({ "host": "db", "trafficPolicy": policy, "subsets": subset });
+        let mesh = Mesh::bookinfo()
+            .service("default", "db", Some([10, 0, 6, 1].into()), &[("tcp", 3306, 3306)])
+            .apply("DestinationRule", "default", "db", rule)
+            .apply(
+                "VirtualService",
+                "default",
+                "db",
+                json!({ "hosts": ["db"], "tcp": [{ "route": route }] }),
+            );
+        let made = listener(&mesh, &productpage(), "10.0.6.1_3306");
+        let Some(ConfigType::TypedConfig(config)) = &made.filter_chains[0].filters[0].config_type else {
+            panic!("no filter");
+        };
+        let proxy = pb::tcp_proxy::TcpProxy::decode(config.value.as_slice()).expect("valid");
+        proxy.tunneling_config.map(|tunnel| {
+            format!(
+                "{} {}",
+                tunnel.hostname,
+                if tunnel.use_post { "POST" } else { "CONNECT" }
+            )
+        })
+    };
+    let to = |subset: &str| json!({ "destination": { "host": "db", "subset": subset } });
+    let both = json!([{ "destination": { "host": "db" }, "weight": 1 }, { "destination": { "host": "db", "subset": "v1" }, "weight": 1 }]);
+    let own = tunnel("a.io", "CONNECT");
+    let cases = [
+        (own.clone(), json!([to("")]), Some("a.io:443 CONNECT")),
+        (own.clone(), json!([to("v1")]), Some("far.io:443 POST")),
+        (own.clone(), json!([to("v2")]), Some("a.io:443 CONNECT")),
+        (own, both, None),
+        (json!({}), json!([to("")]), None),
+        (tunnel("::1", ""), json!([to("")]), Some("[::1]:443 CONNECT")),
+        (tunnel("%REQ(a)%", "CONNECT"), json!([to("")]), None),
+    ];
+    for (policy, route, expected) in cases {
+        assert_eq!(
+            asked(policy.clone(), route.clone()).as_deref(),
+            expected,
+            "{policy} {route}"
+        );
+    }
+}
+
+#[test]
 fn access_log_by_mesh_settings() {
     let log = |settings: serde_json::Value| {
         let made = listener(&Mesh::bookinfo().mesh(settings), &productpage(), "0.0.0.0_9080");

@@ -161,8 +161,10 @@ const KNOWN: &[Known] = &[
     some("extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", "", "*"),
     some("config.listener.v3.Filter", "name typed_config", ""),
     some("extensions.filters.network.sni_cluster.v3.SniCluster", "*", ""),
-    some("extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout max_downstream_connection_duration max_connect_attempts access_log",
+    some("extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout max_downstream_connection_duration max_connect_attempts access_log \
+         tunneling_config",
         "access_log_flush_interval access_log_options backoff_options"),
+    some("extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig", "hostname use_post post_path", ""),
     some("extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters", ""),
     some("extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight", ""),
     some("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -188,6 +190,7 @@ const KNOWN: &[Known] = &[
          response_rate_limit_percent_runtime abort_grpc_status_runtime disable_downstream_cluster_stats filter_metadata"),
     some("extensions.filters.http.fault.v3.FaultAbort", "http_status grpc_status percentage", ""),
     some("extensions.filters.common.fault.v3.FaultDelay", "fixed_delay percentage", ""),
+    all("extensions.filters.http.grpc_web.v3.GrpcWeb"),
     some("extensions.filters.http.grpc_stats.v3.FilterConfig", "", "*"),
     some("extensions.filters.http.router.v3.Router", "",
         "dynamic_stats start_child_span suppress_grpc_request_failure_code_stats reject_connect_request_early_data \
@@ -226,7 +229,8 @@ const KNOWN: &[Known] = &[
     all("config.route.v3.RouteAction.HashPolicy.CookieAttribute"),
     all("config.route.v3.RouteAction.HashPolicy.ConnectionProperties"),
     all("config.route.v3.RouteAction.HashPolicy.QueryParameter"),
-    some("config.route.v3.RouteAction.UpgradeConfig", "upgrade_type enabled", ""),
+    some("config.route.v3.RouteAction.UpgradeConfig", "upgrade_type enabled connect_config", ""),
+    some("config.route.v3.RouteAction.UpgradeConfig.ConnectConfig", "", ""),
     some("config.route.v3.WeightedCluster", "clusters", "total_weight runtime_key_prefix"),
     some("config.route.v3.WeightedCluster.ClusterWeight",
         "name weight request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove \

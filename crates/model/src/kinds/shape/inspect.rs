@@ -210,12 +210,12 @@ mod tests {
     #[test]
     fn an_unsupported_field_is_named_once_at_its_top() {
         let mut findings = Vec::new();
-        let value = json!({"trafficPolicy": {"tunnel": {"targetHost": "a", "protocol": "CONNECT"}}});
+        let value = json!({"trafficPolicy": {"loadBalancer": {"zoneAwareLbSetting": {"a": "b", "c": "d"}}}});
         Shape::of::<DestinationRule>().inspect("spec", &value, &mut findings);
         let [Finding::Unsupported { path, .. }] = findings.as_slice() else {
             panic!("{findings:?}")
         };
-        assert_eq!(path, "spec.trafficPolicy.tunnel");
+        assert_eq!(path, "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting");
     }
 
     #[test]

@@ -152,12 +152,12 @@ pub(super) const MESSAGES: &[Message] = &[
     Message {
         name: "TrafficPolicy",
         works: &["loadBalancer", "connectionPool", "outlierDetection", "tls", "portLevelSettings", "retryBudget",
-            "proxyProtocol",
+            "proxyProtocol", "tunnel",
         ],
-        unsupported: &["tunnel"],
         notes: &[
             ("portLevelSettings", "replaces all other settings for its port; nothing is merged"),
             ("retryBudget", "takes the place of `maxRetries`"),
+            ("tunnel", "for `tcp` and `tls` routes to one destination; where several share the connections they go without it"),
         ],
         ..Message::EMPTY
     },
@@ -205,6 +205,7 @@ pub(super) const MESSAGES: &[Message] = &[
         works: &["duration", "minimumPercent", "aggression"],
         ..Message::EMPTY
     },
+    Message { name: "TunnelSettings", works: &["protocol", "targetHost", "targetPort"], ..Message::EMPTY },
     Message { name: "ProxyProtocol", works: &["version"], ..Message::EMPTY },
     Message { name: "RetryBudget", works: &["percent", "minRetryConcurrency"], ..Message::EMPTY },
     Message { name: "ConnectionPoolSettings", works: &["tcp", "http"], ..Message::EMPTY },

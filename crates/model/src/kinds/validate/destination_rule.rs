@@ -4,7 +4,7 @@ use super::common::{duration, export_to, host, is_dns_label, labels, percent, po
 use super::{Context, Issues, Validate};
 use crate::kinds::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, DestinationRule, LoadBalancerSettings,
-    LocalityLbSetting, OutlierDetection, SimpleLb, TcpSettings, TrafficPolicy,
+    LocalityLbSetting, OutlierDetection, SimpleLb, TcpSettings, TrafficPolicy, TunnelSettings,
 };
 
 impl Validate for DestinationRule {
@@ -50,8 +50,12 @@ fn traffic_policy(path: &str, policy: &TrafficPolicy, issues: &mut Issues) {
         connection_pool,
         outlier_detection,
         tls,
+        tunnel,
         ..
     } = policy;
+    if let Some(settings) = tunnel {
+        tunnel_settings(&format!("{path}.tunnel"), settings, issues);
+    }
     blocks(
         path,
         balancer.as_ref(),
@@ -74,6 +78,26 @@ fn traffic_policy(path: &str, policy: &TrafficPolicy, issues: &mut Issues) {
         let (outliers, tls) = (port_policy.outlier_detection.as_ref(), port_policy.tls.as_ref());
         blocks(&path, balancer, pool, outliers, tls, issues);
     }
+}
+
+fn tunnel_settings(path: &str, tunnel: &TunnelSettings, issues: &mut Issues) {
+    if !["", "CONNECT", "POST"].contains(&tunnel.protocol.as_str()) {
+        issues.error(
+            format!("{path}.protocol"),
+            format!("{:?} is no way to ask for a tunnel", tunnel.protocol),
+            "write CONNECT or POST",
+        );
+    }
+    if tunnel.target_host.starts_with('*') || tunnel.target_host.is_empty() {
+        issues.error(
+            format!("{path}.targetHost"),
+            "a tunnel leads to one host",
+            "write its name or address",
+        );
+    } else {
+        host(&format!("{path}.targetHost"), &tunnel.target_host, issues);
+    }
+    port(&format!("{path}.targetPort"), tunnel.target_port, issues);
 }
 
 fn blocks(

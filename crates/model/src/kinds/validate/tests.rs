@@ -283,6 +283,15 @@ fn destination_rules() {
             &["spec.subsets[0].name"],
         ),
         (policy(json!({"loadBalancer": {"simple": "LEAST_CONN"}})), &[]),
+        (policy(json!({"tunnel": {"targetHost": "a.b", "targetPort": 443}})), &[]),
+        (
+            policy(json!({"tunnel": {"protocol": "post", "targetHost": "%REQ(a)%"}})),
+            &[
+                "spec.trafficPolicy.tunnel.protocol",
+                "spec.trafficPolicy.tunnel.targetHost",
+                "spec.trafficPolicy.tunnel.targetPort",
+            ],
+        ),
         (
             policy(json!({"loadBalancer": {"simple": "RANDOM", "consistentHash": {"useSourceIp": true}}})),
             &["spec.trafficPolicy.loadBalancer"],

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
@@ -21,6 +22,8 @@ use crate::backend::Stream;
 use crate::backend2;
 use crate::http1::{self, Fields, Framing, Wire};
 use crate::scenario::{Ask, From, Protocol};
+
+type Body2 = http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// The longest that any answer may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -135,8 +138,11 @@ impl Question {
         fields
     }
 
-    /// To an HTTP proxy the whole URL is named.
+    /// To an HTTP proxy the whole URL is named, in a CONNECT only the host.
     fn target_form(&self) -> String {
+        if self.method() == "CONNECT" {
+            return self.ask.path.clone().unwrap_or_else(|| self.host.clone());
+        }
         let to_proxy = self.ask.from == From::Client && self.ask.connect.is_none() && self.ask.port.is_none();
         if to_proxy && self.path().starts_with('/') {
             let scheme = self.ask.scheme.as_deref().unwrap_or("http");
@@ -222,6 +228,7 @@ impl Question {
             ..Answer::default()
         };
         match answer.status {
+            Some(200) if self.method() == "CONNECT" => answer.switched = self.after_switch(&mut wire).await?,
             Some(101) => answer.switched = self.after_switch(&mut wire).await?,
             Some(204 | 304) => {}
             _ if self.method() == "HEAD" => {}
@@ -236,8 +243,10 @@ impl Question {
     /// What comes back for the text that is sent over the switched connection.
     async fn after_switch<S: Stream>(&self, wire: &mut Wire<S>) -> Result<Vec<u8>> {
         let text = self.ask.text.clone().unwrap_or_else(|| "over the switch".to_owned());
+        let text = text.replace("QUESTION", &self.name);
         wire.write(text.as_bytes()).await?;
-        while wire.read.len() < text.len() && wire.more().await? {}
+        // What is a line comes back as one.
+        while !(wire.read.len() >= text.len() && wire.read.ends_with(text.as_bytes())) && wire.more().await? {}
         Ok(std::mem::take(&mut wire.read))
     }
 
@@ -276,6 +285,9 @@ impl Question {
             .scheme
             .as_deref()
             .unwrap_or(if self.tls.is_some() { "https" } else { "http" });
+        if self.method() == "CONNECT" {
+            return self.connect2(sender).await;
+        }
         let uri = format!("{scheme}://{}{}", self.host, self.path());
         let mut request = http::Request::builder().method(self.method()).uri(uri);
         for (name, value) in self.fields() {
@@ -315,6 +327,29 @@ impl Question {
             Err(_) => answer.broken = true,
         }
         driver.abort();
+        Ok(answer)
+    }
+
+    /// A tunnel over a stream.
+    async fn connect2(&self, mut sender: SendRequest<Body2>) -> Result<Answer> {
+        let mut request = http::Request::builder().method("CONNECT").uri(&self.host);
+        for (name, value) in self.fields() {
+            request = request.header(name, value);
+        }
+        let nothing = http_body_util::Empty::new().boxed_unsync();
+        let mut response = sender.send_request(request.body(nothing)?).await?;
+        let mut answer = Answer {
+            status: Some(response.status().as_u16()),
+            version: "HTTP/2",
+            fields: backend2::fields(response.headers()),
+            ..Answer::default()
+        };
+        if response.status().is_success() {
+            let stream = hyper::upgrade::on(&mut response).await?;
+            answer.switched = self.after_switch(&mut Wire::new(TokioIo::new(stream))).await?;
+        } else if let Ok(whole) = response.into_body().collect().await {
+            answer.body = whole.to_bytes().to_vec();
+        }
         Ok(answer)
     }
 }

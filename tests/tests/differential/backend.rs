@@ -191,12 +191,12 @@ async fn speak(stream: impl Stream + 'static, place: Place) -> Result<()> {
     if is_http {
         backend1::serve(wire, place).await
     } else {
-        lines(wire, place).await
+        lines(wire, place, Record::default()).await
     }
 }
 
-/// Sends back each line with the server's name before it; the first word of a line names the question.
-async fn lines(mut wire: Wire<impl Stream>, place: Place) -> Result<()> {
+/// Sends back each line with `echo` before it; the first word of a line names the question. `tunnel` is what asked for the bytes to come.
+pub async fn lines(mut wire: Wire<impl Stream>, place: Place, tunnel: Record) -> Result<()> {
     loop {
         while !wire.read.contains(&b'\n') {
             if !wire.more().await? {
@@ -205,15 +205,24 @@ async fn lines(mut wire: Wire<impl Stream>, place: Place) -> Result<()> {
         }
         let end = wire.read.iter().position(|byte| *byte == b'\n').context("a line")?;
         let line: Vec<u8> = wire.read.drain(..=end).collect();
-        let text = String::from_utf8_lossy(&line).into_owned();
-        let record = Record {
-            backend: place.backend.clone(),
-            protocol: "bytes",
-            body: line,
-            tls: place.tls.clone(),
-            ..Record::default()
-        };
-        place.keep(text.split_whitespace().next().unwrap_or_default().to_owned(), record);
-        wire.write(format!("echo {text}").as_bytes()).await?;
+        wire.write(&answer_line(line, &place, tunnel.clone())).await?;
     }
+}
+
+/// Keeps a line and says what comes back for it.
+pub fn answer_line(line: Vec<u8>, place: &Place, tunnel: Record) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&line).into_owned();
+    let record = Record {
+        backend: place.backend.clone(),
+        protocol: if tunnel.method.is_empty() {
+            "bytes"
+        } else {
+            tunnel.protocol
+        },
+        body: line,
+        tls: place.tls.clone(),
+        ..tunnel
+    };
+    place.keep(text.split_whitespace().next().unwrap_or_default().to_owned(), record);
+    format!("echo {text}").into_bytes()
 }

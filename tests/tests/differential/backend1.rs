@@ -16,6 +16,9 @@ pub async fn serve<S: Stream>(mut wire: Wire<S>, place: Place) -> Result<()> {
         if continues && !instruction.no_continue && !instruction.early {
             wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
+        if is_tunnel(&head) {
+            return tunnel(wire, &head, place).await;
+        }
         let upgrade = head.get("upgrade").map(str::to_owned);
         let body = if instruction.early {
             http1::Body::default()
@@ -49,6 +52,34 @@ pub async fn serve<S: Stream>(mut wire: Wire<S>, place: Place) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// By CONNECT, or by a POST of nobody: questions have names.
+fn is_tunnel(head: &Head) -> bool {
+    let is_nobodys = head.get("user-agent").is_none();
+    head.word(0) == "CONNECT" || (head.word(0) == "POST" && is_nobodys)
+}
+
+/// Lines of text through a tunnel. One to `refused…` is refused.
+async fn tunnel<S: Stream>(mut wire: Wire<S>, head: &Head, place: Place) -> Result<()> {
+    let asked = record(&place, head, &http1::Body::default());
+    if asked.host.starts_with("refused") {
+        place.record(asked);
+        return wire.write(b"HTTP/1.1 403 As Told\r\ncontent-length: 0\r\n\r\n").await;
+    }
+    let chunked = matches!(head.framing(Framing::None), Framing::Chunks);
+    if !chunked {
+        wire.write(b"HTTP/1.1 200 As Told\r\nx-tunnel: yes\r\n\r\n").await?;
+        return crate::backend::lines(wire, place, asked).await;
+    }
+    wire.write(b"HTTP/1.1 200 As Told\r\nx-tunnel: yes\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await?;
+    while let Some(piece) = wire.chunk().await?.filter(|piece| !piece.is_empty()) {
+        let back = crate::backend::answer_line(piece, &place, asked.clone());
+        let framed = [format!("{:x}\r\n", back.len()).as_bytes(), &back, b"\r\n"].concat();
+        wire.write(&framed).await?;
+    }
+    wire.write(b"0\r\n\r\n").await
 }
 
 fn record(place: &Place, head: &Head, body: &http1::Body) -> Record {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -50,6 +50,10 @@ pub fn headers(fields: &[(String, String)]) -> Result<HeaderMap> {
 }
 
 async fn answer(place: Place, request: Request<Incoming>) -> Result<Response<Body>> {
+    let is_nobodys = !request.headers().contains_key("user-agent");
+    if request.method() == http::Method::CONNECT || (request.method() == http::Method::POST && is_nobodys) {
+        return tunnel(place, request);
+    }
     let (parts, body) = request.into_parts();
     let seen = fields(&parts.headers);
     let told = parts
@@ -86,6 +90,51 @@ async fn answer(place: Place, request: Request<Incoming>) -> Result<Response<Bod
         anyhow::bail!("reset, as told");
     }
     respond(&instruction)
+}
+
+/// Lines of text through a tunnel. One to `refused…` is refused.
+fn tunnel(place: Place, request: Request<Incoming>) -> Result<Response<Body>> {
+    let asked = Record {
+        backend: place.backend.clone(),
+        method: request.method().to_string(),
+        path: request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        host: request.uri().authority().map(ToString::to_string).unwrap_or_default(),
+        protocol: "HTTP/2",
+        fields: fields(request.headers()),
+        tls: place.tls.clone(),
+        ..Record::default()
+    };
+    let response = Response::builder().header("x-tunnel", "yes");
+    if asked.host.starts_with("refused") {
+        place.record(asked);
+        return Ok(response.status(403).body(Empty::new().boxed_unsync())?);
+    }
+    if request.method() == http::Method::CONNECT {
+        tokio::spawn(async move {
+            let stream = hyper::upgrade::on(request).await?;
+            crate::backend::lines(Wire::new(TokioIo::new(stream)), place, asked).await
+        });
+        return Ok(response.body(Empty::new().boxed_unsync())?);
+    }
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut body = request.into_body();
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                let back = crate::backend::answer_line(data.to_vec(), &place, asked.clone());
+                let _ = sender.send(back);
+            }
+        }
+    });
+    let frames = futures_util::stream::unfold(receiver, async |mut receiver| {
+        let back = receiver.recv().await?;
+        Some((Ok(Frame::data(Bytes::from(back))), receiver))
+    });
+    Ok(response.body(BodyExt::boxed_unsync(StreamBody::new(frames)))?)
 }
 
 fn respond(instruction: &Instruction) -> Result<Response<Body>> {

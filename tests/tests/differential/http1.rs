@@ -164,6 +164,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// The next chunk of a body, empty at its end; nothing if the connection ends before.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(line) = self.line().await? else {
+            return Ok(None);
+        };
+        let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)?;
+        ensure!(self.at_least(size + 2).await?, "half a chunk");
+        let data = self.read.drain(..size).collect();
+        self.read.drain(..2);
+        Ok(Some(data))
+    }
+
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).await?;
         Ok(self.stream.flush().await?)

@@ -6,6 +6,7 @@
 
 pub mod authentication;
 pub mod catalog;
+pub mod cipher;
 mod destination_rule;
 pub mod duration;
 mod envoy_filter;

@@ -11,7 +11,7 @@ mod service;
 mod snapshot;
 
 pub use conditions::{Condition, ObjectStatus};
-pub use credential::{Credential, CredentialName, Credentials, Fitness, SecretResource};
+pub use credential::{Credential, CredentialName, Credentials, FileResource, Fitness, SecretResource};
 pub use endpoint::{Endpoint, Health, Locality, TlsMode};
 pub use envoy_patches::{EnvoyOperation, EnvoyPatch, EnvoyPatches, EnvoyTarget, Lack, ListenerTarget, NativeEffect};
 pub use host::Host;

@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::kinds::catalog;
 use model::kinds::k8s::Secret as KubeSecret;
-use model::mesh::{Config, ConfigRef, Credential, CredentialName, Credentials, Fitness, SecretResource};
+use model::mesh::{Config, ConfigRef, Credential, CredentialName, Credentials, FileResource, Fitness, SecretResource};
 use pki::tls::{Identity, Roots};
 use proto::envoy::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -117,6 +117,41 @@ fn root_part(roots: Option<Result<Vec<u8>, String>>, crl: Option<Result<Vec<u8>,
         first: roots.into(),
         second: crl.into(),
     }))
+}
+
+// === files ===
+
+/// The secret that names files of the proxy's machine. It holds nothing that anybody must not see, and the proxy reads it again
+/// when they change.
+pub(crate) fn of_files(resource: &str) -> Option<Lookup> {
+    let named = |path: &str| {
+        Some(DataSource {
+            specifier: Some(Specifier::Filename(path.to_owned())),
+            ..Default::default()
+        })
+    };
+    let content = match FileResource::parse(resource)? {
+        FileResource::Identity { chain, key } => tls::secret::Type::TlsCertificate(tls::TlsCertificate {
+            certificate_chain: named(chain),
+            private_key: named(key),
+            ..Default::default()
+        }),
+        FileResource::Roots { roots, revocations } => {
+            tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
+                trusted_ca: named(roots),
+                crl: (!revocations.is_empty()).then(|| named(revocations)).flatten(),
+                ..Default::default()
+            })
+        }
+    };
+    let message = tls::Secret {
+        name: resource.to_owned(),
+        r#type: Some(content),
+    };
+    Some(Lookup::Found(Encoded::new(
+        resource,
+        &proto::any(proto::type_url::SECRET, &message),
+    )))
 }
 
 // === impl Secrets ===

@@ -13,6 +13,7 @@ mod ads;
 pub mod bench;
 mod clusters;
 mod dial;
+mod file_secrets;
 mod lifecycle;
 mod listeners;
 mod records;
@@ -117,6 +118,8 @@ async fn serve(
     let mut tick = tokio::time::interval(TICK);
     // It is asked only while something waits: what was missed in between is nothing to catch up with.
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut files = tokio::time::interval(file_secrets::LOOK);
+    files.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut starting = true;
     loop {
         follow_references(&mut state.borrow_mut(), &mut secrets, ads.as_mut());
@@ -127,12 +130,14 @@ async fn serve(
         }
         // While the proxy starts, also for workers: nothing tells that they have begun.
         let waits = starting || state.borrow().is_restless();
+        let has_files = state.borrow().has_files();
         tokio::select! {
             event = next(ads.as_mut()) => if let Some(session) = ads.as_mut() {
                 ads::handle(event, session, &mut state.borrow_mut());
             },
             Some(arrival) = secrets.next() => state.borrow_mut().hear_secret(arrival),
             _ = tick.tick(), if waits => {}
+            _ = files.tick(), if has_files => state.borrow_mut().reread_files(),
             signal = signals.next() => return Ok(Exit::Signal(signal)),
             Some(()) = quit.recv() => return Ok(Exit::Asked),
         }

@@ -100,7 +100,8 @@ impl<'s, 'a> Key<'s, 'a> {
         self.policy(rest.policy);
     }
 
-    /// Local ports of services whose listener, and so its routes, gives way to a port of the workload itself.
+    /// Ports whose listener, and so its routes, gives way to a port of the workload itself: local ports of services, and those that
+    /// a Sidecar asks for.
     fn hidden_ports(&mut self) {
         let scope = self.scope;
         if scope.captures() {
@@ -110,6 +111,11 @@ impl<'s, 'a> Key<'s, 'a> {
             let is_local = |port: &ServicePort| port.local_port == Some(inbound.port);
             if scope.services().iter().any(|visible| visible.ports().any(is_local)) {
                 self.add("hidden", inbound.port);
+            }
+            let egress = scope.sidecar.iter().flat_map(|sidecar| &sidecar.spec.egress);
+            let mut asked = egress.filter_map(|entry| entry.port.as_ref());
+            if asked.any(|port| port.number == u32::from(inbound.port)) {
+                self.add("taken", format_args!("{}/{:?}", inbound.port, scope.proxy.ip()));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Which Sidecar resource applies to a proxy, and what it lets the proxy see.
 
-use model::kinds::{Destination, OutboundTrafficPolicyMode, Sidecar};
+use model::kinds::{Destination, IstioEgressListener, OutboundTrafficPolicyMode, Sidecar};
 use model::mesh::{Config, Host, Proxy, ProxyKind, Snapshot};
 
 use crate::visibility::selects;
@@ -57,21 +57,22 @@ impl Egress {
         if sidecar.spec.egress.is_empty() {
             return None;
         }
-        let mut imports = Vec::new();
-        for listener in &sidecar.spec.egress {
-            let port = listener
-                .port
-                .as_ref()
-                .and_then(|port| u16::try_from(port.number).ok())
-                .filter(|port| *port != 0);
-            imports.extend(
-                listener
-                    .hosts
-                    .iter()
-                    .filter_map(|entry| Import::parse(entry, sidecar.namespace(), port)),
-            );
+        let entries = sidecar.spec.egress.iter();
+        let imports = entries.flat_map(|entry| Egress::of_entry(sidecar, entry).imports);
+        Some(Egress {
+            imports: imports.collect(),
+        })
+    }
+
+    /// What one entry imports.
+    pub(crate) fn of_entry(sidecar: &Config<Sidecar>, entry: &IstioEgressListener) -> Egress {
+        let port = entry.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        let port = port.filter(|port| *port != 0);
+        let hosts = entry.hosts.iter();
+        let imports = hosts.filter_map(|host| Import::parse(host, sidecar.namespace(), port));
+        Egress {
+            imports: imports.collect(),
         }
-        Some(Egress { imports })
     }
 
     /// The ports of a service that are imported: all (`None`), or those named.

@@ -1,13 +1,16 @@
 //! TLS contexts: mutual TLS of the mesh with certificates from the agent, and TLS from files or from Secrets of Kubernetes.
 //!
+//! Files are named in secrets of their own (`file-cert:…`, `file-root:…`), which the control plane brings: a secret is read again when
+//! its files change, a context is not.
+//!
 //! The agent's secrets come through the bootstrap cluster `sds-grpc`, so a context contains no path of any one pod and every client of a
 //! service shares its cluster.
 
 use std::time::Duration;
 
-use model::kinds::TlsProtocol;
 use model::kinds::mesh_config::TlsConfig;
-use model::mesh::Snapshot;
+use model::kinds::{TlsProtocol, cipher};
+use model::mesh::{FileResource, Snapshot};
 
 use crate::pb::{self, core, matcher, tls};
 
@@ -63,11 +66,8 @@ pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str], names: &[String]
     } else {
         TlsProtocol::Tls12
     };
-    let ciphers = if mesh.cipher_suites.is_empty() {
-        owned(&CIPHERS)
-    } else {
-        mesh.cipher_suites.clone()
-    };
+    let chosen = cipher::known(&mesh.cipher_suites);
+    let ciphers = if chosen.is_empty() { owned(&CIPHERS) } else { chosen };
     downstream(tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
             tls_params: Some(tls::TlsParameters {
@@ -147,6 +147,45 @@ fn delivered(name: &str) -> tls::SdsSecretConfig {
 
 // === from files and Secrets ===
 
+/// What may be spoken with peers that are not of the mesh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) minimum: TlsProtocol,
+    pub(crate) maximum: TlsProtocol,
+    /// Of TLS 1.2; empty: the data plane's own.
+    pub(crate) ciphers: Vec<String>,
+    /// Empty: the data plane's own.
+    pub(crate) curves: Vec<String>,
+}
+
+impl Limits {
+    /// Those of the mesh (`tlsDefaults`).
+    pub(crate) fn of_mesh(snapshot: &Snapshot) -> Self {
+        let given: &TlsConfig = &snapshot.mesh.tls_defaults;
+        Limits {
+            minimum: given.min_protocol_version,
+            maximum: TlsProtocol::TlsAuto,
+            ciphers: cipher::known(&given.cipher_suites),
+            curves: given.ecdh_curves.clone(),
+        }
+    }
+
+    fn parameters(self) -> tls::TlsParameters {
+        // Envoy's clients go no further than 1.2 if nothing is said.
+        let maximum = match (self.minimum, self.maximum) {
+            (TlsProtocol::Tls13, TlsProtocol::TlsAuto) => TlsProtocol::Tls13,
+            (_, maximum) => maximum,
+        };
+        tls::TlsParameters {
+            tls_minimum_protocol_version: protocol(self.minimum).into(),
+            tls_maximum_protocol_version: protocol(maximum).into(),
+            cipher_suites: self.ciphers,
+            ecdh_curves: self.curves,
+            ..Default::default()
+        }
+    }
+}
+
 /// A certificate chain and its key.
 #[derive(Clone, Debug)]
 pub(crate) enum Certificate<'a> {
@@ -199,31 +238,31 @@ impl<'a> PeerCheck<'a> {
 
     fn context(&self) -> tls::common_tls_context::ValidationContextType {
         use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+        let (trust, revocations) = match &self.trust {
+            Trust::File(roots) => {
+                let revocations = self.revocations;
+                (FileResource::Roots { roots, revocations }.name(), "")
+            }
+            Trust::Secret(name) => (name.clone(), self.revocations),
+        };
         let here = tls::CertificateValidationContext {
             match_typed_subject_alt_names: self.names.iter().map(|name| exact_san(name)).collect(),
-            crl: (!self.revocations.is_empty()).then(|| pb::file(self.revocations)),
+            crl: (!revocations.is_empty()).then(|| pb::file(revocations)),
             verify_certificate_hash: self.certificate_hashes.to_vec(),
             verify_certificate_spki: self.key_hashes.to_vec(),
             ..Default::default()
         };
-        match &self.trust {
-            Trust::File(file) => ValidationContextType::ValidationContext(tls::CertificateValidationContext {
-                trusted_ca: Some(pb::file(file)),
-                ..here
-            }),
-            Trust::Secret(name) => {
-                ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-                    default_validation_context: Some(here),
-                    validation_context_sds_secret_config: Some(delivered(name)),
-                    ..Default::default()
-                })
-            }
-        }
+        ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(here),
+            validation_context_sds_secret_config: Some(delivered(&trust)),
+            ..Default::default()
+        })
     }
 }
 
 /// TLS to a server outside the mesh. Without a check it is encrypted, to whomever it may be.
 pub(crate) fn client(
+    snapshot: &Snapshot,
     own: Option<Certificate<'_>>,
     check: Option<&PeerCheck<'_>>,
     sni: &str,
@@ -233,6 +272,7 @@ pub(crate) fn client(
         common_tls_context: Some(tls::CommonTlsContext {
             alpn_protocols: owned(alpn),
             validation_context_type: check.map(PeerCheck::context),
+            tls_params: Some(Limits::of_mesh(snapshot).parameters()).filter(|limits| *limits != Default::default()),
             ..presenting(own.as_slice())
         }),
         sni: sni.to_owned(),
@@ -246,24 +286,13 @@ pub(crate) struct Server<'a> {
     /// None: clients are not asked for a certificate.
     pub(crate) clients: Option<PeerCheck<'a>>,
     pub(crate) require_client: bool,
-    pub(crate) minimum: TlsProtocol,
-    pub(crate) maximum: TlsProtocol,
-    pub(crate) ciphers: &'a [String],
+    pub(crate) limits: Limits,
 }
 
-pub(crate) fn server(server: &Server<'_>, alpn: &[&str]) -> core::TransportSocket {
-    let minimum = if server.minimum == TlsProtocol::TlsAuto {
-        TlsProtocol::Tls12
-    } else {
-        server.minimum
-    };
+pub(crate) fn server(server: Server<'_>, alpn: &[&str]) -> core::TransportSocket {
     downstream(tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: Some(tls::TlsParameters {
-                tls_maximum_protocol_version: protocol(server.maximum).into(),
-                cipher_suites: server.ciphers.to_vec(),
-                ..parameters(minimum)
-            }),
+            tls_params: Some(server.limits.parameters()),
             validation_context_type: server.clients.as_ref().map(PeerCheck::context),
             alpn_protocols: owned(alpn),
             ..presenting(&server.certificates)
@@ -277,11 +306,10 @@ fn presenting(certificates: &[Certificate<'_>]) -> tls::CommonTlsContext {
     let mut made = tls::CommonTlsContext::default();
     for certificate in certificates {
         match certificate {
-            Certificate::Files { chain, key } => made.tls_certificates.push(tls::TlsCertificate {
-                certificate_chain: Some(pb::file(chain)),
-                private_key: Some(pb::file(key)),
-                ..Default::default()
-            }),
+            Certificate::Files { chain, key } => {
+                let name = FileResource::Identity { chain, key }.name();
+                made.tls_certificate_sds_secret_configs.push(delivered(&name));
+            }
             Certificate::Secret(name) => made.tls_certificate_sds_secret_configs.push(delivered(name)),
         }
     }

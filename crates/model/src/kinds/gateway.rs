@@ -67,6 +67,15 @@ pub struct ServerTlsSettings {
     pub cipher_suites: Vec<String>,
 }
 
+impl ServerTlsSettings {
+    /// The file that clients are checked by: the server's own, else that of its certificates; `""`: none.
+    pub fn client_roots(&self) -> &str {
+        let several = self.tls_certificates.iter().map(|one| &one.ca_certificates);
+        let mut files = std::iter::once(&self.ca_certificates).chain(several);
+        files.find(|file| !file.is_empty()).map_or("", String::as_str)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerTlsMode {

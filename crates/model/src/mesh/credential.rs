@@ -50,6 +50,41 @@ pub struct SecretResource<'a> {
     pub roots: bool,
 }
 
+/// Files of the proxy's own machine, as xDS names them: a secret that says which they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileResource<'a> {
+    /// A certificate chain and its key.
+    Identity { chain: &'a str, key: &'a str },
+    /// Roots, and a revocation list or `""`.
+    Roots { roots: &'a str, revocations: &'a str },
+}
+
+const IDENTITY_FILES: &str = "file-cert:";
+const ROOT_FILES: &str = "file-root:";
+/// Stands between two paths; one that has it cannot be named.
+const BETWEEN_FILES: char = '~';
+
+impl<'a> FileResource<'a> {
+    pub fn name(&self) -> String {
+        match self {
+            FileResource::Identity { chain, key } => format!("{IDENTITY_FILES}{chain}{BETWEEN_FILES}{key}"),
+            FileResource::Roots { roots, revocations: "" } => format!("{ROOT_FILES}{roots}"),
+            FileResource::Roots { roots, revocations } => format!("{ROOT_FILES}{roots}{BETWEEN_FILES}{revocations}"),
+        }
+    }
+
+    /// Reads such a name; `None` for any other.
+    pub fn parse(resource: &'a str) -> Option<Self> {
+        if let Some(files) = resource.strip_prefix(IDENTITY_FILES) {
+            let (chain, key) = files.split_once(BETWEEN_FILES)?;
+            return Some(FileResource::Identity { chain, key });
+        }
+        let files = resource.strip_prefix(ROOT_FILES)?;
+        let (roots, revocations) = files.split_once(BETWEEN_FILES).unwrap_or((files, ""));
+        Some(FileResource::Roots { roots, revocations })
+    }
+}
+
 impl<'a> CredentialName<'a> {
     /// Reads `name`, `kubernetes://name` or `kubernetes://namespace/name`; `own` is the namespace of who asks.
     pub fn parse(text: &'a str, own: &'a str) -> Self {
@@ -153,6 +188,27 @@ mod tests {
         assert_eq!(roots("kubernetes://web"), Some(false));
         assert_eq!(roots("kubernetes://web-cacert"), Some(true));
         assert_eq!(roots("default"), None);
+    }
+
+    #[test]
+    fn files() {
+        let identity = FileResource::Identity {
+            chain: "/a/c",
+            key: "/k",
+        };
+        let roots = |revocations| FileResource::Roots {
+            roots: "/r",
+            revocations,
+        };
+        for (resource, name) in [
+            (identity, "file-cert:/a/c~/k"),
+            (roots(""), "file-root:/r"),
+            (roots("/l"), "file-root:/r~/l"),
+        ] {
+            assert_eq!(resource.name(), name);
+            assert_eq!(FileResource::parse(name), Some(resource));
+        }
+        assert_eq!(FileResource::parse("kubernetes://web"), None);
     }
 
     #[test]

@@ -158,3 +158,36 @@ fn mistakes_are_told_and_what_was_good_stays() {
     assert!(gone.version() > first.version());
     assert!(!format!("{first:?}").contains("BEGIN"), "keys are shown to nobody");
 }
+
+#[test]
+fn a_secret_of_files_names_them() {
+    let content = |name: &str| {
+        let Lookup::Found(encoded) = of_files(name)? else {
+            return None;
+        };
+        let any = proto::envoy::google::protobuf::Any::decode(encoded.bytes.clone()).unwrap();
+        tls::Secret::decode(&*any.value).unwrap().r#type
+    };
+    let file = |source: Option<DataSource>| match source.and_then(|source| source.specifier) {
+        Some(Specifier::Filename(name)) => name,
+        _ => String::new(),
+    };
+    match content("file-cert:/c~/k") {
+        Some(tls::secret::Type::TlsCertificate(one)) => {
+            assert_eq!(
+                (file(one.certificate_chain), file(one.private_key)),
+                ("/c".into(), "/k".into())
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    for (name, crl) in [("file-root:/r", ""), ("file-root:/r~/l", "/l")] {
+        match content(name) {
+            Some(tls::secret::Type::ValidationContext(one)) => {
+                assert_eq!((file(one.trusted_ca), file(one.crl)), ("/r".into(), crl.to_owned()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(of_files("kubernetes://web").is_none() && of_files("default").is_none());
+}

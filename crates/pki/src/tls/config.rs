@@ -12,8 +12,10 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{ServerName, UnixTime};
 
+use super::groups::provider;
+use super::several::Several;
 use super::verify::{AnyServer, Expected, MeshVerifier};
-use super::{Groups, Identity, Pins, Roots};
+use super::{Ciphers, Groups, Identity, Pins, Roots};
 use crate::SanMatch;
 
 /// What a server wants of its clients.
@@ -48,13 +50,13 @@ pub enum ServerVerify {
     Insecure,
 }
 
-/// Lowest TLS version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// 1.2 and 1.3.
+    /// 1.2.
     #[default]
     Tls12,
-    /// 1.3 only.
+    /// 1.3.
     Tls13,
 }
 
@@ -73,6 +75,10 @@ pub trait ClockFn: std::fmt::Debug + Send + Sync {
 pub struct TlsOptions {
     /// Lowest version.
     pub min_version: Version,
+    /// Highest version; `None`: 1.3.
+    pub max_version: Option<Version>,
+    /// Suites of TLS 1.2; by default all that are safe.
+    pub ciphers: Ciphers,
     /// Key exchange groups; by default the hybrid post-quantum one is preferred.
     pub groups: Groups,
     /// What a peer's certificate must be, beside what its chain and its names say.
@@ -98,6 +104,7 @@ const TICKETS_PER_HANDSHAKE: usize = 1;
 
 static BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 static NEWEST_VERSION: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+static OLDER_VERSION: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// A server that presents `identity`, admits clients by `auth` whose SANs match one of `sans` (none: any), and speaks `alpn`
 /// (most preferred first; none: no ALPN).
@@ -108,7 +115,19 @@ pub fn server_config(
     alpn: &[&[u8]],
     options: TlsOptions,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = options.groups.provider();
+    server_config_of(std::slice::from_ref(identity), auth, sans, alpn, options)
+}
+
+/// As [`server_config`], with several identities: each client is shown the one that suits it best by name and kind of key, else
+/// the first.
+pub fn server_config_of(
+    identities: &[Identity],
+    auth: ClientAuth,
+    sans: &[SanMatch],
+    alpn: &[&[u8]],
+    options: TlsOptions,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = options.provider();
     let verifier = |roots, mandatory| {
         let algorithms = provider.signature_verification_algorithms;
         Arc::new(MeshVerifier {
@@ -120,7 +139,7 @@ pub fn server_config(
         })
     };
     let builder = ServerConfig::builder_with_details(provider.clone(), options.time())
-        .with_protocol_versions(options.versions())
+        .with_protocol_versions(options.versions()?)
         .map_err(setup)?;
     // Workloads are servers like ourselves; phones, which may have no instructions for AES, know better what is cheap for them.
     let our_order = !matches!(auth, ClientAuth::None);
@@ -129,7 +148,13 @@ pub fn server_config(
         ClientAuth::Optional(roots) => builder.with_client_cert_verifier(verifier(roots, false)),
         ClientAuth::Require(roots) => builder.with_client_cert_verifier(verifier(roots, true)),
     };
-    let mut config = builder.with_cert_resolver(presenting(identity.certified_key()));
+    let mut config = match identities {
+        [identity] => builder.with_cert_resolver(presenting(identity.certified_key())),
+        several => {
+            let several = Several::new(several).ok_or_else(|| setup("a server needs a certificate"))?;
+            builder.with_cert_resolver(Arc::new(several))
+        }
+    };
     config.alpn_protocols = protocols(alpn);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(setup)?;
@@ -176,10 +201,10 @@ pub fn client_config_with(
     alpn: &[&[u8]],
     options: TlsOptions,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = options.groups.provider();
+    let provider = options.provider();
     let verifier = server_verifier(verify, &options.pins, &provider)?;
     let builder = ClientConfig::builder_with_details(provider, options.time())
-        .with_protocol_versions(options.versions())
+        .with_protocol_versions(options.versions()?)
         .map_err(setup)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
@@ -195,11 +220,22 @@ pub fn client_config_with(
 // === impl TlsOptions ===
 
 impl TlsOptions {
-    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
-        match self.min_version {
-            Version::Tls12 => BOTH_VERSIONS,
-            Version::Tls13 => NEWEST_VERSION,
+    /// Without a suite of TLS 1.2 only 1.3 is left.
+    fn versions(&self) -> Result<&'static [&'static SupportedProtocolVersion], TlsError> {
+        let newest = self.max_version != Some(Version::Tls12);
+        let older = self.min_version == Version::Tls12 && !self.ciphers.is_empty();
+        match (older, newest) {
+            (true, true) => Ok(BOTH_VERSIONS),
+            (false, true) => Ok(NEWEST_VERSION),
+            (true, false) => Ok(OLDER_VERSION),
+            (false, false) => Err(setup(
+                "the limits leave no version, or none of the cipher suites is supported",
+            )),
         }
+    }
+
+    fn provider(&self) -> Arc<CryptoProvider> {
+        provider(&self.groups, &self.ciphers)
     }
 
     fn time(&self) -> Arc<dyn TimeProvider> {

@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{NamedGroup, SupportedCipherSuite};
 
+use super::Ciphers;
+
 /// Which groups a configuration offers and accepts, most preferred first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups(Vec<NamedGroup>);
@@ -27,7 +29,9 @@ const NAMES: [(&str, NamedGroup); 6] = [
 /// The hybrid post-quantum group first.
 static DEFAULT: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(base()));
 /// One for each choice that any configuration has made.
-static CHOSEN: Mutex<Vec<(Groups, Arc<CryptoProvider>)>> = Mutex::new(Vec::new());
+static CHOSEN: Mutex<Vec<Chosen>> = Mutex::new(Vec::new());
+
+type Chosen = (Groups, Ciphers, Arc<CryptoProvider>);
 
 // === impl Groups ===
 
@@ -49,23 +53,37 @@ impl Groups {
         Ok(Groups(groups))
     }
 
-    /// rustls' cryptography with these groups; one for each choice per process.
+    /// rustls' cryptography with these groups.
     pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+        provider(self, &Ciphers::default())
+    }
+
+    fn choose(&self, provider: &mut CryptoProvider) {
         if self.0.is_empty() {
-            return DEFAULT.clone();
+            return;
         }
-        let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, provider)) = chosen.iter().find(|(groups, _)| groups == self) {
-            return provider.clone();
-        }
-        let mut provider = base();
-        let all = provider.kx_groups;
+        let all = std::mem::take(&mut provider.kx_groups);
         let find = |wanted: &NamedGroup| all.iter().copied().find(|group| group.name() == *wanted);
         provider.kx_groups = self.0.iter().filter_map(find).collect();
-        let provider = Arc::new(provider);
-        chosen.push((self.clone(), provider.clone()));
-        provider
     }
+}
+
+/// rustls' cryptography with these groups and suites; one for each choice per process.
+pub(super) fn provider(groups: &Groups, ciphers: &Ciphers) -> Arc<CryptoProvider> {
+    if groups.0.is_empty() && *ciphers == Ciphers::default() {
+        return DEFAULT.clone();
+    }
+    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = chosen.iter().find(|(g, c, _)| g == groups && c == ciphers);
+    if let Some((_, _, provider)) = known {
+        return provider.clone();
+    }
+    let mut provider = base();
+    groups.choose(&mut provider);
+    ciphers.choose(&mut provider.cipher_suites);
+    let provider = Arc::new(provider);
+    chosen.push((groups.clone(), ciphers.clone(), provider.clone()));
+    provider
 }
 
 /// AES-128 first: as good as AES-256 against everything known, a tenth of a handshake cheaper (its hash is the one that processors

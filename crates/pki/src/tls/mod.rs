@@ -8,6 +8,7 @@
 //!   of what the old one admitted.
 //! - Key exchange prefers X25519MLKEM768; [`TlsOptions::groups`] chooses otherwise where middleboxes or audits demand that.
 
+mod ciphers;
 mod config;
 mod groups;
 mod identity;
@@ -15,12 +16,14 @@ mod peer;
 mod pins;
 mod refusal;
 mod roots;
+mod several;
 mod verified;
 mod verify;
 
+pub use ciphers::Ciphers;
 pub use config::{
     ClientAuth, Clock, ServerVerify, TlsError, TlsOptions, Version, client_config, client_config_with,
-    config_for_client, server_config,
+    config_for_client, server_config, server_config_of,
 };
 pub use groups::{Groups, UnknownGroups};
 pub use identity::{Identity, IdentityError};

@@ -12,6 +12,7 @@ use xds::client::{Rejection, Resource, Update, decode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::clusters::Clusters;
+use super::file_secrets::FileSecrets;
 use super::listeners::{ListenerBook, Settled};
 use super::records::{Kind, Records};
 use super::routes::Routes;
@@ -37,6 +38,7 @@ pub struct State {
     pub(super) asked: Option<Wants>,
     context: Context,
     heard: Heard,
+    files: FileSecrets,
     /// Something went that may have been the last to speak of a slot.
     may_have_idle_slots: bool,
     /// Static resources, as `/config_dump` shows them.
@@ -72,6 +74,7 @@ impl State {
             complaint: None,
             asked: None,
             may_have_idle_slots: false,
+            files: FileSecrets::default(),
             origins: Origins::default(),
             heard: Heard::default(),
             statics: Vec::new(),
@@ -220,6 +223,7 @@ impl State {
                 )
                 .map_err(text),
             Kind::Secret => {
+                self.files.note(resource);
                 self.set_secret(Secret::read(resource)?);
                 Ok(())
             }
@@ -272,6 +276,32 @@ impl State {
                 self.shared.stats.server.sds_update_rejected.inc();
                 self.records
                     .refuse(Kind::Secret, &rejection.name, &version, None, rejection.reason);
+            }
+        }
+    }
+
+    /// Some secret's content stands in files.
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Reads the files that have changed. What cannot be used is told, and changes nothing.
+    pub fn reread_files(&mut self) {
+        for resource in self.files.changed() {
+            match Secret::read(&resource) {
+                Ok(secret) => {
+                    tracing::info!(secret = &*resource.name, "its files have changed: they are in force");
+                    self.set_secret(secret);
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        secret = &*resource.name,
+                        reason,
+                        "its files have changed and cannot be used; what is in force stays"
+                    );
+                    self.records
+                        .refuse(Kind::Secret, &resource.name, &resource.version, None, reason);
+                }
             }
         }
     }

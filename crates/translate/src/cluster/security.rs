@@ -187,7 +187,7 @@ fn outside(
     let own = own.filter(|_| settings.mode == ClientTlsMode::Mutual);
     let check = (settings.insecure_skip_verify != Some(true)).then_some(&check);
     let alpn: &[&str] = if spoken == Spoken::Http2 { &["h2"] } else { &[] };
-    tls::client(own, check, sni, alpn)
+    tls::client(scope.snapshot, own, check, sni, alpn)
 }
 
 /// The resource of a Secret. One that is not there is referred to all the same: nobody is called without the check, or without

@@ -178,7 +178,12 @@ pub(super) fn odd_settings() -> Vec<Mesh> {
             "servers": [{ "port": { "number": 443, "name": "tls", "protocol": "TLS" }, "hosts": ["*.local"], "tls": { "mode": "AUTO_PASSTHROUGH" } }],
         }))
         .apply("Sidecar", "default", "all", json!({
-            "egress": [{ "hosts": ["*/*"] }],
+            "egress": [
+                { "port": { "number": 9080, "protocol": "HTTP", "name": "own" }, "captureMode": "NONE", "hosts": ["./*"] },
+                { "port": { "number": 9080, "protocol": "HTTP", "name": "found" }, "bind": "10.7.7.7", "hosts": ["./*"] },
+                { "port": { "number": 8081, "protocol": "HTTP_PROXY", "name": "proxy" }, "captureMode": "NONE", "hosts": ["./*"] },
+                { "hosts": ["*/*"] },
+            ],
             "outboundTrafficPolicy": { "egressProxy": { "host": "details", "port": { "number": 9080 } } },
             "ingress": [
                 { "port": { "number": 7000, "protocol": "HTTP", "name": "a" }, "defaultEndpoint": "0.0.0.0:8080" },

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod chains;
+mod egress;
 mod gateway;
 mod hcm;
 mod inbound;
@@ -98,6 +99,7 @@ fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
         plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
     }
     bound_inbound(scope, scope.inbound().iter().filter(|port| port.is_bound()), plans);
+    egress::plan(scope, plans);
     let mut shared: BTreeMap<u16, SharedPort<'a>> = BTreeMap::new();
     for visible in scope.services().iter() {
         for port in visible.ports() {
@@ -120,11 +122,12 @@ fn captured<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
             }
         }
     }
-    plans.extend(
-        shared
-            .into_values()
-            .map(|group| (group.name(), Plan::SharedPort(group))),
-    );
+    for mut group in shared.into_values() {
+        let name = group.name();
+        // A Sidecar may have asked for a socket there.
+        group.bound = matches!(plans.get(&name), Some(Plan::SharedPort(own)) if own.bound);
+        plans.insert(name, Plan::SharedPort(group));
+    }
 }
 
 /// The addresses a client dials: the virtual ones; of a headless service those of its pods. None where any address will do.
@@ -154,6 +157,7 @@ fn bound<'a>(scope: &Scope<'a>, plans: &mut Plans<'a>) {
     let port = http_proxy_port(scope).unwrap_or(HTTP_PROXY_PORT);
     plans.insert(format!("{bind}_{port}"), Plan::HttpProxy { bind, port });
     bound_inbound(scope, scope.inbound().iter(), plans);
+    egress::plan(scope, plans);
     for visible in scope.services().iter() {
         for port in visible.ports() {
             if let Some(local) = port.local_port {

@@ -4,13 +4,13 @@
 //! A server without a usable certificate is left out alone. One that is to check its clients and cannot is left out as well:
 //! it would let everybody in.
 
-use model::kinds::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
+use model::kinds::{ServerTlsMode, ServerTlsSettings, TlsProtocol, cipher};
 use model::mesh::ConfigRef;
 
 use crate::credential::{self, Reach, Unusable, Usable};
 use crate::pb::core;
 use crate::scope::Scope;
-use crate::tls::{self, Certificate, PeerCheck, Server, Trust};
+use crate::tls::{self, Certificate, Limits, PeerCheck, Server, Trust};
 use crate::{Notes, TranslateError};
 
 /// The transport of `what` (as in "server https"); `None`, with a report, if it cannot be had.
@@ -29,7 +29,7 @@ pub(super) fn socket(
     let made = settings.ok_or_else(no_certificate).and_then(|settings| {
         let mut outdated = Vec::new();
         let server = server(scope, settings, reach, &mut outdated)?;
-        Ok((tls::server(&server, alpn), outdated))
+        Ok((tls::server(server, alpn), outdated))
     });
     match made {
         Ok((socket, outdated)) => {
@@ -55,22 +55,46 @@ fn server<'a>(
     reach: Reach,
     outdated: &mut Vec<Unusable>,
 ) -> Result<Server<'a>, Unusable> {
-    let mut certificates = certificates(scope, settings, reach, outdated)?;
-    if scope.proxy.native {
-        // Our own proxy presents one; others are for clients with other algorithms.
-        certificates.truncate(1);
-    }
     Ok(Server {
-        certificates,
+        certificates: certificates(scope, settings, reach, outdated)?,
         clients: clients(scope, settings, reach, outdated)?,
         require_client: settings.mode == ServerTlsMode::Mutual,
-        minimum: settings.min_protocol_version,
-        maximum: match settings.max_protocol_version {
-            TlsProtocol::TlsAuto => TlsProtocol::Tls13,
-            version => version,
-        },
-        ciphers: &settings.cipher_suites,
+        limits: limits(scope, settings)?,
     })
+}
+
+/// What the server says, else what the mesh says, else TLS 1.2 and 1.3 with any cipher.
+fn limits(scope: &Scope<'_>, settings: &ServerTlsSettings) -> Result<Limits, Unusable> {
+    let of_mesh = Limits::of_mesh(scope.snapshot);
+    let ciphers = cipher::known(&settings.cipher_suites);
+    let limits = Limits {
+        minimum: match (settings.min_protocol_version, of_mesh.minimum) {
+            (TlsProtocol::TlsAuto, TlsProtocol::Tls13) | (TlsProtocol::Tls13, _) => TlsProtocol::Tls13,
+            _ => TlsProtocol::Tls12,
+        },
+        maximum: match settings.max_protocol_version {
+            TlsProtocol::Tls12 => TlsProtocol::Tls12,
+            _ => TlsProtocol::Tls13,
+        },
+        ciphers: if ciphers.is_empty() { of_mesh.ciphers } else { ciphers },
+        curves: of_mesh.curves,
+    };
+    let foreign = |name: &String| cipher::suite(name) != cipher::Suite::Both;
+    let without = !limits.ciphers.is_empty() && limits.ciphers.iter().all(foreign);
+    if scope.proxy.native && without && limits.maximum == TlsProtocol::Tls12 {
+        return Err(Unusable {
+            rule: "it is to speak TLS 1.2 alone, with none of the ciphers that our own proxy has".to_owned(),
+            way_out: "name ECDHE-RSA-AES128-GCM-SHA256 or its like in cipherSuites, or allow TLSV1_3".to_owned(),
+        });
+    }
+    if limits.minimum == TlsProtocol::Tls13 && limits.maximum == TlsProtocol::Tls12 {
+        return Err(Unusable {
+            rule: "it is to speak TLS 1.2 alone, which the mesh (tlsDefaults.minProtocolVersion) does not allow"
+                .to_owned(),
+            way_out: "raise maxProtocolVersion, or give minProtocolVersion".to_owned(),
+        });
+    }
+    Ok(limits)
 }
 
 fn certificates<'a>(
@@ -123,13 +147,13 @@ fn clients<'a>(
     let of_roots = Some(&settings.ca_cert_credential_name).filter(|name| !name.is_empty());
     let trust = match of_roots.or_else(|| credentials(settings).next()) {
         Some(name) => Trust::Secret(take(credential::roots(scope, name, reach)?, outdated)),
-        None if settings.ca_certificates.is_empty() => {
+        None if settings.client_roots().is_empty() => {
             return Err(Unusable {
                 rule: "it is to check its clients, and has nothing to check them by".to_owned(),
                 way_out: "give caCertificates, or a credentialName whose Secret has ca.crt".to_owned(),
             });
         }
-        None => Trust::File(&settings.ca_certificates),
+        None => Trust::File(settings.client_roots()),
     };
     Ok(Some(PeerCheck {
         revocations: &settings.ca_crl,

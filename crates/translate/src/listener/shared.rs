@@ -9,7 +9,7 @@ use model::mesh::{Host, Protocol, Service, ServicePort};
 
 use crate::pb::{self, core, listener};
 use crate::scope::Scope;
-use crate::{Notes, TranslateError};
+use crate::{Notes, TranslateError, names};
 
 use super::hcm::{self, Routes, Side};
 use super::opaque::{self, Conditions, chain_server_names};
@@ -53,6 +53,20 @@ impl<'a> SharedPort<'a> {
         }
     }
 
+    /// At an address; `bound`: with a socket, even where traffic is captured.
+    pub(super) fn at(bind: std::net::IpAddr, port: u16, bound: bool) -> Self {
+        SharedPort {
+            bind: bind.to_string(),
+            bound,
+            ..SharedPort::captured(port)
+        }
+    }
+
+    /// Whether there is no service.
+    pub(super) fn is_empty(&self) -> bool {
+        self.routes.is_none() && self.members.is_empty()
+    }
+
     /// Takes a service in, under the name of the routes that its HTTP would go by.
     pub(super) fn add(&mut self, service: &'a Service, port: &'a ServicePort, routes: impl FnOnce() -> String) {
         if port.protocol.is_http() || port.protocol == Protocol::Auto {
@@ -84,10 +98,14 @@ pub(super) fn build(scope: &Scope<'_>, plan: &SharedPort<'_>, notes: &mut Notes)
         notes.origin(&member.service.origin);
         made.add(scope, plan, member, notes);
     }
+    let rest = match plan.bound {
+        true => names::BLACK_HOLE.to_owned(),
+        false => scope.unknown_cluster(),
+    };
     if made.rest.is_none() && !made.list.is_empty() {
         made.rest = Some(listener::FilterChain {
             name: "PassthroughFilterChain".to_owned(),
-            filters: vec![tcp::to_cluster(scope, &scope.unknown_cluster())],
+            filters: vec![tcp::to_cluster(scope, &rest)],
             ..Default::default()
         });
     }

@@ -1,3 +1,4 @@
+mod egress;
 mod gateway;
 mod ingress;
 mod shared;

@@ -137,7 +137,7 @@ const KNOWN: &[Known] = &[
     some("extensions.transport_sockets.tls.v3.UpstreamTlsContext", "sni common_tls_context", ""),
     some("extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context", ""),
     some("extensions.transport_sockets.tls.v3.CommonTlsContext", "alpn_protocols tls_params", ""),
-    some("extensions.transport_sockets.tls.v3.TlsParameters", "tls_minimum_protocol_version ecdh_curves", "cipher_suites signature_algorithms"),
+    some("extensions.transport_sockets.tls.v3.TlsParameters", "tls_minimum_protocol_version tls_maximum_protocol_version ecdh_curves cipher_suites", "signature_algorithms"),
     some("extensions.transport_sockets.raw_buffer.v3.RawBuffer", "*", ""),
     some("extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport", "config transport_socket", ""),
     some("config.core.v3.ProxyProtocolConfig", "version", ""),

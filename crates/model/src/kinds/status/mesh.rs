@@ -15,7 +15,7 @@ pub(super) const MESSAGES: &[Message] = &[
             "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "rootNamespace", "h2UpgradePolicy",
             "defaultHttpRetryPolicy", "defaultConfig", "inboundTrafficPolicy", "trustDomainAliases", "pathNormalization", "meshMTLS",
             "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode",
-            "localityLbSetting", "dnsRefreshRate",
+            "localityLbSetting", "dnsRefreshRate", "tlsDefaults",
         ],
         unsupported: &[
             "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
@@ -25,7 +25,7 @@ pub(super) const MESSAGES: &[Message] = &[
             "inboundClusterStatName", "outboundClusterStatName", "certificates", "ca",
             "thriftConfig", "serviceSettings", "serviceScopeConfigs", "enablePrometheusMerge",
             "verifyCertificateAtClient", "extensionProviders", "defaultProviders", "discoverySelectors",
-            "tlsDefaults", "mixerCheckServer", "mixerReportServer", "disablePolicyChecks", "policyCheckFailOpen",
+            "mixerCheckServer", "mixerReportServer", "disablePolicyChecks", "policyCheckFailOpen",
             "sidecarToTelemetrySessionAffinity", "enableClientSidePolicyCheck", "authPolicy", "rdsRefreshDelay",
             "sdsUdsPath", "sdsRefreshDelay", "enableSdsTokenMount", "sdsUseK8sSaJwt",
         ],
@@ -41,6 +41,7 @@ pub(super) const MESSAGES: &[Message] = &[
             ("policyCheckFailOpen", MIXER),
             ("sidecarToTelemetrySessionAffinity", MIXER),
             ("enableClientSidePolicyCheck", MIXER),
+            ("tlsDefaults", "for servers and clients of TLS that is not the mesh's own; what a Gateway says goes first"),
             ("sdsUdsPath", "the agent serves secrets by itself"),
             ("authPolicy", "replaced by `defaultConfig.controlPlaneAuthPolicy`"),
         ],
@@ -56,5 +57,11 @@ pub(super) const MESSAGES: &[Message] = &[
         )],
         ..Message::EMPTY
     },
-    Message { name: "TlsConfig", works: &["minProtocolVersion", "ecdhCurves"], envoy_only: &["cipherSuites"], ..Message::EMPTY },
+    Message { name: "TlsConfig", works: &["minProtocolVersion", "ecdhCurves", "cipherSuites"],
+        notes: &[
+            ("minProtocolVersion", "below TLS 1.2 is refused"),
+            ("cipherSuites", "of TLS 1.2, by the names of OpenSSL; our own proxy has neither CBC nor key exchange by RSA: such names are reported"),
+        ],
+        ..Message::EMPTY
+    },
 ];

@@ -270,24 +270,23 @@ pub(super) const MESSAGES: &[Message] = &[
         works: &[
             "httpsRedirect", "mode", "serverCertificate", "privateKey", "caCertificates", "caCrl", "tlsCertificates",
             "credentialName", "credentialNames", "caCertCredentialName", "subjectAltNames", "verifyCertificateSpki",
-            "verifyCertificateHash", "minProtocolVersion",
+            "verifyCertificateHash", "minProtocolVersion", "maxProtocolVersion", "cipherSuites",
         ],
-        envoy_only: &["maxProtocolVersion", "cipherSuites"],
         notes: &[
             ("credentialName", "a Secret in the namespace of the gateway's pod"),
-            ("credentialNames", "our own proxy presents the first, Envoy the one that suits the client"),
-            ("tlsCertificates", "our own proxy presents the first, Envoy the one that suits the client"),
-            ("minProtocolVersion", "our own proxy speaks TLS 1.2 and 1.3 only"),
-            ("maxProtocolVersion", "our own proxy refuses a limit below TLS 1.3"),
+            ("credentialNames", "each client is shown the one that suits it: by the name it asks for, then by kind of key"),
+            ("tlsCertificates", "each client is shown the one that suits it: by the name it asks for, then by kind of key"),
+            ("minProtocolVersion", "below TLS 1.2 is refused"),
+            ("maxProtocolVersion", "below TLS 1.2 is refused"),
+            ("cipherSuites", "of TLS 1.2, by the names of OpenSSL; our own proxy has neither CBC nor key exchange by RSA: such names are reported"),
         ],
         ..Message::EMPTY
     },
     Message {
         name: "TlsCertificate",
-        works: &["serverCertificate", "privateKey"],
-        unsupported: &["caCertificates"],
+        works: &["serverCertificate", "privateKey", "caCertificates"],
         notes: &[
-            ("caCertificates", "the server's own `caCertificates` are used"),
+            ("caCertificates", "where the server has none of its own; all must name one file"),
         ],
         ..Message::EMPTY
     },
@@ -323,10 +322,11 @@ pub(super) const MESSAGES: &[Message] = &[
     Message { name: "WorkloadSelector", works: &["labels"], ..Message::EMPTY },
     Message {
         name: "IstioEgressListener",
-        works: &["port", "hosts"],
-        unsupported: &["bind", "captureMode"],
+        works: &["port", "bind", "captureMode", "hosts"],
         notes: &[
-            ("port", "limits the imported services to this port; it makes no listener of its own"),
+            ("port", "limits the imported services to this port; with `bind` or `captureMode: NONE` it has a listener of its own"),
+            ("bind", "an address; in local mode that of the pod stands for 127.0.0.1 and 0.0.0.0. Sockets of files are refused"),
+            ("captureMode", "NONE: a socket; IPTABLES has no meaning where nothing is captured"),
         ],
         ..Message::EMPTY
     },
@@ -335,7 +335,8 @@ pub(super) const MESSAGES: &[Message] = &[
         works: &["number", "protocol"],
         unsupported: &["name", "targetPort"],
         notes: &[
-            ("protocol", "of an `ingress` port; for `egress` the imported service's port says it"),
+            ("protocol", "of an `ingress` port; for `egress` only HTTP_PROXY counts, else the imported service's port says it"),
+            ("targetPort", "never had an effect: an ingress port's `defaultEndpoint` says where to"),
             ("name", "names nothing"),
         ],
         ..Message::EMPTY

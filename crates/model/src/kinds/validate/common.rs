@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Issues;
-use crate::kinds::{StringMatch, WorkloadSelector};
+use crate::kinds::cipher::{self, Suite};
+use crate::kinds::shape::Finding;
+use crate::kinds::{StringMatch, TlsProtocol, WorkloadSelector};
 use crate::mesh::Protocol;
 
 pub(super) fn is_dns_label(text: &str) -> bool {
@@ -21,6 +23,40 @@ pub(super) fn is_dns_label(text: &str) -> bool {
 pub(super) fn is_dns_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// Cipher suites of TLS 1.2: unknown and repeated names are left out.
+pub(super) fn cipher_suites(path: &str, list: &[String], issues: &mut Issues) {
+    for (index, name) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if cipher::suite(name) == Suite::Unknown {
+            let rule = format!("{name:?} is no cipher suite of TLS 1.2 that can be used: it is left out");
+            issues.warn(path, rule, "write for example ECDHE-ECDSA-AES128-GCM-SHA256");
+        } else if list[..index].contains(name) {
+            issues.warn(path, format!("{name} is listed twice"), "remove one of the two");
+        }
+    }
+}
+
+/// Those that our own proxy does without.
+pub(super) fn foreign_suites<'a>(path: &'a str, list: &'a [String]) -> impl Iterator<Item = Finding> + 'a {
+    let foreign = list.iter().enumerate();
+    let foreign = foreign.filter(|(_, name)| cipher::suite(name) == Suite::EnvoyOnly);
+    foreign.map(move |(index, _)| Finding::EnvoyOnly {
+        path: format!("{path}[{index}]"),
+        note: "our own proxy has neither CBC nor key exchange by RSA",
+    })
+}
+
+/// Versions below 1.2 are not spoken by anybody who should be spoken to.
+pub(super) fn tls_version(path: &str, version: TlsProtocol, issues: &mut Issues) {
+    if matches!(version, TlsProtocol::Tls10 | TlsProtocol::Tls11) {
+        issues.error(
+            path,
+            "TLS below 1.2 is refused: its ciphers are broken",
+            "write TLSV1_2 or TLSV1_3, or leave it out",
+        );
+    }
 }
 
 /// A DNS name whose first label may be `*`, or `*` alone.

@@ -1,7 +1,8 @@
 //! Rules of Gateway.
 
-use super::common::{host, is_dns_label, labels, port, protocol};
+use super::common::{cipher_suites, foreign_suites, host, is_dns_label, labels, port, protocol, tls_version};
 use super::{Context, Issues, Validate};
+use crate::kinds::shape::Finding;
 use crate::kinds::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol};
 use crate::mesh::Protocol;
 
@@ -23,6 +24,14 @@ impl Validate for Gateway {
                 issues.error(format!("{path}.port.name"), rule, "give each port a name of its own");
             }
         }
+    }
+
+    fn envoy_only(&self) -> Vec<Finding> {
+        let servers = self.servers.iter().enumerate();
+        let settings = servers.filter_map(|(index, server)| Some((index, server.tls.as_ref()?)));
+        settings
+            .flat_map(|(index, tls)| tls_foreign(&format!("spec.servers[{index}].tls"), tls))
+            .collect()
     }
 }
 
@@ -97,6 +106,11 @@ fn server_tls(path: &str, server: &Server, issues: &mut Issues) {
     }
 }
 
+/// What of these settings our own proxy goes without.
+pub(super) fn tls_foreign(path: &str, tls: &ServerTlsSettings) -> Vec<Finding> {
+    foreign_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites).collect()
+}
+
 /// Also for the ingress listeners of a Sidecar.
 pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Issues) {
     let named = !tls.credential_name.is_empty() || !tls.credential_names.is_empty() || !tls.tls_certificates.is_empty();
@@ -119,7 +133,7 @@ pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Iss
             }
         }
         let checks = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-        if checks && tls.ca_certificates.is_empty() && tls.ca_cert_credential_name.is_empty() {
+        if checks && tls.client_roots().is_empty() && tls.ca_cert_credential_name.is_empty() {
             let rule = "this mode needs the certificates that clients are checked against";
             issues.error(
                 format!("{path}.caCertificates"),
@@ -128,6 +142,10 @@ pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Iss
             );
         }
     }
+    roots_agree(path, tls, issues);
+    cipher_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites, issues);
+    tls_version(&format!("{path}.minProtocolVersion"), tls.min_protocol_version, issues);
+    tls_version(&format!("{path}.maxProtocolVersion"), tls.max_protocol_version, issues);
     if let (min, max) = (rank(tls.min_protocol_version), rank(tls.max_protocol_version))
         && max != 0
         && min > max
@@ -137,6 +155,20 @@ pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Iss
             "it is above maxProtocolVersion",
             "lower it, or raise the other",
         );
+    }
+}
+
+/// A server has one set of roots, whichever certificate it shows.
+fn roots_agree(path: &str, tls: &ServerTlsSettings, issues: &mut Issues) {
+    let roots = tls.client_roots();
+    for (index, certificate) in tls.tls_certificates.iter().enumerate() {
+        if !certificate.ca_certificates.is_empty() && certificate.ca_certificates != roots {
+            issues.error(
+                format!("{path}.tlsCertificates[{index}].caCertificates"),
+                format!("clients of one server are checked by one file, and {roots:?} is named as well"),
+                "write all certificates into one file and name it in each place",
+            );
+        }
     }
 }
 

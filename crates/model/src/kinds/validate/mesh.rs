@@ -1,9 +1,11 @@
 //! Rules of MeshConfig.
 
-use super::common::{optional_port, port};
+use super::common::{cipher_suites, foreign_suites, optional_port, port, tls_version};
 use super::destination_rule::locality;
 use super::{Context, Issues, Validate};
 use crate::kinds::MeshConfig;
+use crate::kinds::mesh_config::TlsConfig;
+use crate::kinds::shape::Finding;
 
 impl Validate for MeshConfig {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
@@ -32,5 +34,19 @@ impl Validate for MeshConfig {
             );
         }
         locality("localityLbSetting", &self.locality_lb_setting, issues);
+        for (path, tls) in limits(self) {
+            tls_version(&format!("{path}.minProtocolVersion"), tls.min_protocol_version, issues);
+            cipher_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites, issues);
+        }
     }
+
+    fn envoy_only(&self) -> Vec<Finding> {
+        let found = limits(self)
+            .map(|(path, tls)| foreign_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites).collect::<Vec<_>>());
+        found.into_iter().flatten().collect()
+    }
+}
+
+fn limits(mesh: &MeshConfig) -> [(&'static str, &TlsConfig); 2] {
+    [("meshMTLS", &mesh.mesh_mtls), ("tlsDefaults", &mesh.tls_defaults)]
 }

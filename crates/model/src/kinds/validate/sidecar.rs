@@ -1,8 +1,9 @@
 //! Rules of Sidecar.
 
-use super::common::{host, is_dns_label, port, workload_selector};
+use super::common::{host, is_dns_label, is_ip, port, workload_selector};
 use super::{Context, Issues, Validate};
-use crate::kinds::Sidecar;
+use crate::kinds::shape::Finding;
+use crate::kinds::{CaptureMode, IstioEgressListener, Sidecar};
 
 impl Validate for Sidecar {
     fn validate(&self, _: Context<'_>, issues: &mut Issues) {
@@ -17,6 +18,7 @@ impl Validate for Sidecar {
                 }
                 None => {}
             }
+            bind(&path, listener, issues);
             if listener.hosts.is_empty() {
                 issues.error(
                     format!("{path}.hosts"),
@@ -43,6 +45,39 @@ impl Validate for Sidecar {
                 super::gateway::tls_settings(&format!("{path}.tls"), tls, issues);
             }
         }
+    }
+
+    fn envoy_only(&self) -> Vec<Finding> {
+        let listeners = self.ingress.iter().enumerate();
+        let settings = listeners.filter_map(|(index, listener)| Some((index, listener.tls.as_ref()?)));
+        settings
+            .flat_map(|(index, tls)| super::gateway::tls_foreign(&format!("spec.ingress[{index}].tls"), tls))
+            .collect()
+    }
+}
+
+/// Where an egress listener is bound.
+fn bind(path: &str, listener: &IstioEgressListener, issues: &mut Issues) {
+    let at = |field| format!("{path}.{field}");
+    if listener.bind.starts_with("unix:") {
+        let rule = "clients are not served on the socket of a file";
+        issues.error(at("bind"), rule, "write an address such as 127.0.0.1, and a port");
+    } else if !listener.bind.is_empty() && !is_ip(&listener.bind) {
+        let rule = format!("{:?} is not an address", listener.bind);
+        issues.error(at("bind"), rule, "write an IP address");
+    }
+    if listener.port.is_some() {
+        return;
+    }
+    if !listener.bind.is_empty() {
+        issues.error(
+            at("bind"),
+            "an address needs a port",
+            "add a port, or remove the address",
+        );
+    } else if listener.capture_mode == CaptureMode::None {
+        let rule = "NONE needs a port: traffic that is not captured must know where to go";
+        issues.error(at("captureMode"), rule, "add a port, or leave captureMode out");
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Severity;
+use super::{Context, Issues, Severity, Validate};
 use crate::kinds::catalog::{self, Kind, check};
 use crate::kinds::k8s::{Deployment, Service};
+use crate::kinds::shape::Finding;
 use crate::kinds::{
     DestinationRule, Gateway, MeshConfig, PeerAuthentication, Policy, ServiceEntry, Sidecar, VirtualService,
 };
@@ -384,10 +385,55 @@ fn gateways() {
             &["spec.servers[0].tls.minProtocolVersion"],
         ),
         (
+            tls(json!({"minProtocolVersion": "TLSV1_0", "maxProtocolVersion": "TLSV1_1"})),
+            &[
+                "spec.servers[0].tls.minProtocolVersion",
+                "spec.servers[0].tls.maxProtocolVersion",
+            ],
+        ),
+        (
+            tls(json!({"mode": "MUTUAL", "tlsCertificates": [
+                {"serverCertificate": "/a", "privateKey": "/b", "caCertificates": "/ca"},
+                {"serverCertificate": "/c", "privateKey": "/d", "caCertificates": "/ca"},
+            ]})),
+            &[],
+        ),
+        (
+            tls(json!({"mode": "MUTUAL", "caCertificates": "/ca", "tlsCertificates": [
+                {"serverCertificate": "/a", "privateKey": "/b", "caCertificates": "/other"},
+            ]})),
+            &["spec.servers[0].tls.tlsCertificates[0].caCertificates"],
+        ),
+        (
             json!({"servers": [{"port": http, "hosts": ["a"]}, {"port": http, "hosts": ["b"]}]}),
             &["spec.servers[1].port.name"],
         ),
     ]);
+}
+
+#[test]
+fn cipher_suites_that_somebody_does_without_are_told() {
+    let spec = json!({"servers": [{
+        "port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
+        "tls": {"mode": "SIMPLE", "credentialName": "c", "cipherSuites": ["ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA", "RC4"]},
+    }]});
+    let gateway: Gateway = serde_json::from_value(spec).expect("valid");
+    let foreign = gateway.envoy_only();
+    assert!(
+        matches!(&foreign[..], [Finding::EnvoyOnly { path, .. }] if path == "spec.servers[0].tls.cipherSuites[1]"),
+        "{foreign:?}"
+    );
+    let mut issues = Issues::default();
+    gateway.validate(Context::default(), &mut issues);
+    let told: Vec<_> = issues
+        .into_vec()
+        .into_iter()
+        .map(|one| (one.severity, one.path))
+        .collect();
+    assert_eq!(
+        told,
+        [(Severity::Warning, "spec.servers[0].tls.cipherSuites[2]".to_owned())]
+    );
 }
 
 #[test]
@@ -458,6 +504,21 @@ fn sidecars_and_peer_authentications() {
         (json!({"egress": [{"hosts": ["./*", "ns/a.b", "~/*", "*/*"]}]}), &[]),
         (json!({"egress": [{"hosts": ["a.b"]}]}), &["spec.egress[0].hosts[0]"]),
         (json!({"egress": [{}]}), &["spec.egress[0].hosts"]),
+        (
+            json!({"egress": [{"port": {"number": 80}, "bind": "127.0.0.1", "captureMode": "NONE", "hosts": ["./*"]}]}),
+            &[],
+        ),
+        (
+            json!({"egress": [
+                {"port": {"number": 80}, "bind": "unix:///a", "hosts": ["./*"]}, {"port": {"number": 81}, "bind": "a", "hosts": ["./*"]},
+                {"bind": "127.0.0.1", "hosts": ["./*"]},
+            ]}),
+            &["spec.egress[0].bind", "spec.egress[1].bind", "spec.egress[2].bind"],
+        ),
+        (
+            json!({"egress": [{"captureMode": "NONE", "hosts": ["./*"]}]}),
+            &["spec.egress[0].captureMode"],
+        ),
         (
             json!({"egress": [{"hosts": ["./*"]}, {"port": {"number": 80}, "hosts": ["./*"]}]}),
             &["spec.egress[0]"],

@@ -3,13 +3,13 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use pki::tls::{Groups, Identity, Version};
+use pki::tls::{Ciphers, Groups, Identity, Version};
 use proto::envoy::envoy::config::core::v3 as core;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{
     self as pb, common_tls_context::ValidationContextType, tls_parameters::TlsProtocol,
 };
 
-use super::error::{CompileError, Compiled, Within, exhausted, harmless};
+use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
 use super::secret::{Validation, identity, validation};
 use super::tls_store::SecretSource;
 
@@ -21,7 +21,8 @@ pub(super) enum Source<T> {
 
 /// What both directions have in common.
 pub(super) struct Common {
-    pub(super) identity: Option<Source<Identity>>,
+    /// Certificates to show; a client shows the first.
+    pub(super) identities: Vec<Source<Identity>>,
     /// Of the message itself.
     pub(super) validation: Validation,
     /// A secret that adds to it.
@@ -29,17 +30,25 @@ pub(super) struct Common {
     /// Whether peers are judged at all.
     pub(super) validates: bool,
     pub(super) alpn: Arc<[Vec<u8>]>,
-    pub(super) min_version: Version,
-    pub(super) groups: Groups,
+    pub(super) parameters: Parameters,
     /// Every secret, and where it comes from.
     pub(super) secrets: Arc<[(Arc<str>, SecretSource)]>,
 }
 
+/// What is spoken.
+#[derive(Clone, Default)]
+pub(super) struct Parameters {
+    pub(super) min_version: Version,
+    pub(super) max_version: Option<Version>,
+    pub(super) groups: Groups,
+    pub(super) ciphers: Ciphers,
+}
+
 pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
     let mut named = Vec::new();
-    let (min_version, groups) = parameters(take(&mut message.tls_params)).within("tls_params")?;
+    let parameters = parameters(take(&mut message.tls_params)).within("tls_params")?;
     let mut common = Common {
-        identity: None,
+        identities: identities(&mut message, &mut named)?,
         validation: Validation::default(),
         validation_secret: None,
         validates: false,
@@ -47,27 +56,9 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
             .into_iter()
             .map(String::into_bytes)
             .collect(),
-        min_version,
-        groups,
+        parameters,
         secrets: Arc::default(),
     };
-    let mut here = take(&mut message.tls_certificates).into_iter();
-    let mut secrets = take(&mut message.tls_certificate_sds_secret_configs).into_iter();
-    common.identity = match (here.next(), secrets.next()) {
-        (None, None) => None,
-        (Some(certificate), None) => Some(Source::Here(identity(certificate).within("tls_certificates[0]")?)),
-        (None, Some(config)) => Some(Source::Secret(
-            secret(config, &mut named).within("tls_certificate_sds_secret_configs[0]")?,
-        )),
-        (Some(_), Some(_)) => {
-            return Err(CompileError::unsupported(
-                "tls_certificates beside tls_certificate_sds_secret_configs",
-            ));
-        }
-    };
-    if here.next().is_some() || secrets.next().is_some() {
-        return Err(CompileError::unsupported("more than one certificate"));
-    }
     if let Some(context) = take(&mut message.validation_context_type) {
         common.validates = true;
         common.validate_by(context, &mut named)?;
@@ -75,6 +66,22 @@ pub(super) fn common(mut message: pb::CommonTlsContext) -> Compiled<Common> {
     exhausted(&message)?;
     common.secrets = named.into();
     Ok(common)
+}
+
+/// Of the message, or in secrets.
+fn identities(message: &mut pb::CommonTlsContext, named: &mut Named) -> Compiled<Vec<Source<Identity>>> {
+    let here = take(&mut message.tls_certificates);
+    let secrets = take(&mut message.tls_certificate_sds_secret_configs);
+    if !here.is_empty() && !secrets.is_empty() {
+        return Err(CompileError::unsupported(
+            "tls_certificates beside tls_certificate_sds_secret_configs",
+        ));
+    }
+    let mut identities = each("tls_certificates", here, |one| identity(one).map(Source::Here))?;
+    identities.extend(each("tls_certificate_sds_secret_configs", secrets, |config| {
+        secret(config, named).map(Source::Secret)
+    })?);
+    Ok(identities)
 }
 
 impl Common {
@@ -144,21 +151,42 @@ fn secret_source(source: Option<core::ConfigSource>) -> Compiled<SecretSource> {
     }
 }
 
-/// Versions below 1.2 are not spoken by anybody who should be spoken to; ciphers are the library's own, all of them safe.
-fn parameters(parameters: Option<pb::TlsParameters>) -> Compiled<(Version, Groups)> {
+/// Versions below 1.2 are not spoken by anybody who should be spoken to. Of the ciphers those count that there are here, all of
+/// them safe.
+fn parameters(parameters: Option<pb::TlsParameters>) -> Compiled<Parameters> {
     let mut parameters = parameters.unwrap_or_default();
-    harmless!(parameters: cipher_suites, signature_algorithms);
+    harmless!(parameters: signature_algorithms);
+    let ciphers = Ciphers::named(&take(&mut parameters.cipher_suites));
     let curves = take(&mut parameters.ecdh_curves);
     let groups = Groups::named(&curves).map_err(|error| CompileError::new("ecdh_curves", error.to_string()))?;
     let min = TlsProtocol::try_from(take(&mut parameters.tls_minimum_protocol_version));
-    if [TlsProtocol::TlsAuto as i32, TlsProtocol::TlSv13 as i32].contains(&parameters.tls_maximum_protocol_version) {
-        harmless!(parameters: tls_maximum_protocol_version);
-    }
+    let max = TlsProtocol::try_from(take(&mut parameters.tls_maximum_protocol_version));
     exhausted(&parameters)?;
-    let min = if min == Ok(TlsProtocol::TlSv13) {
-        Version::Tls13
-    } else {
-        Version::Tls12
+    let min_version = match min {
+        Ok(TlsProtocol::TlSv13) => Version::Tls13,
+        _ => Version::Tls12,
     };
-    Ok((min, groups))
+    let max_version = match max {
+        Ok(TlsProtocol::TlsAuto | TlsProtocol::TlSv13) => None,
+        Ok(TlsProtocol::TlSv12) => Some(Version::Tls12),
+        _ => {
+            return Err(CompileError::new(
+                "tls_maximum_protocol_version",
+                "TLS below 1.2 is not spoken",
+            ));
+        }
+    };
+    let contradiction = max_version.is_some_and(|max| max < min_version || ciphers.is_empty());
+    if contradiction {
+        return Err(CompileError::new(
+            "",
+            "the limits leave no version of TLS, or none of the cipher suites is supported",
+        ));
+    }
+    Ok(Parameters {
+        min_version,
+        max_version,
+        groups,
+        ciphers,
+    })
 }

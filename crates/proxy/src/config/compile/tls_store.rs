@@ -11,7 +11,7 @@ use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
-use pki::tls::{ClientAuth, Identity, Pins, Roots, ServerVerify, TlsOptions, client_config_with, server_config};
+use pki::tls::{ClientAuth, Identity, Pins, Roots, ServerVerify, TlsOptions, client_config_with, server_config_of};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as pb;
 use proto::envoy::google::protobuf::Any;
 use tokio::sync::watch;
@@ -149,7 +149,7 @@ impl TlsStore {
             harmless!(message: require_sni);
         }
         exhausted(&message)?;
-        if common.identity.is_none() {
+        if common.identities.is_empty() {
             return Err(CompileError::missing("common_tls_context.tls_certificates"));
         }
         let secrets = inner.adopt(&mut common);
@@ -239,8 +239,10 @@ impl Inner {
             }
         };
         common.validation_secret.iter_mut().for_each(stored);
-        if let Some(Source::Secret(name)) = &mut common.identity {
-            stored(name);
+        for identity in &mut common.identities {
+            if let Source::Secret(name) = identity {
+                stored(name);
+            }
         }
         self.names.get(names)
     }
@@ -292,20 +294,20 @@ fn digest(message: &[u8]) -> [u8; 32] {
 
 /// What a context is made of, once its secrets are there.
 struct Material<'a> {
-    identity: Option<&'a Identity>,
+    identities: Vec<&'a Identity>,
     validation: Option<Validation>,
 }
 
 /// `None`: a secret has not arrived yet.
 fn material<'a>(common: &'a Common, secrets: &'a SecretMap) -> Option<Material<'a>> {
-    let identity = match &common.identity {
-        None => None,
-        Some(Source::Here(identity)) => Some(identity),
-        Some(Source::Secret(name)) => match secrets.get(name) {
+    let identity = |source: &'a Source<Identity>| match source {
+        Source::Here(identity) => Some(identity),
+        Source::Secret(name) => match secrets.get(name) {
             Some(SecretContent::Identity(identity)) => Some(identity),
-            _ => return None,
+            _ => None,
         },
     };
+    let identities = common.identities.iter().map(identity).collect::<Option<_>>()?;
     let validation = match &common.validation_secret {
         None => common.validation.clone(),
         Some(name) => match secrets.get(name) {
@@ -314,7 +316,7 @@ fn material<'a>(common: &'a Common, secrets: &'a SecretMap) -> Option<Material<'
         },
     };
     Some(Material {
-        identity,
+        identities,
         validation: common.validates.then_some(validation),
     })
 }
@@ -326,7 +328,8 @@ fn build_upstream(made: &ArcSwapOption<rustls::ClientConfig>, common: &Common, s
     let pins = material.validation.as_ref().map(|validation| validation.pins.clone());
     let verify = server_verification(material.validation)?;
     let options = options(common, pins.unwrap_or_default());
-    let config = client_config_with(material.identity, verify, &alpn(common), options).map_err(fault)?;
+    let config =
+        client_config_with(material.identities.first().copied(), verify, &alpn(common), options).map_err(fault)?;
     made.store(Some(config));
     Ok(())
 }
@@ -355,7 +358,8 @@ fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMa
     let Some(material) = material(common, secrets) else {
         return Ok(());
     };
-    let Some(identity) = material.identity else {
+    let identities: Vec<Identity> = material.identities.into_iter().cloned().collect();
+    let Some(first) = identities.first() else {
         return Err(CompileError::missing("tls_certificates"));
     };
     let validation = material.validation.unwrap_or_default();
@@ -365,10 +369,10 @@ fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMa
     }
     let auth = client_auth(roots, context.require_client_certificate)?;
     let options = options(common, validation.pins.clone());
-    let config = server_config(identity, auth, &validation.sans, &alpn(common), options).map_err(fault)?;
+    let config = server_config_of(&identities, auth, &validation.sans, &alpn(common), options).map_err(fault)?;
     context
         .local_uri
-        .store(identity.certificate().principal().map(|uri| Arc::new(uri.into())));
+        .store(first.certificate().principal().map(|uri| Arc::new(uri.into())));
     context.config.store(Some(config));
     Ok(())
 }
@@ -389,8 +393,10 @@ fn alpn(common: &Common) -> Vec<&[u8]> {
 fn options(common: &Common, pins: Pins) -> TlsOptions {
     TlsOptions {
         pins,
-        min_version: common.min_version,
-        groups: common.groups.clone(),
+        min_version: common.parameters.min_version,
+        max_version: common.parameters.max_version,
+        groups: common.parameters.groups.clone(),
+        ciphers: common.parameters.ciphers.clone(),
         ..TlsOptions::default()
     }
 }

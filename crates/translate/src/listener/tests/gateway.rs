@@ -124,11 +124,7 @@ fn certificates_of_secrets() {
         assert_eq!(secrets(&made), (certificates.to_vec(), roots), "case {index}");
         assert_eq!(made.require_client_certificate, pb::bool(require), "case {index}");
         let native = context(&mesh, true).expect("there as well");
-        assert_eq!(
-            secrets(&native).0,
-            certificates[..1],
-            "our own proxy presents one certificate"
-        );
+        assert_eq!(secrets(&native).0, certificates, "case {index}");
     }
 }
 
@@ -176,20 +172,90 @@ fn what_clients_are_checked_by() {
         "subjectAltNames": ["client.io"], "verifyCertificateHash": ["aa"], "verifyCertificateSpki": ["bb"],
     });
     let made = context(&mesh(&settings), true).expect("there");
-    let Some(ValidationContextType::ValidationContext(check)) =
+    assert_eq!(secrets(&made), (vec!["file-cert:/c~/k"], Some("file-root:/ca~/crl")));
+    let Some(ValidationContextType::CombinedValidationContext(check)) =
         made.common_tls_context.expect("common").validation_context_type
     else {
         panic!("no check");
     };
-    assert_eq!(
-        (check.trusted_ca, check.crl),
-        (Some(pb::file("/ca")), Some(pb::file("/crl")))
-    );
+    let check = check.default_validation_context.expect("names");
     assert_eq!(check.verify_certificate_hash, ["aa"]);
     assert_eq!(check.verify_certificate_spki, ["bb"]);
     assert_eq!(check.match_typed_subject_alt_names.len(), 1);
     let nobody = json!({ "mode": "OPTIONAL_MUTUAL", "serverCertificate": "/c", "privateKey": "/k" });
     assert_eq!(context(&mesh(&nobody), true), None, "it would let everybody in");
+}
+
+#[test]
+fn several_certificates_of_files_and_their_roots() {
+    let settings = json!({ "mode": "MUTUAL", "tlsCertificates": [
+        { "serverCertificate": "/rsa", "privateKey": "/rsa-key" },
+        { "serverCertificate": "/ec", "privateKey": "/ec-key", "caCertificates": "/ca" },
+    ] });
+    for native in [false, true] {
+        let made = context(&mesh(&settings), native).expect("there");
+        let certificates = vec!["file-cert:/rsa~/rsa-key", "file-cert:/ec~/ec-key"];
+        assert_eq!(secrets(&made), (certificates, Some("file-root:/ca")));
+    }
+}
+
+#[test]
+fn what_may_be_spoken() {
+    use tls::tls_parameters::TlsProtocol::{TlSv12, TlSv13};
+    let of = |more: Value, defaults: Value, native| {
+        let mut settings = json!({ "mode": "SIMPLE", "serverCertificate": "/c", "privateKey": "/k" });
+        let settings_map = settings.as_object_mut().expect("a map");
+        settings_map.extend(more.as_object().cloned().unwrap_or_default());
+        let mut mesh = mesh(&settings);
+        let config = std::sync::Arc::make_mut(&mut mesh.0.mesh);
+        config.tls_defaults = serde_json::from_value(defaults).expect("valid");
+        let made = context(&mesh, native)?.common_tls_context?.tls_params?;
+        let versions = (made.tls_minimum_protocol_version, made.tls_maximum_protocol_version);
+        Some((versions, made.cipher_suites, made.ecdh_curves))
+    };
+    const AES: &str = "ECDHE-RSA-AES128-GCM-SHA256";
+    let both = (TlSv12 as i32, TlSv13 as i32);
+    let older = (TlSv12 as i32, TlSv12 as i32);
+    let newer = (TlSv13 as i32, TlSv13 as i32);
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let cases = [
+        (json!({}), json!({}), Some((both, list(&[]), list(&[])))),
+        (
+            json!({ "minProtocolVersion": "TLSV1_3" }),
+            json!({}),
+            Some((newer, list(&[]), list(&[]))),
+        ),
+        (
+            json!({ "maxProtocolVersion": "TLSV1_2", "cipherSuites": [AES, "NULL", AES] }),
+            json!({ "ecdhCurves": ["P-256"] }),
+            Some((older, list(&[AES]), list(&["P-256"]))),
+        ),
+        (
+            json!({}),
+            json!({ "minProtocolVersion": "TLSV1_3", "cipherSuites": [AES] }),
+            Some((newer, list(&[AES]), list(&[]))),
+        ),
+        (
+            json!({ "maxProtocolVersion": "TLSV1_2" }),
+            json!({ "minProtocolVersion": "TLSV1_3" }),
+            None,
+        ),
+    ];
+    for (settings, defaults, expected) in cases {
+        assert_eq!(
+            of(settings.clone(), defaults.clone(), true),
+            expected,
+            "{settings} {defaults}"
+        );
+        assert_eq!(of(settings, defaults, false), expected);
+    }
+    let foreign = json!({ "maxProtocolVersion": "TLSV1_2", "cipherSuites": ["AES128-SHA"] });
+    assert_eq!(
+        of(foreign.clone(), json!({}), true),
+        None,
+        "our own proxy could speak with nobody"
+    );
+    assert!(of(foreign, json!({}), false).is_some());
 }
 
 #[test]

@@ -367,3 +367,53 @@ fn checks_that_cannot_be_made_are_refused() {
     roots.crl = None;
     assert!(secret(as_secret(roots)).is_ok());
 }
+
+#[test]
+fn versions_and_suites_of_a_server() {
+    use tls_pb::tls_parameters::TlsProtocol::{TlSv11, TlSv12, TlSv13, TlsAuto};
+    let material = material("spiffe://td/ns/x/sa/me");
+    let compiled = |min, max, suites: &[&str]| {
+        let certificate = tls_pb::TlsCertificate {
+            certificate_chain: inline(&material.chain),
+            private_key: inline(&material.key),
+            ..Default::default()
+        };
+        let parameters = tls_pb::TlsParameters {
+            tls_minimum_protocol_version: min as i32,
+            tls_maximum_protocol_version: max as i32,
+            cipher_suites: suites.iter().map(|name| (*name).to_owned()).collect(),
+            ..Default::default()
+        };
+        let message = tls_pb::DownstreamTlsContext {
+            common_tls_context: Some(tls_pb::CommonTlsContext {
+                tls_certificates: vec![certificate.clone(), certificate],
+                tls_params: Some(parameters),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let made = context()
+            .tls
+            .downstream(&any(&tls_pb::DownstreamTlsContext::type_url(), &message))
+            .map_err(|error| error.to_string())?;
+        Ok::<_, String>(
+            made.config
+                .load_full()
+                .expect("made")
+                .crypto_provider()
+                .cipher_suites
+                .len(),
+        )
+    };
+    const ONE: &[&str] = &["ECDHE-RSA-AES128-GCM-SHA256"];
+    assert_eq!(compiled(TlsAuto, TlsAuto, &[]), Ok(9));
+    assert_eq!(compiled(TlSv12, TlSv12, ONE), Ok(4));
+    assert_eq!(compiled(TlSv12, TlSv13, &["AES128-SHA"]), Ok(3));
+    assert!(compiled(TlSv13, TlSv12, &[]).unwrap_err().contains("no version"));
+    assert!(
+        compiled(TlSv12, TlSv12, &["AES128-SHA"])
+            .unwrap_err()
+            .contains("no version")
+    );
+    assert!(compiled(TlsAuto, TlSv11, &[]).unwrap_err().contains("below 1.2"));
+}

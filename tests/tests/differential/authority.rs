@@ -7,9 +7,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use node::identity::{Roots as AgentRoots, Secrets, WorkloadIdentity};
 use pki::ca::CertificateAuthority;
-use pki::tls::{ClientAuth, Identity, Roots, ServerVerify, TlsOptions, client_config, server_config};
+use pki::tls::{
+    Ciphers, ClientAuth, Identity, Roots, ServerVerify, TlsOptions, Version, client_config_with, server_config,
+};
 use pki::{San, csr};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+use crate::scenario::Tls;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -68,9 +72,9 @@ impl Authority {
         Ok(server_config(&identity, auth, &[], &alpn, TlsOptions::default())?)
     }
 
-    /// A client that takes any server; `identity` as [`crate::scenario::Tls`] has it.
-    pub fn client(&self, identity: Option<&str>, alpn: &[String]) -> Result<Arc<ClientConfig>> {
-        let identity = match identity {
+    /// A client that takes any server.
+    pub fn client(&self, tls: &Tls) -> Result<Arc<ClientConfig>> {
+        let identity = match tls.identity.as_deref() {
             None => None,
             Some("other-ca") => Some(Self::identity(
                 &self.other,
@@ -78,8 +82,14 @@ impl Authority {
             )?),
             Some(name) => Some(Self::identity(&self.ca, &[San::Uri(name.to_owned())])?),
         };
-        let alpn: Vec<&[u8]> = alpn.iter().map(String::as_bytes).collect();
-        Ok(client_config(identity.as_ref(), ServerVerify::Insecure, &alpn)?)
+        let alpn: Vec<&[u8]> = tls.alpn.iter().map(String::as_bytes).collect();
+        let options = TlsOptions {
+            max_version: (tls.version.as_deref() == Some("1.2")).then_some(Version::Tls12),
+            ciphers: Ciphers::named(&tls.ciphers),
+            ..TlsOptions::default()
+        };
+        let verify = ServerVerify::Insecure;
+        Ok(client_config_with(identity.as_ref(), verify, &alpn, options)?)
     }
 
     /// Files that scenarios name as `$CERTS/...`.

@@ -58,11 +58,7 @@ pub async fn run(world: &World, file: usize, scenario: usize) -> Result<Ran> {
 }
 
 async fn on_plane(world: &World, file: &File, ask: &Ask, id: &str, plane: Plane) -> Result<Vec<(String, Answer)>> {
-    let tls = ask
-        .tls
-        .as_ref()
-        .map(|tls| world.authority.client(tls.identity.as_deref(), &tls.alpn))
-        .transpose()?;
+    let tls = ask.tls.as_ref().map(|tls| world.authority.client(tls)).transpose()?;
     let default_host = match ask.from {
         From::Client => format!("echo.{}", file.name),
         From::Gateway | From::OwnGateway => format!("{}.example.com", file.name),

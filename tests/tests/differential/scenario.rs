@@ -146,6 +146,10 @@ pub struct Tls {
     pub alpn: Vec<String>,
     /// Identity of the client's certificate: a SPIFFE name or `other-ca`.
     pub identity: Option<String>,
+    /// Highest version the client speaks: `1.2`, else 1.3.
+    pub version: Option<String>,
+    /// Suites of TLS 1.2 it offers; empty: all.
+    pub ciphers: Vec<String>,
 }
 
 /// What holds on both data planes.

@@ -370,9 +370,12 @@ fn build_downstream(context: &DownstreamTls, common: &Common, secrets: &SecretMa
     let auth = client_auth(roots, context.require_client_certificate)?;
     let options = options(common, validation.pins.clone());
     let config = server_config_of(&identities, auth, &validation.sans, &alpn(common), options).map_err(fault)?;
+    let uri = first.certificate().principal();
+    // Of certificates that differ it is not known which one a client was shown: no name is better than a wrong one.
+    let is_sure = identities.iter().all(|one| one.certificate().principal() == uri);
     context
         .local_uri
-        .store(first.certificate().principal().map(|uri| Arc::new(uri.into())));
+        .store(uri.filter(|_| is_sure).map(|uri| Arc::new(uri.into())));
     context.config.store(Some(config));
     Ok(())
 }

@@ -23,6 +23,8 @@ pub struct Answer {
     pub switched: Vec<u8>,
     /// Of TLS, if there was any.
     pub alpn: Option<String>,
+    /// The first name in the certificate that was shown.
+    pub certificate: Option<String>,
     /// Our own end: it is in the access log of connections that are not HTTP.
     pub from: Option<SocketAddr>,
 }

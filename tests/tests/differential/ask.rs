@@ -15,11 +15,12 @@ use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 use crate::answer::Answer;
 use crate::backend::Stream;
 use crate::backend2;
+use crate::capture;
 use crate::http1::{self, Fields, Framing, Wire};
 use crate::scenario::{Ask, From, Protocol};
 
@@ -63,6 +64,10 @@ impl Question {
             .with_context(|| format!("connecting to {}", self.target))?;
         stream.set_nodelay(true)?;
         let from = stream.local_addr()?;
+        let mut stream = stream;
+        if let Some(to) = self.ask.to {
+            stream.write_all(capture::header(from, to).as_bytes()).await?;
+        }
         let mut answer = match &self.tls {
             None => self.speak(stream).await?,
             Some(config) => {
@@ -71,8 +76,10 @@ impl Question {
                 let stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
                 let alpn = stream.get_ref().1.alpn_protocol().unwrap_or_default();
                 let alpn = String::from_utf8_lossy(alpn).into_owned();
+                let certificate = first_name(stream.get_ref().1);
                 let mut answer = self.speak(stream).await?;
                 answer.alpn = Some(alpn);
+                answer.certificate = Some(certificate);
                 answer
             }
         };
@@ -143,7 +150,8 @@ impl Question {
         if self.method() == "CONNECT" {
             return self.ask.path.clone().unwrap_or_else(|| self.host.clone());
         }
-        let to_proxy = self.ask.from == From::Client && self.ask.connect.is_none() && self.ask.port.is_none();
+        let direct = self.ask.connect.is_some() || self.ask.port.is_some() || self.ask.to.is_some();
+        let to_proxy = self.ask.from == From::Client && !direct;
         if to_proxy && self.path().starts_with('/') {
             let scheme = self.ask.scheme.as_deref().unwrap_or("http");
             return format!("{scheme}://{}{}", self.host, self.path());
@@ -352,4 +360,11 @@ impl Question {
         }
         Ok(answer)
     }
+}
+
+fn first_name(session: &ClientConnection) -> String {
+    let chain = session.peer_certificates().unwrap_or_default();
+    let shown = chain.first().and_then(|der| pki::PeerCertificate::from_der(der).ok());
+    let names = shown.map(|shown| [shown.uri_sans, shown.dns_sans].concat());
+    names.and_then(|names| names.into_iter().next()).unwrap_or_default()
 }

@@ -23,6 +23,9 @@ pub struct Authority {
     other: CertificateAuthority,
 }
 
+/// Who pilot is.
+pub const PILOT: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account";
+
 /// Names by which every server behind a scenario is also one of the outside.
 const BACKEND_NAMES: [&str; 2] = ["*.example.com", "outside.example.org"];
 
@@ -97,6 +100,7 @@ impl Authority {
         std::fs::create_dir_all(folder)?;
         for (name, sans) in [
             ("server", vec![San::Dns("*.example.com".to_owned())]),
+            ("renewed", vec![San::Dns("renewed.example.com".to_owned())]),
             (
                 "client",
                 vec![San::Uri("spiffe://cluster.local/ns/files/sa/client".to_owned())],
@@ -109,5 +113,14 @@ impl Authority {
         std::fs::write(folder.join("roots.pem"), self.ca.root_pem())?;
         std::fs::write(folder.join("other-roots.pem"), self.other.root_pem())?;
         Ok(())
+    }
+
+    /// What pilot shows at its secure port.
+    pub fn write_pilot(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let (chain, key) = Self::issue(&self.ca, &[San::Uri(PILOT.to_owned())])?;
+        std::fs::write(folder.join("cert-chain.pem"), chain)?;
+        std::fs::write(folder.join("key.pem"), key)?;
+        Ok(std::fs::write(folder.join("root-cert.pem"), self.ca.root_pem())?)
     }
 }

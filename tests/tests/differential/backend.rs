@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -50,6 +51,8 @@ struct Seen {
 
 pub struct Backends {
     pub port: u16,
+    /// Where the server speaks first, with its name.
+    pub greeting: u16,
     acceptor: TlsAcceptor,
     listening: Mutex<Vec<AbortHandle>>,
     seen: Arc<Mutex<Seen>>,
@@ -75,27 +78,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Backends {
     pub async fn start(secure: Arc<ServerConfig>) -> Result<Self> {
         let listener = TcpListener::bind("0.0.0.0:0").await?;
+        let greeting = TcpListener::bind("0.0.0.0:0").await?;
         let backends = Backends {
             port: listener.local_addr()?.port(),
+            greeting: greeting.local_addr()?.port(),
             acceptor: TlsAcceptor::from(secure),
             listening: Mutex::default(),
             seen: Arc::default(),
         };
-        backends.accept(listener);
+        backends.accept(listener, false);
+        backends.accept(greeting, true);
         Ok(backends)
     }
 
     /// Serves also here: a sidecar has the port of its application on its own address.
     pub async fn serve_at(&self, address: SocketAddr) -> Result<()> {
-        self.accept(TcpListener::bind(address).await?);
+        self.accept(TcpListener::bind(address).await?, false);
         Ok(())
     }
 
-    fn accept(&self, listener: TcpListener) {
+    fn accept(&self, listener: TcpListener, greets: bool) {
         let (acceptor, seen) = (self.acceptor.clone(), self.seen.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::spawn(serve(stream, peer, acceptor.clone(), seen.clone()));
+                tokio::spawn(serve(stream, peer, greets, acceptor.clone(), seen.clone()));
             }
         });
         lock(&self.listening).push(task.abort_handle());
@@ -147,7 +153,13 @@ impl Place {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>) -> Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    greets: bool,
+    acceptor: TlsAcceptor,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<()> {
     stream.set_nodelay(true)?;
     let own = stream.local_addr()?.ip();
     let name = lock(&seen).names.get(&own).cloned();
@@ -158,6 +170,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, seen:
         socket: Arc::new(socket2::SockRef::from(&stream).try_clone()?),
         seen,
     };
+    if greets {
+        stream
+            .write_all(format!("220 {}\r\n", place.backend).as_bytes())
+            .await?;
+    }
     let mut first = [0; 1];
     stream.peek(&mut first).await?;
     if first[0] != 0x16 {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::backend::Record;
 use crate::http1::Fields;
-use crate::scenario::{Expect, SeenRequest};
+use crate::scenario::{AtServer, Expect, SeenRequest};
 use crate::seen::is_copy;
 
 /// One question on one data plane.
@@ -18,6 +18,8 @@ pub struct Outcome {
     pub records: Vec<Vec<Record>>,
     /// Of each answer, its line in the access log.
     pub logs: Vec<Option<Value>>,
+    /// Of each answer, the line of the file's own server, if it came there.
+    pub server_logs: Vec<Option<Value>>,
 }
 
 struct Faults(Vec<String>);
@@ -108,6 +110,8 @@ fn one(expect: &Expect, outcome: &Outcome, n: usize, many: bool, faults: &mut Fa
             .0
             .push(format!("body {:?} does not hold {part:?}", answer.text()));
     }
+    let certificate = answer.certificate.clone().unwrap_or_default();
+    faults.same("certificate", expect.certificate.as_ref(), &certificate);
     faults.fields("header", &expect.headers, &answer.fields);
     faults.fields("trailer", &present(&expect.trailers), &answer.trailers);
     if let Some((least, most)) = expect.took {
@@ -119,6 +123,26 @@ fn one(expect: &Expect, outcome: &Outcome, n: usize, many: bool, faults: &mut Fa
     let (copies, asked): (Vec<&Record>, Vec<&Record>) = outcome.records[n].iter().partition(|record| is_copy(record));
     servers(expect, &asked, &copies, many, faults);
     log(expect, outcome.logs[n].as_ref(), faults);
+    if let Some(wanted) = &expect.at_server {
+        at_server(wanted, outcome.server_logs[n].as_ref(), faults);
+    }
+}
+
+fn at_server(wanted: &AtServer, line: Option<&Value>, faults: &mut Faults) {
+    let Some(line) = line else {
+        faults.0.push("no line in the access log of the server".to_owned());
+        return;
+    };
+    let text = |field: &str| line[field].as_str().unwrap_or("-").to_owned();
+    faults.same("flags at the server", wanted.flags.as_ref(), &text("response_flags"));
+    let details = text("response_code_details");
+    faults.same("details at the server", wanted.details.as_ref(), &details);
+    let status = line["response_code"].as_u64().and_then(|code| u16::try_from(code).ok());
+    faults.same(
+        "status at the server",
+        wanted.status.as_ref(),
+        &status.unwrap_or_default(),
+    );
 }
 
 fn servers(expect: &Expect, asked: &[&Record], copies: &[&Record], many: bool, faults: &mut Faults) {

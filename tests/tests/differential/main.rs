@@ -12,13 +12,16 @@ mod authority;
 mod backend;
 mod backend1;
 mod backend2;
+mod capture;
 mod check;
 mod dialects;
+mod group;
 mod hash;
 mod http1;
 mod instruction;
 mod large;
 mod objects;
+mod pilots;
 mod proxy;
 mod run;
 mod scenario;
@@ -73,7 +76,7 @@ impl Filter {
 
 async fn run_group(group: &std::path::Path, filter: &Filter) -> Result<Vec<Verdict>> {
     let begun = Instant::now();
-    let wanted = |name: &str| filter.takes_file(&group.join(format!("{name}.yaml")));
+    let wanted = |path: &std::path::Path| filter.takes_file(path);
     let Some(world) = World::start(group, &wanted).await? else {
         return Ok(Vec::new());
     };

@@ -100,34 +100,40 @@ pub fn running(namespace: &str, name: &str, labels: Value, address: Ipv4Addr, ac
 /// Ports of a sidecar's application: name, of the Service, where it listens.
 pub const APPLICATION_PORTS: [(&str, u16, u16); 3] = [("http", 80, 8080), ("tcp", 90, 8081), ("grpc", 81, 8082)];
 
-/// Service and endpoints of the sidecars before a file's own server.
-pub fn server_service(namespace: &str, labels: &Value, pods: &[(String, Ipv4Addr)]) -> [Value; 2] {
+/// Service and endpoint of the sidecar before a file's own server.
+pub fn server_service(namespace: &str, labels: &Value, pod: &str, address: Ipv4Addr) -> [Value; 2] {
     let port = |(name, port, target): &(&str, u16, u16)| json!({ "name": name, "port": port, "targetPort": target });
-    let endpoint = |(pod, address): &(String, Ipv4Addr)| {
-        json!({
-            "addresses": [address.to_string()],
-            "conditions": { "ready": true },
-            "targetRef": { "kind": "Pod", "name": pod, "namespace": namespace },
-        })
-    };
-    let target = |(name, _, target): &(&str, u16, u16)| json!({ "name": name, "port": target });
     [
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": "server", "namespace": namespace },
             "spec": { "selector": labels, "ports": APPLICATION_PORTS.iter().map(port).collect::<Vec<_>>() },
         }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "name": "server-1", "namespace": namespace,
-                "labels": { "kubernetes.io/service-name": "server" },
-            },
-            "addressType": "IPv4",
-            "ports": APPLICATION_PORTS.iter().map(target).collect::<Vec<_>>(),
-            "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
-        }),
+        proxy_slice(namespace, "server", pod, address, &APPLICATION_PORTS),
     ]
+}
+
+/// Where a file's own gateway stands, for those who come to it from within the mesh.
+pub fn gateway_slice(namespace: &str, service: &str, pod: &str, address: Ipv4Addr) -> Value {
+    proxy_slice(namespace, service, pod, address, &GATEWAY_PORTS)
+}
+
+fn proxy_slice(namespace: &str, service: &str, pod: &str, address: Ipv4Addr, ports: &[(&str, u16, u16)]) -> Value {
+    let target = |(name, _, target): &(&str, u16, u16)| json!({ "name": name, "port": target });
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-1"), "namespace": namespace,
+            "labels": { "kubernetes.io/service-name": service },
+        },
+        "addressType": "IPv4",
+        "ports": ports.iter().map(target).collect::<Vec<_>>(),
+        "endpoints": [{
+            "addresses": [address.to_string()],
+            "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "name": pod, "namespace": namespace },
+        }],
+    })
 }
 
 /// The Service of the gateway that all files share.

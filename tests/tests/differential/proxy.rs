@@ -18,7 +18,7 @@ use node::supervise::DataPlane;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, PILOT};
 use crate::scenario::Workload;
 
 const START: Duration = Duration::from_secs(60);
@@ -43,8 +43,8 @@ pub struct Role {
     pub locality: Option<String>,
     /// Where the application behind a sidecar listens.
     pub application: Ipv4Addr,
-    /// The variant of xDS that its proxies speak.
-    pub mode: XdsMode,
+    /// Its connections are captured: see `capture.rs`.
+    pub captured: bool,
 }
 
 impl Role {
@@ -57,7 +57,7 @@ impl Role {
             metadata: workload.metadata.clone(),
             locality: workload.locality.clone(),
             application: Ipv4Addr::LOCALHOST,
-            mode: XdsMode::Delta,
+            captured: workload.captured,
         }
     }
 
@@ -78,7 +78,7 @@ impl Role {
             "SERVICE_ACCOUNT": self.name,
             "MESH_ID": "cluster.local",
             "CLUSTER_ID": "Kubernetes",
-            "INTERCEPTION_MODE": "NONE",
+            "INTERCEPTION_MODE": if self.captured { "REDIRECT" } else { "NONE" },
             "APP_ADDRESS": self.application.to_string(),
             "LABELS": self.labels,
         });
@@ -109,6 +109,15 @@ impl Role {
     }
 }
 
+/// Who configures a proxy, and in which dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Pilot {
+    pub address: SocketAddr,
+    pub mode: XdsMode,
+    /// Over mutual TLS, without which it sends no secrets.
+    pub secure: bool,
+}
+
 pub struct Proxy {
     pub address: Ipv4Addr,
     child: Child,
@@ -121,7 +130,7 @@ impl Proxy {
         plane: Plane,
         role: &Role,
         address: Ipv4Addr,
-        pilot: SocketAddr,
+        pilot: &Pilot,
         authority: &Authority,
         folder: &Path,
     ) -> Result<Self> {
@@ -137,10 +146,10 @@ impl Proxy {
             Plane::Envoy => DataPlane::Envoy,
         };
         let discovery = Discovery {
-            address: pilot.to_string().parse().map_err(anyhow::Error::msg)?,
-            mode: role.mode,
+            address: pilot.address.to_string().parse().map_err(anyhow::Error::msg)?,
+            mode: pilot.mode,
             connect_timeout: Duration::from_secs(10),
-            pilot_identity: None,
+            pilot_identity: pilot.secure.then(|| PILOT.to_owned()),
         };
         let at = |port| SocketAddr::new(address.into(), port);
         let bootstrap = Bootstrap {

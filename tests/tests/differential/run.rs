@@ -20,6 +20,9 @@ use crate::world::World;
 /// How long a line of the access log may take.
 const LOG: Duration = Duration::from_secs(3);
 
+/// How long a change may take to reach a proxy.
+const CHANGE: Duration = Duration::from_secs(10);
+
 /// A scenario's questions with what came of them, on each plane.
 pub struct Ran {
     pub file: usize,
@@ -41,6 +44,9 @@ pub async fn run(world: &World, file: usize, scenario: usize) -> Result<Ran> {
     let (of, what) = (&world.files[file], &world.files[file].scenarios[scenario]);
     let mut questions = Vec::new();
     for (n, ask) in what.ask.iter().enumerate() {
+        if let Some(objects) = &ask.put {
+            world.put(of, objects)?;
+        }
         if ask.after > 0.0 {
             tokio::time::sleep(Duration::from_secs_f64(ask.after)).await;
         }
@@ -64,30 +70,59 @@ async fn on_plane(world: &World, file: &File, ask: &Ask, id: &str, plane: Plane)
         From::Gateway | From::OwnGateway => format!("{}.example.com", file.name),
         From::Server => format!("echo.{}", file.name),
     };
-    let question = |n: u32| Question {
-        ask: ask.clone(),
-        target: "127.0.0.1:0".parse().expect("an address"),
-        name: format!("{id}-{n}."),
-        host: ask.host.clone().unwrap_or_else(|| default_host.clone()),
-        tls: tls.clone(),
-    };
     let target = world.target(file, ask, plane)?;
-    let all: Vec<Question> = (0..ask.times.unwrap_or(1))
-        .map(|n| Question { target, ..question(n) })
-        .collect();
+    let round = async |round: u32| {
+        let again = if round == 0 {
+            String::new()
+        } else {
+            format!("again-{round}-")
+        };
+        let end = if plane == Plane::Ours { "." } else { ":" };
+        let questions = (0..ask.times.unwrap_or(1)).map(|n| Question {
+            ask: ask.clone(),
+            target,
+            name: format!("{id}-{again}{n}{end}"),
+            host: ask.host.clone().unwrap_or_else(|| default_host.clone()),
+            tls: tls.clone(),
+        });
+        all(ask, questions.collect()).await
+    };
+    let patience = Instant::now() + CHANGE;
+    let mut rounds = 0;
+    loop {
+        let answers = round(rounds).await;
+        let settled = ask.put.is_none() || answers.iter().all(|(_, answer)| shows(answer, ask));
+        if settled || Instant::now() > patience {
+            return Ok(answers);
+        }
+        rounds += 1;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Whether a change is there that the question was asked for.
+fn shows(answer: &Answer, ask: &Ask) -> bool {
+    let expect = &ask.expect;
+    let same = |wanted: &Option<String>, got: &Option<String>| wanted.is_none() || wanted == got;
+    let status = expect.status.is_none() || expect.status == answer.status;
+    answer.failure.is_some() == expect.refused && status && same(&expect.certificate, &answer.certificate)
+}
+
+/// Asks all of them: at the same time, or one after another.
+async fn all(ask: &Ask, all: Vec<Question>) -> Vec<(String, Answer)> {
     let named = async |question: &Question| (question.name.clone(), question.send().await);
     if ask.at_once {
         let later = async |(n, question)| {
             tokio::time::sleep(Duration::from_secs_f64(ask.every * n as f64)).await;
             named(question).await
         };
-        return Ok(join_all(all.iter().enumerate().map(later)).await);
+        return join_all(all.iter().enumerate().map(later)).await;
     }
     let mut answers = Vec::new();
     for question in &all {
         answers.push(named(question).await);
     }
-    Ok(answers)
+    answers
 }
 
 /// Lines of an access log, by the user agent or, for bytes, by the client's port.
@@ -136,6 +171,18 @@ pub async fn logs(world: &World, ran: &[Ran]) -> BTreeMap<std::net::Ipv4Addr, Ar
                     missing += answers
                         .filter(|(name, answer)| answer.failure.is_none() && log.of(name, answer).is_none())
                         .count();
+                    if let Some(server) = world.server_behind(file, ask.from, plane) {
+                        let read = || Arc::new(Logs::read(&server.log_text()));
+                        let log = logs.entry(server.address).or_insert_with(read);
+                        let from = [server.address.into()];
+                        let came = |name: &str| !world.backends.records(&from, name).is_empty();
+                        let answers = planes[plane as usize]
+                            .iter()
+                            .filter(|_| ask.protocol != Protocol::Bytes);
+                        missing += answers
+                            .filter(|(name, _)| came(name) && !log.0.contains_key(name))
+                            .count();
+                    }
                 }
             }
         }
@@ -194,6 +241,8 @@ fn outcome(
 ) -> Result<Outcome> {
     let proxy = world.proxy(file, ask.from, plane)?;
     let log = logs.get(&proxy.address).context("the log was read")?;
+    let behind = world.server_behind(file, ask.from, plane);
+    let behind = behind.and_then(|server| logs.get(&server.address));
     let from = world.addresses(plane);
     let mut outcome = Outcome::default();
     for (name, answer) in answers {
@@ -210,6 +259,9 @@ fn outcome(
         });
         outcome.records.push(records);
         outcome.logs.push(log.of(name, answer).cloned());
+        outcome
+            .server_logs
+            .push(behind.and_then(|log| log.0.get(name)).cloned());
         outcome.answers.push(answer.clone());
     }
     Ok(outcome)
@@ -233,10 +285,13 @@ fn seen(world: &World, ask: &Ask, plane: Plane, outcome: &Outcome, answers: &[(S
             .is_some_and(|backend| backend.all().len() == 1);
         normal.records(&outcome.records[n], names, &mut seen);
         match &outcome.logs[n] {
-            Some(line) => normal.log(line, &mut seen),
+            Some(line) => normal.log("log", line, &mut seen),
             None => {
                 seen.insert("log".into(), "no line".into());
             }
+        }
+        if let Some(line) = &outcome.server_logs[n] {
+            normal.log("server's log", line, &mut seen);
         }
         if ask.protocol == Protocol::Bytes || ask.tls.is_some() {
             // Where a connection is cut depends on timing, and the length of a handshake on chance; what was said does not.
@@ -289,6 +344,9 @@ fn tell(n: usize, ask: &Ask, seen: &[Seen; 2], outcomes: [&Outcome; 2]) -> Strin
         }
         for line in outcome.logs.iter().flatten().take(3) {
             text += &format!("    access log: {line}\n");
+        }
+        for line in outcome.server_logs.iter().flatten().take(3) {
+            text += &format!("    access log of the server: {line}\n");
         }
     }
     text

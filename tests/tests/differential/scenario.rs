@@ -4,6 +4,7 @@
 //! cannot pass for one that holds.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -44,6 +45,9 @@ pub struct Workload {
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
     pub locality: Option<String>,
+    /// Of a client or server: what it dials and who dials it comes through its sidecar unasked; see `to` of a question.
+    #[serde(default)]
+    pub captured: bool,
 }
 
 fn two_versions() -> Vec<Backend> {
@@ -126,6 +130,10 @@ pub struct Ask {
     /// From a client: the service (`name:port` or `name.namespace:port`) whose own port is dialled, instead of the HTTP proxy. Else: the port.
     pub connect: Option<String>,
     pub port: Option<u16>,
+    /// To a proxy that captures: where the connection was going.
+    pub to: Option<SocketAddr>,
+    /// Objects to put in place of those that the file has, before anything else.
+    pub put: Option<String>,
     pub tls: Option<Tls>,
     /// For `bytes`, and after a switch of protocols.
     pub text: Option<String>,
@@ -185,6 +193,18 @@ pub struct Expect {
     pub statuses: BTreeMap<String, u32>,
     /// No answer at all: the connection ends.
     pub refused: bool,
+    /// The first name in the certificate of whoever ended TLS.
+    pub certificate: Option<String>,
+    /// In the access log of the file's own server, where the question came through a client or a gateway.
+    pub at_server: Option<AtServer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct AtServer {
+    pub flags: Option<String>,
+    pub details: Option<String>,
+    pub status: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -180,6 +180,9 @@ impl Normal {
         if let Some(alpn) = &answer.alpn {
             add("alpn", alpn.clone());
         }
+        if let Some(certificate) = &answer.certificate {
+            add("certificate", certificate.clone());
+        }
         self.fields("header", &answer.fields, &mut seen);
         self.fields("trailer", &answer.trailers, &mut seen);
         seen
@@ -222,7 +225,7 @@ impl Normal {
         }
     }
 
-    pub fn log(&self, line: &Value, seen: &mut Seen) {
+    pub fn log(&self, who: &str, line: &Value, seen: &mut Seen) {
         let plain = |field: &str| match &line[field] {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.clone(),
@@ -235,7 +238,7 @@ impl Normal {
             let value = self.text(&plain(field));
             // The transport's own words stand in braces.
             let value = value.split('{').next().unwrap_or_default().to_owned();
-            seen.insert(format!("log {field}"), value);
+            seen.insert(format!("{who} {field}"), value);
         }
     }
 }

@@ -9,9 +9,10 @@ use mesh_tests::mesh::root;
 use node::bootstrap::XdsMode;
 
 use crate::authority::Authority;
-use crate::proxy::{Plane, Proxy, Role};
+use crate::pilots;
+use crate::proxy::{Pilot, Plane, Proxy, Role};
 use crate::scenario::Workload;
-use crate::world::{Net, start_pilot};
+use crate::world::Net;
 
 pub struct Small {
     authority: Authority,
@@ -48,7 +49,7 @@ impl Small {
 
     pub fn start_pilot(&mut self) -> Result<u32> {
         let group = root().join("tests/scenarios/main");
-        let pilot = start_pilot(&group, self.address_of_pilot()?, &self.config(), self.folder.path())?;
+        let pilot = pilots::plain(&group, self.address_of_pilot()?, &self.config(), self.folder.path())?;
         let pid = pilot.id();
         self.pilot = Some(pilot);
         Ok(pid)
@@ -63,12 +64,15 @@ impl Small {
         } else {
             ("client", "client")
         };
-        let mut role = Role::new(name, namespace, &workload, router);
-        role.mode = mode;
+        let role = Role::new(name, namespace, &workload, router);
         let address = self.net.address(0, self.next)?;
         self.next += 1;
-        let pilot = self.address_of_pilot()?;
-        Proxy::start(plane, &role, address, pilot, &self.authority, self.folder.path())
+        let pilot = Pilot {
+            address: self.address_of_pilot()?,
+            mode,
+            secure: false,
+        };
+        Proxy::start(plane, &role, address, &pilot, &self.authority, self.folder.path())
     }
 
     pub fn pilot_log(&self) -> String {

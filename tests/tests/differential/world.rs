@@ -1,4 +1,4 @@
-//! What a group of files runs in: one pilot with the configuration of all of them, and pairs of proxies, ours and Envoy, in the same places.
+//! What a group of files runs in: a pilot for each plane with the configuration of all of them, and pairs of proxies, ours and Envoy, in the same places.
 //!
 //! A folder below `tests/scenarios` is a group; its `mesh.yaml` is the mesh's configuration. Each file is a namespace with addresses
 //! of its own, so that files do not meet; a mesh for each scenario would take hours.
@@ -6,18 +6,22 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mesh_tests::client::{self, eventually};
-use mesh_tests::mesh;
+use node::bootstrap::XdsMode;
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
 use crate::backend::Backends;
+use crate::capture;
+use crate::group::{Group, stem};
 use crate::objects::{self, Endpoint};
-use crate::proxy::{PLANES, Plane, Proxy, Role};
+use crate::pilots::{Config, Pilots, SECURE_PORT};
+use crate::proxy::{PLANES, Pilot, Plane, Proxy, Role};
 use crate::scenario::{Ask, File, From, Head, Words, Workload};
 
 const FIRST_LOCAL_PORT: u16 = 20_000;
@@ -33,9 +37,10 @@ pub struct World {
     gateway: Pair,
     own: BTreeMap<(String, &'static str), Pair>,
     local_ports: BTreeMap<String, u16>,
-    pilot: Child,
+    pilots: Pilots,
+    config: Config,
     _lock: TcpListener,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// Where addresses of a group come from: `127.<net>.0.0/16`, of which nobody else has this part.
@@ -66,50 +71,54 @@ impl Pair {
 
 impl World {
     /// Starts a group with those of its files that the filter names.
-    pub async fn start(group: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Option<Self>> {
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(group)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        paths.sort();
-        paths.retain(|path| {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            path.extension().is_some_and(|end| end == "yaml") && name != "mesh" && wanted(&name)
-        });
+    pub async fn start(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<Option<Self>> {
+        let group = Group::read(folder)?;
+        let paths: Vec<&PathBuf> = group.files.iter().filter(|path| wanted(path)).collect();
         if paths.is_empty() {
             return Ok(None);
         }
-        let names: Vec<String> = paths
-            .iter()
-            .map(|path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
-            .collect();
+        let names: Vec<String> = paths.iter().map(|path| stem(path)).collect();
         let (net, lock) = Net::take()?;
         let authority = Authority::new()?;
         let backends = Backends::start(authority.backend(names.iter().map(String::as_str))?).await?;
+        let at = folder;
         let folder = tempfile::Builder::new().prefix("mlt").rand_bytes(5).tempdir()?;
         authority.write(&folder.path().join("certs"))?;
         let dead = closed_port()?;
         let mut files = Vec::new();
-        let config = folder.path().join("config");
-        std::fs::create_dir_all(&config)?;
+        let config = Config::new(folder.path())?;
         for (at, path) in paths.iter().enumerate() {
             let row = at + FIRST_FILE;
-            let words = |name: &str, head: &Head| words(name, head, &net, row, backends.port, dead, folder.path());
+            let ports = [("PORT", backends.port), ("GREETING", backends.greeting), ("DEAD", dead)];
+            let words = |name: &str, head: &Head| words(name, head, &net, row, ports, folder.path());
             let file = File::read(path, &words)?;
             for (n, backend) in file.head.backends.iter().enumerate() {
                 backends.name(net.address(row, n + 1)?.into(), &backend.name);
             }
-            write(&config, &file, &net, row, backends.port, dead)?;
+            write(&config.common, &file, &net, row, backends.port, dead)?;
             files.push(file);
+        }
+        let captures = |file: &File| {
+            [&file.head.client, &file.head.server]
+                .into_iter()
+                .flatten()
+                .any(|own| own.captured)
+        };
+        if files.iter().any(captures) && !capture::is_possible()? {
+            eprintln!("{}: left out: the kernel follows connections here", at.display());
+            return Ok(None);
         }
         let local_ports = local_ports(&files);
         write_objects(
-            &config,
+            &config.common,
             "local-ports",
             &[objects::local_ports(&local_ports), objects::ingress()],
         )?;
+        let pilots_at = [net.address(0, 250)?, net.address(0, 249)?];
         let mut starter = Starter {
             net: &net,
-            pilot: SocketAddr::new(net.address(0, 250)?.into(), 15010),
+            pilots: pilots_at,
+            mode: group.mode,
             authority: &authority,
             folder: folder.path(),
             next: 1,
@@ -123,7 +132,7 @@ impl World {
                     .await?;
             }
         }
-        let pilot = start_pilot(group, starter.pilot, &config, folder.path())?;
+        let pilots = Pilots::start(at, pilots_at, &config, &authority, folder.path())?;
         let client = Workload {
             labels: BTreeMap::from([("app".into(), "client".into()), ("version".into(), "v1".into())]),
             ..Workload::default()
@@ -147,9 +156,10 @@ impl World {
             gateway,
             own,
             local_ports,
-            pilot,
+            pilots,
+            config,
             _lock: lock,
-            folder,
+            _folder: folder,
         };
         world.ready().await?;
         Ok(Some(world))
@@ -175,7 +185,7 @@ impl World {
     }
 
     pub fn pilot_log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("pilot.log")).unwrap_or_default()
+        self.pilots.log()
     }
 
     fn pairs(&self) -> impl Iterator<Item = &Pair> {
@@ -194,14 +204,53 @@ impl World {
         Ok(pair.of(plane))
     }
 
+    /// The sidecar of the file's own server, where questions come to it through another proxy.
+    pub fn server_behind(&self, file: &File, from: From, plane: Plane) -> Option<&Proxy> {
+        let own = self.own.get(&(file.name.clone(), "server"))?;
+        (from != From::Server).then(|| own.of(plane))
+    }
+
+    /// Puts objects in place of those that the file has.
+    pub fn put(&self, file: &File, objects: &str) -> Result<()> {
+        let path = self.config.common.join(format!("{}.yaml", file.name));
+        let mut all = std::fs::read_to_string(&path)?
+            .split(BETWEEN)
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<Value>, _>>()?;
+        for object in placed(file, objects)? {
+            let same = |other: &Value| {
+                let key = |object: &Value| {
+                    [
+                        &object["kind"],
+                        &object["metadata"]["namespace"],
+                        &object["metadata"]["name"],
+                    ]
+                    .map(Value::clone)
+                };
+                key(other) == key(&object)
+            };
+            all.retain(|other| !same(other));
+            all.push(object);
+        }
+        let written = path.with_extension("tmp");
+        std::fs::write(&written, joined(&all))?;
+        Ok(std::fs::rename(written, path)?)
+    }
+
     /// All addresses from which a plane's proxies dial.
     pub fn addresses(&self, plane: Plane) -> Vec<IpAddr> {
-        self.pairs().map(|pair| pair.of(plane).address.into()).collect()
+        let own = self.pairs().map(|pair| pair.of(plane).address.into());
+        own.chain([capture::SOURCE.into()]).collect()
     }
 
     /// Where a question is sent.
     pub fn target(&self, file: &File, ask: &Ask, plane: Plane) -> Result<SocketAddr> {
         let proxy = self.proxy(file, ask.from, plane)?;
+        if ask.to.is_some() {
+            let server = ask.from == From::Server;
+            let port = if server { capture::INBOUND } else { capture::OUTBOUND };
+            return Ok(SocketAddr::new(proxy.address.into(), port));
+        }
         let port = match (ask.from, &ask.connect, ask.port) {
             (From::Client, Some(connect), _) => {
                 let key = local_key(file, connect)?;
@@ -222,16 +271,10 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.pilot.kill();
-        let _ = self.pilot.wait();
-    }
-}
-
 struct Starter<'a> {
     net: &'a Net,
-    pilot: SocketAddr,
+    pilots: [Ipv4Addr; 2],
+    mode: XdsMode,
     authority: &'a Authority,
     folder: &'a Path,
     next: usize,
@@ -247,7 +290,11 @@ impl Starter<'_> {
                 plane,
                 role,
                 address,
-                self.pilot,
+                &Pilot {
+                    address: SocketAddr::new(self.pilots[plane as usize].into(), SECURE_PORT),
+                    mode: self.mode,
+                    secure: true,
+                },
                 self.authority,
                 self.folder,
             )?);
@@ -256,34 +303,35 @@ impl Starter<'_> {
         Ok(Pair(pair.ok().context("two planes")?))
     }
 
-    /// Objects for proxies of files' own.
-    fn write_own(&self, config: &Path, own: &[OwnRole]) -> Result<()> {
+    /// Objects for proxies of files' own. Only what says where they stand differs by plane: a client of one meets no server of the other.
+    fn write_own(&self, config: &Config, own: &[OwnRole]) -> Result<()> {
         for ((file, kind), role, first) in own {
-            let mut made = Vec::new();
+            let labels = json!(role.labels);
             if *kind == "gateway" {
-                made.push(objects::gateway_service(
-                    &role.namespace,
-                    &role.name,
-                    json!(role.labels),
-                ));
+                let service = objects::gateway_service(&role.namespace, &role.name, labels.clone());
+                write_objects(&config.common, &format!("own-{kind}-{file}"), &[service])?;
             }
-            let mut pods = Vec::new();
-            for n in [*first, first + 1] {
+            for (n, plane) in (*first..).zip(PLANES) {
                 let address = self.net.address(proxy_row(n), n % 200)?;
-                let name = format!("{}-{n}", role.name);
-                pods.push((name.clone(), address));
-                made.push(objects::running(
+                let name = format!("{}-0", role.name);
+                let mut made = vec![objects::running(
                     &role.namespace,
                     &name,
-                    json!(role.labels),
+                    labels.clone(),
                     address,
                     &role.name,
-                ));
+                )];
+                if *kind == "server" {
+                    made.extend(objects::server_service(&role.namespace, &labels, &name, address));
+                }
+                if *kind == "gateway" {
+                    made.push(objects::gateway_slice(&role.namespace, &role.name, &name, address));
+                }
+                if role.captured {
+                    made.push(capture::filter(&role.namespace, kind, &labels, address));
+                }
+                write_objects(config.of(plane), &format!("own-{kind}-{file}"), &made)?;
             }
-            if *kind == "server" {
-                made.extend(objects::server_service(&role.namespace, &json!(role.labels), &pods));
-            }
-            write_objects(config, &format!("own-{kind}-{file}"), &made)?;
         }
         Ok(())
     }
@@ -315,13 +363,16 @@ fn own_roles(files: &[File], net: &Net) -> Result<Vec<OwnRole>> {
     Ok(found)
 }
 
-fn words(name: &str, head: &Head, net: &Net, row: usize, port: u16, dead: u16, folder: &Path) -> Words {
+fn words(name: &str, head: &Head, net: &Net, row: usize, ports: [(&str, u16); 3], folder: &Path) -> Words {
     let mut words = Words::from([
         ("NS".to_owned(), name.to_owned()),
-        ("PORT".to_owned(), port.to_string()),
-        ("DEAD".to_owned(), dead.to_string()),
         ("CERTS".to_owned(), folder.join("certs").display().to_string()),
     ]);
+    words.extend(ports.map(|(name, port)| (name.to_owned(), port.to_string())));
+    for path in std::fs::read_dir(folder.join("certs")).into_iter().flatten().flatten() {
+        let text = std::fs::read(path.path()).unwrap_or_default();
+        words.insert(format!("BASE64_{}", stem(&path.path())), STANDARD.encode(text));
+    }
     for (n, backend) in head.backends.iter().enumerate() {
         let address = net.address(row, n + 1).map(|address| address.to_string());
         words.insert(format!("IP_{}", backend.name), address.unwrap_or_default());
@@ -344,14 +395,17 @@ fn write(config: &Path, file: &File, net: &Net, row: usize, port: u16, dead: u16
         &format!("standard-{}", file.name),
         &objects::standard(file, &endpoints?, port, dead),
     )?;
-    std::fs::write(config.join(format!("{}.yaml", file.name)), placed(file)?)?;
-    Ok(())
+    let own = placed(file, &file.config)?;
+    Ok(std::fs::write(
+        config.join(format!("{}.yaml", file.name)),
+        joined(&own),
+    )?)
 }
 
 /// The file's own objects, each in the file's namespace unless it names another.
-fn placed(file: &File) -> Result<String> {
-    let mut texts = Vec::new();
-    for text in file.config.split("\n---\n") {
+fn placed(file: &File, config: &str) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for text in config.split(BETWEEN) {
         let Some((mut value, _)) = store::yaml::parse_plain(&file.path, text)? else {
             continue;
         };
@@ -364,17 +418,21 @@ fn placed(file: &File) -> Result<String> {
         if metadata.get("namespace").is_none() {
             metadata["namespace"] = json!(file.name);
         }
-        texts.push(value.to_string());
+        objects.push(value);
     }
-    Ok(texts.join("\n---\n"))
+    Ok(objects)
+}
+
+/// Between the documents of a file.
+const BETWEEN: &str = "\n---\n";
+
+fn joined(objects: &[Value]) -> String {
+    let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
+    texts.join(BETWEEN)
 }
 
 pub fn write_objects(config: &Path, name: &str, objects: &[Value]) -> Result<()> {
-    let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
-    Ok(std::fs::write(
-        config.join(format!("{name}.yaml")),
-        texts.join("\n---\n"),
-    )?)
+    Ok(std::fs::write(config.join(format!("{name}.yaml")), joined(objects))?)
 }
 
 /// A port for each service port that a scenario dials.
@@ -406,37 +464,6 @@ fn local_key(file: &File, connect: &str) -> Result<String> {
 /// A port where nobody listens.
 fn closed_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-pub fn start_pilot(group: &Path, grpc: SocketAddr, config: &Path, folder: &Path) -> Result<Child> {
-    let text = std::fs::read_to_string(group.join("mesh.yaml")).unwrap_or_default();
-    let parsed = store::yaml::parse_plain(&group.join("mesh.yaml"), &text)?;
-    let mut settings = parsed.map_or_else(|| json!({}), |(value, _)| value);
-    settings["accessLogFile"] = json!("/dev/stdout");
-    settings["accessLogEncoding"] = json!("JSON");
-    let file = folder.join("mesh.yaml");
-    std::fs::write(&file, settings.to_string())?;
-    let log = std::fs::File::create(folder.join("pilot.log"))?;
-    let at = |port: u16| SocketAddr::new(grpc.ip(), port).to_string();
-    let child = Command::new(mesh::meltemi())
-        .args(["pilot-discovery", "discovery", "--secureGrpcAddr="])
-        .arg("--configDir")
-        .arg(config)
-        .arg("--meshConfig")
-        .arg(file)
-        .args([
-            "--httpAddr",
-            &at(8080),
-            "--monitoringAddr",
-            &at(15014),
-            "--grpcAddr",
-            &grpc.to_string(),
-        ])
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()?;
-    Ok(child)
 }
 
 /// Objects that pilot refuses, with the reason: a scenario without its configuration would show nothing.

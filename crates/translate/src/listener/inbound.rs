@@ -27,8 +27,8 @@ pub(super) fn virtual_inbound(scope: &Scope<'_>, notes: &mut Notes) -> listener:
     filter_chains.extend(other_ports(scope, notes));
     listener::Listener {
         filter_chains,
-        use_original_dst: pb::bool(true),
         transparent: transparent(scope),
+        // Not `use_original_dst`: that would hand what comes in for a port to the outbound listener of services with this port.
         listener_filters: vec![
             chains::original_dst(),
             chains::tls_inspector(&silent_ports(scope, needs_no_tls_inspector)),

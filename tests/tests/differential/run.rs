@@ -21,7 +21,7 @@ use crate::world::World;
 const LOG: Duration = Duration::from_secs(3);
 
 /// How long a change may take to reach a proxy.
-const CHANGE: Duration = Duration::from_secs(10);
+const CHANGE: Duration = Duration::from_secs(30);
 
 /// A scenario's questions with what came of them, on each plane.
 pub struct Ran {

@@ -19,11 +19,12 @@ pub(super) fn check(index: &Index, object: &Object, service: &VirtualService, me
                 object,
                 &format!("{path}.route[{m}].destination"),
                 &route.destination,
+                ANSWERED,
                 messages,
             );
         }
         if let Some(mirror) = &rule.mirror {
-            destination(index, object, &format!("{path}.mirror"), mirror, messages);
+            destination(index, object, &format!("{path}.mirror"), mirror, DROPPED, messages);
         }
         for (m, mirror) in rule.mirrors.iter().enumerate() {
             destination(
@@ -31,6 +32,7 @@ pub(super) fn check(index: &Index, object: &Object, service: &VirtualService, me
                 object,
                 &format!("{path}.mirrors[{m}].destination"),
                 &mirror.destination,
+                DROPPED,
                 messages,
             );
         }
@@ -82,7 +84,7 @@ pub(super) fn check(index: &Index, object: &Object, service: &VirtualService, me
     for (protocol, n, routes) in tls.chain(tcp) {
         for (m, route) in routes.iter().enumerate() {
             let path = format!("spec.{protocol}[{n}].route[{m}].destination");
-            destination(index, object, &path, &route.destination, messages);
+            destination(index, object, &path, &route.destination, CLOSED, messages);
         }
     }
 }
@@ -100,13 +102,22 @@ fn gateway_reference(index: &Index, object: &Object, path: &str, gateway: &str, 
     }
 }
 
-fn destination(index: &Index, object: &Object, path: &str, target: &Destination, messages: &mut Messages) {
+/// What becomes of what is routed to nothing.
+const ANSWERED: &str = "what is routed there is answered 503";
+const DROPPED: &str = "no copy is sent";
+const CLOSED: &str = "connections that are routed there are closed";
+
+fn destination(
+    index: &Index,
+    object: &Object,
+    path: &str,
+    target: &Destination,
+    consequence: &str,
+    messages: &mut Messages,
+) {
     let host = index.resolve(&target.host, object);
     let Some(known) = index.service(&host) else {
-        let text = format!(
-            "{}: what is routed there is answered 503",
-            index.no_host(&target.host, &host)
-        );
+        let text = format!("{}: {consequence}", index.no_host(&target.host, &host));
         messages.warn(
             object,
             "missing-host",
@@ -120,7 +131,7 @@ fn destination(index: &Index, object: &Object, path: &str, target: &Destination,
         && !known.ports.contains(&port.number)
     {
         let ports: Vec<String> = known.ports.iter().map(u32::to_string).collect();
-        let text = format!("{host} has no port {}", port.number);
+        let text = format!("{host} has no port {}: {consequence}", port.number);
         messages.warn(
             object,
             "missing-port",
@@ -132,7 +143,7 @@ fn destination(index: &Index, object: &Object, path: &str, target: &Destination,
     if !target.subset.is_empty() && !index.has_subset(&host, &target.subset) {
         let known = index.subsets_of(&host);
         let text = format!(
-            "no DestinationRule defines subset {:?} of {host}: what is routed there is answered 503",
+            "no DestinationRule defines subset {:?} of {host}: {consequence}",
             target.subset
         );
         let way_out = match spelling::nearest(&target.subset, known.iter().copied()) {

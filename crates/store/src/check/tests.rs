@@ -62,6 +62,14 @@ fn references_are_held_against_what_there_is() {
             Some("\"shop/front\" was probably meant"),
         ),
         (
+            route("{host: reviews}\n    mirror: {host: nobody}"),
+            Some("which means nobody.shop.svc.cluster.local here: no copy is sent"),
+        ),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, namespace: shop}\nspec: {hosts: [reviews], tcp: [{route: [{destination: {host: reviews, subset: v3}}]}]}".to_owned(),
+            Some("of reviews.shop.svc.cluster.local: connections that are routed there are closed"),
+        ),
+        (
             "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x, namespace: shop}\nspec: {host: ratings}".to_owned(),
             Some("no Service or ServiceEntry is known for \"ratings\", which means ratings.shop.svc.cluster.local here"),
         ),

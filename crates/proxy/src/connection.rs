@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pki::peer::PeerCertificate;
 
-use crate::config::Direction;
+use crate::config::{Direction, FilterChain};
 
 pub struct ConnectionInfo {
     /// Grows by one per connection of this process.
@@ -20,6 +20,8 @@ pub struct ConnectionInfo {
     /// SNI, from the handshake or from the inspector.
     pub server_name: Option<Rc<str>>,
     pub tls: Option<DownstreamTlsInfo>,
+    /// The filter chain that serves it; `None`: none fits.
+    pub chain: Option<Arc<FilterChain>>,
 }
 
 /// A finished handshake with a client.

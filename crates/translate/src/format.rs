@@ -30,12 +30,34 @@ pub(crate) fn command(text: &str) -> Option<usize> {
     text[at..].starts_with('%').then_some(at + 1)
 }
 
-/// The first thing in `text` that begins like a command and is none.
+/// The metadata that resources carry and both data planes can log.
+const METADATA: [&str; 4] = [
+    "METADATA(ROUTE:istio:config)",
+    "METADATA(ROUTE:istio:rule)",
+    "METADATA(CLUSTER:istio:config)",
+    "METADATA(CLUSTER:istio:subset)",
+];
+
+/// As [`command`], of `METADATA`, which is offered to logs alone.
+fn metadata(text: &str) -> Option<usize> {
+    let rest = METADATA.iter().find_map(|known| text.strip_prefix(known))?;
+    let tail = rest
+        .strip_prefix(':')
+        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let tail = tail.unwrap_or(rest);
+    tail.starts_with('%').then_some(text.len() - tail.len() + 1)
+}
+
+/// The first thing in a log's format that begins like a command and is none.
 pub(crate) fn first_mistake(text: &str) -> Option<&str> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {
         rest = &rest[at + 1..];
-        let length = if rest.starts_with('%') { Some(1) } else { command(rest) };
+        let length = if rest.starts_with('%') {
+            Some(1)
+        } else {
+            command(rest).or_else(|| metadata(rest))
+        };
         match length {
             Some(length) => rest = &rest[length..],
             None => return Some(rest.split(['%', ' ', '"']).next().unwrap_or_default()),
@@ -144,6 +166,10 @@ mod tests {
             ("%DURATION(x)%", Some("DURATION(x)")),
             ("%DURATION", Some("DURATION")),
             ("50% off", Some("")),
+            ("%METADATA(ROUTE:istio:rule)% %METADATA(CLUSTER:istio:subset):9%", None),
+            ("%METADATA(ROUTE:istio)%", Some("METADATA(ROUTE:istio)")),
+            ("%METADATA(HOST:istio:rule)%", Some("METADATA(HOST:istio:rule)")),
+            ("%METADATA(ROUTE:other:rule)%", Some("METADATA(ROUTE:other:rule)")),
         ];
         for (text, expected) in cases {
             assert_eq!(first_mistake(text), expected, "{text}");

@@ -100,6 +100,7 @@ fn answered() -> Answered {
         direction: Direction::Outbound,
         server_name: None,
         tls: None,
+        chain: None,
     });
     let mut record = Record::new(connection.clone(), Some(HttpVersion::Http11));
     let slot = slots.cluster(&messages::cluster_name(0));

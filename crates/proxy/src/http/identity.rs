@@ -109,6 +109,7 @@ mod tests {
                 version: "TLSv1.3",
                 cipher: "",
             }),
+            chain: None,
         }
     }
 

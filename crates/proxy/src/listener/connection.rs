@@ -279,6 +279,7 @@ async fn secure(
     drain: Watch,
 ) -> Option<Phase<()>> {
     let mut info = info(&worker, &compiled.listener, ends, facts.server_name);
+    info.chain = Some(chain.clone());
     let offered = &facts.application_protocols;
     let stream = match &chain.transport {
         DownstreamTransport::Plain => Downstream::Plain(stream),
@@ -306,6 +307,7 @@ fn info(worker: &Worker, listener: &Listener, ends: Ends, server_name: Option<St
         direction: listener.direction,
         server_name: server_name.map(Into::into),
         tls: None,
+        chain: None,
     }
 }
 

@@ -344,6 +344,7 @@ mod tests {
             direction: Direction::Inbound,
             server_name: None,
             tls: None,
+            chain: None,
         };
         let mut record = Record::new(Rc::new(connection), Some(HttpVersion::Http11));
         record.started_at = Some(std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_020));

@@ -52,7 +52,19 @@ enum Command {
     },
     Address(Address, Shape),
     Word(Word),
+    Metadata(Metadata),
     Constant(Box<str>),
+}
+
+/// `%METADATA(SOURCE:istio:KEY)%`: which object of a user decided. Of metadata this is all that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metadata {
+    /// Reference of the object that made the route, and the rule in it.
+    RouteConfig,
+    RouteRule,
+    /// Reference of the DestinationRule that shaped the cluster, and the subset.
+    ClusterConfig,
+    ClusterSubset,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +105,7 @@ words! {
     UpstreamClusterRaw "UPSTREAM_CLUSTER_RAW",
     ServerName "REQUESTED_SERVER_NAME",
     RouteName "ROUTE_NAME",
+    FilterChainName "FILTER_CHAIN_NAME",
     GrpcStatus "GRPC_STATUS",
     GrpcStatusNumber "GRPC_STATUS_NUMBER",
     DownstreamPeerUri "DOWNSTREAM_PEER_URI_SAN",
@@ -283,6 +296,7 @@ fn command(name: &str, argument: Option<&str>) -> Option<Command> {
             let (name, alternative) = header(argument);
             Some(Command::Response { name, alternative })
         }
+        ("METADATA", Some(path)) => Metadata::parse(path).map(Command::Metadata),
         ("HOSTNAME", None) => Some(Command::Constant(hostname().into())),
         ("ENVIRONMENT", Some(name)) => Some(Command::Constant(
             std::env::var(name).unwrap_or_else(|_| "-".into()).into(),
@@ -328,7 +342,7 @@ impl Command {
             }
             Command::Word(word) => *word == Word::ResponseFlags,
             Command::StartTime(_) | Command::Constant(_) => true,
-            Command::Address(..) => false,
+            Command::Address(..) | Command::Metadata(_) => false,
         }
     }
 
@@ -345,6 +359,7 @@ impl Command {
             }
             Command::Address(which, shape) => address_text(subject.record, *which, *shape, out),
             Command::Word(word) => word.render(subject.record, out),
+            Command::Metadata(which) => text(which.of(subject.record), out),
             Command::Constant(value) => out.extend_from_slice(value.as_bytes()),
         }
     }
@@ -381,6 +396,29 @@ fn printable<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     value.is_ascii().then_some(value)
 }
 
+impl Metadata {
+    fn parse(path: &str) -> Option<Self> {
+        Some(match path {
+            "ROUTE:istio:config" => Metadata::RouteConfig,
+            "ROUTE:istio:rule" => Metadata::RouteRule,
+            "CLUSTER:istio:config" => Metadata::ClusterConfig,
+            "CLUSTER:istio:subset" => Metadata::ClusterSubset,
+            _ => return None,
+        })
+    }
+
+    fn of(self, record: &Record) -> Option<&str> {
+        let (route, cluster) = (record.route.as_ref(), record.upstream.cluster.as_ref());
+        let text = match self {
+            Metadata::RouteConfig => &route?.origin,
+            Metadata::RouteRule => &route?.rule,
+            Metadata::ClusterConfig => &cluster?.origin,
+            Metadata::ClusterSubset => &cluster?.subset,
+        };
+        non_empty(text)
+    }
+}
+
 impl Word {
     fn render(self, record: &Record, out: &mut Vec<u8>) {
         let connection = &record.connection;
@@ -402,6 +440,7 @@ impl Word {
             Word::UpstreamCluster | Word::UpstreamClusterRaw => text(record.upstream.cluster_name(), out),
             Word::ServerName => text(connection.server_name.as_deref(), out),
             Word::RouteName => text(record.route.as_ref().and_then(|route| non_empty(&route.name)), out),
+            Word::FilterChainName => text(connection.chain.as_ref().and_then(|chain| non_empty(&chain.name)), out),
             Word::GrpcStatus | Word::GrpcStatusNumber => match record.grpc_status {
                 Some(code) => number(code.into(), out),
                 None => out.push(b'-'),
@@ -549,11 +588,68 @@ mod tests {
     }
 
     #[test]
+    fn metadata_names_what_decided() {
+        use crate::config::{Action, DirectResponse, Direction, PathMatch, Route, RouteMatch};
+        use crate::connection::ConnectionInfo;
+        use crate::telemetry::HttpVersion;
+        let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let connection = ConnectionInfo {
+            id: 1,
+            local: address,
+            remote: address,
+            redirected: false,
+            direction: Direction::Outbound,
+            server_name: None,
+            tls: None,
+            chain: None,
+        };
+        let mut record = Record::new(std::rc::Rc::new(connection), Some(HttpVersion::Http11));
+        let template = Template::parse(
+            "%METADATA(ROUTE:istio:config)% %METADATA(ROUTE:istio:rule):3% %METADATA(CLUSTER:istio:subset)% %FILTER_CHAIN_NAME%",
+        );
+        let template = template.unwrap();
+        let rendered = |record: &Record| {
+            let mut out = Vec::new();
+            let subject = Subject {
+                record,
+                request: None,
+                response: None,
+            };
+            template.render(&subject, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(rendered(&record), "- - - -");
+        record.route = Some(std::sync::Arc::new(Route {
+            name: "".into(),
+            matches: RouteMatch {
+                path: PathMatch::Prefix("/".into()),
+                ignore_case: false,
+                headers: Vec::new(),
+                query: Vec::new(),
+                grpc_only: false,
+                fraction: None,
+            },
+            action: Action::Direct(DirectResponse {
+                status: 200,
+                body: "".into(),
+            }),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+            origin: "/apis/x".into(),
+            rule: "canary".into(),
+            cors: None,
+            fault: None,
+        }));
+        assert_eq!(rendered(&record), "/apis/x can - -");
+    }
+
+    #[test]
     fn a_mistake_is_named() {
         for (text, name) in [
             ("%NO_SUCH%", "NO_SUCH"),
             ("%REQ(a", "REQ"),
             ("%REQ%", "REQ"),
+            ("%METADATA(ROUTE:other:rule)%", "METADATA"),
             ("%DURATION:x%", "DURATION"),
         ] {
             assert!(Template::parse(text).unwrap_err().contains(name), "{text}");

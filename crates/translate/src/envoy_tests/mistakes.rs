@@ -203,6 +203,15 @@ pub(super) fn odd_settings() -> Vec<Mesh> {
         log("JSON", "not json"),
         log("JSON", "{\"a\": [\"%FOO%\"]}"),
         log("JSON", "{\"a\": {\"b\": \"%DURATION%\"}, \"c\": null, \"d\": 1}"),
+        log(
+            "TEXT",
+            "%METADATA(ROUTE:istio:config)% %METADATA(CLUSTER:istio:subset):9%",
+        ),
+        log(
+            "JSON",
+            "{\"rule\": \"%METADATA(ROUTE:istio:rule)%\", \"wrong\": \"%METADATA(HOST:a:b)%\"}",
+        ),
+        log("JSON", "{\"rule\": \"%METADATA(ROUTE:istio:rule)%\"}"),
         log("TEXT", &crate::format::every_command()),
         gateways,
         tcp,

@@ -675,6 +675,9 @@ fn access_log_by_mesh_settings() {
         json!({ "accessLogFile": "/x", "accessLogEncoding": "JSON", "accessLogFormat": "{\"took\": \"%DURATION%\"}" }),
     );
     assert!(own.contains("took") && !own.contains("start_time"));
+    let rule = "%METADATA(ROUTE:istio:rule)%";
+    let with_rule = log(json!({ "accessLogFile": "/x", "accessLogFormat": rule }));
+    assert!(with_rule.contains(rule) && !with_rule.contains("%ROUTE_NAME%"));
     assert!(
         log(json!({ "accessLogFile": "/x", "accessLogEncoding": "JSON" })).contains("connection_termination_details")
     );

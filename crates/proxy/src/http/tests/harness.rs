@@ -268,6 +268,7 @@ fn begin(
         direction: manager.direction,
         server_name: None,
         tls: None,
+        chain: None,
     };
     crate::http::serve(worker, manager, Downstream::Plain(stream), Rc::new(info), watch)
 }

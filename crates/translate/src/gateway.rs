@@ -178,6 +178,15 @@ impl ServerRef<'_> {
         format!("{}/{}", self.gateway.namespace(), bound_name(self.gateway))
     }
 
+    /// As objects are referred to: by its own name, else by its number.
+    pub(crate) fn reference(&self) -> String {
+        let servers = &self.gateway.spec.servers;
+        match servers.iter().position(|server| std::ptr::eq(server, self.server)) {
+            Some(index) if self.server.name.is_empty() => index.to_string(),
+            _ => self.server.name.clone(),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         if self.server.name.is_empty() {
             &self.server.port.name

@@ -59,8 +59,9 @@ pub struct FilterChain {
     /// Limit for TLS handshakes (Envoy's default: 15 s); zero: none.
     pub handshake_timeout: Duration,
     pub filter: NetworkFilter,
-    /// As [`Listener::origin`].
+    /// As [`Listener::origin`], and which part of the object: a server of a Gateway.
     pub origin: Arc<str>,
+    pub rule: Arc<str>,
     /// Hash of the resource part: an equal chain in a new listener version keeps its connections.
     pub version: u64,
 }

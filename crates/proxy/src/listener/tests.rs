@@ -84,6 +84,7 @@ impl Proxy {
             handshake_timeout: Duration::from_secs(5),
             filter: NetworkFilter::Tcp(Arc::new(proxy)),
             origin: "".into(),
+            rule: "".into(),
             version,
         };
         change(&mut chain);

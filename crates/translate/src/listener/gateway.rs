@@ -4,7 +4,7 @@ use model::kinds::{Gateway, ServerTlsMode};
 use model::mesh::{Config, Protocol};
 
 use crate::gateway::{Kind, Port, ServerRef};
-use crate::pb::{core, listener};
+use crate::pb::{self, core, listener};
 use crate::route::{self, Context};
 use crate::scope::Scope;
 use crate::{Notes, TranslateError, names};
@@ -28,7 +28,9 @@ pub(super) fn build(
     let mut filter_chains: Vec<listener::FilterChain> = Vec::new();
     for server in &port.servers {
         notes.origin(&server.gateway.reference);
-        for chain in chains_of(scope, port, server, notes) {
+        let wanted_by = wanted_by(port, server);
+        for mut chain in chains_of(scope, port, server, notes) {
+            chain.metadata.clone_from(&wanted_by);
             let known = filter_chains
                 .iter()
                 .any(|known| known.filter_chain_match == chain.filter_chain_match);
@@ -56,6 +58,21 @@ pub(super) fn build(
         filter_chains,
         ..base(scope, &port.bind, port.listen, core::TrafficDirection::Outbound)
     }))
+}
+
+/// The stable reference by which a chain is traced to the server of a Gateway. One chain serves all plain HTTP servers of a port: it
+/// names their Gateway if it is one, and the server if there is one.
+fn wanted_by(port: &Port<'_>, server: &ServerRef<'_>) -> Option<core::Metadata> {
+    let of_all = port.kind == Kind::Http;
+    let mut others = port.servers.iter();
+    if of_all && others.any(|other| other.gateway.reference != server.gateway.reference) {
+        return None;
+    }
+    let mut fields = vec![("config", pb::text(names::config_path(&server.gateway.reference)))];
+    if !of_all || port.servers.len() == 1 {
+        fields.push(("rule", pb::text(server.reference())));
+    }
+    pb::metadata([("istio", pb::object(fields))])
 }
 
 fn chains_of(

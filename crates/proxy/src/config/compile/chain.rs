@@ -28,12 +28,14 @@ pub(super) fn chain(mut message: Message, surroundings: &Surroundings, context: 
     let version = xxh3_64_with_seed(&message.encode_to_vec(), u64::from(surroundings.buffer_limit));
     let handshake =
         duration(take(&mut message.transport_socket_connect_timeout)).within("transport_socket_connect_timeout")?;
+    let (origin, rule) = mesh_metadata::origin(metadata.as_ref());
     let compiled = FilterChain {
         name: take(&mut message.name).into(),
         matches: chain_match(take(&mut message.filter_chain_match).unwrap_or_default()).within("filter_chain_match")?,
         transport: transport::downstream(take(&mut message.transport_socket), context).within("transport_socket")?,
         handshake_timeout: handshake.unwrap_or(HANDSHAKE_TIMEOUT),
-        origin: context.texts.get(mesh_metadata::origin(metadata.as_ref()).0),
+        origin: context.texts.get(origin),
+        rule: context.texts.get(rule),
         filter: filters(take(&mut message.filters), surroundings, context)?,
         version,
     };

@@ -23,6 +23,7 @@ fn chain(name: &str, matches: ChainMatch) -> Arc<FilterChain> {
         handshake_timeout: Duration::ZERO,
         filter: NetworkFilter::Tcp(Arc::new(proxy)),
         origin: "".into(),
+        rule: "".into(),
         version: 0,
     })
 }

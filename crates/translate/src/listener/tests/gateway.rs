@@ -340,3 +340,53 @@ fn connections_of_the_mesh_pass_by_the_name_of_their_cluster() {
         .is_none()
     );
 }
+
+#[test]
+fn a_chain_names_the_server_that_wanted_it() {
+    let wanted_by = |chain: &pb::listener::FilterChain| {
+        let istio = chain.metadata.as_ref()?.filter_metadata.get("istio")?;
+        let word = |name: &str| match istio.fields.get(name)?.kind.as_ref()? {
+            pb::google::value::Kind::StringValue(text) => Some(text.clone()),
+            _ => None,
+        };
+        Some((word("config")?, word("rule")))
+    };
+    let gateway = |name: &str| format!("/apis/networking.istio.io/v1/namespaces/default/gateway/{name}");
+    let plain = |name: &str, host: &str| json!({ "port": { "number": 80, "name": "http", "protocol": "HTTP" }, "name": name, "hosts": [host] });
+    let spec = |servers: Value| json!({ "selector": { "istio": "ingressgateway" }, "servers": servers });
+    let secure = mesh(&json!({ "mode": "SIMPLE", "serverCertificate": "/c", "privateKey": "/k" }));
+    let one = |servers| Mesh::bookinfo().apply("Gateway", "default", "a", spec(servers));
+    let two = one(json!([plain("", "a.io")])).apply("Gateway", "default", "b", spec(json!([plain("", "b.io")])));
+    let rule = |name: &str| Some(name.to_owned());
+    let cases = [
+        (
+            secure,
+            "0.0.0.0_8443",
+            vec![Some((gateway("gw"), rule("0"))), Some((gateway("gw"), rule("1")))],
+        ),
+        (
+            one(json!([plain("", "a.io")])),
+            "0.0.0.0_8080",
+            vec![Some((gateway("a"), rule("0")))],
+        ),
+        (
+            one(json!([plain("front", "a.io")])),
+            "0.0.0.0_8080",
+            vec![Some((gateway("a"), rule("front")))],
+        ),
+        // One chain for two servers, and for two Gateways.
+        (
+            one(json!([plain("", "a.io"), plain("", "b.io")])),
+            "0.0.0.0_8080",
+            vec![Some((gateway("a"), None))],
+        ),
+        (two, "0.0.0.0_8080", vec![None]),
+    ];
+    for (mesh, name, expected) in cases {
+        let route = json!({ "hosts": ["*"], "gateways": ["a", "b", "gw"], "http": [{ "route": [{ "destination": { "host": "reviews" } }] }] });
+        let mesh = mesh.apply("VirtualService", "default", "routes", route);
+        let made = listener(&mesh, &router(), name);
+        let told: Vec<_> = made.filter_chains.iter().map(wanted_by).collect();
+        assert_eq!(told, expected, "{name}");
+    }
+}

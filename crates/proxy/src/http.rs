@@ -34,8 +34,10 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use hashing::hash_of_question;
 pub use local_reply::LocalReply;
 pub use pool::WorkerState;
 pub(crate) use redirect::{direct_location, https_location, location as redirect_location};
 pub(crate) use request_headers::as_routed;
 pub use serve::{Served, serve};
+pub(crate) use upgrade::allows_upgrade;

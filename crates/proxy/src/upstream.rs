@@ -22,7 +22,7 @@ pub use outlier::{Outcome, is_ejected, membership, publish_membership, report};
 pub use proxy_header::Origin;
 pub use stream::Stream;
 
-pub(crate) use balance::pickable;
+pub(crate) use balance::{owners, pickable};
 pub(crate) use failure::is_exhaustion;
 pub(crate) use tls::{cipher_text, expired, version_text};
 

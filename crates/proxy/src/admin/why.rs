@@ -45,8 +45,9 @@ fn text(explanation: &Explanation) -> String {
                     .map_or(String::new(), |location| format!(" to {location}"));
                 writeln!(text, "{status}{to} ({details})")
             }
-            Outcome::Forwarded { cluster, endpoints, .. } => {
+            Outcome::Forwarded { endpoints, .. } => {
                 let addresses: Vec<&str> = endpoints.iter().map(|target| &*target.address).collect();
+                let cluster = likely.cluster.as_deref().unwrap_or_default();
                 writeln!(text, "{cluster}: {}", addresses.join(", "))
             }
             Outcome::Closed => writeln!(text, "the connection is closed"),

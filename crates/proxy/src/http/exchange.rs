@@ -146,6 +146,9 @@ pub(super) async fn serve_request(
     };
     if matched.virtual_host.require_tls && exchange.request.scheme != "https" {
         let reply = redirect::to_https(&exchange.request);
+        // Not the route has decided: none is named in the log.
+        exchange.note_cluster();
+        exchange.record.route = None;
         return exchange.reply(reply, Some(matched)).await;
     }
     let action = match &matched.route.action {

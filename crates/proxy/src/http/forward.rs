@@ -346,9 +346,7 @@ fn explain(exchange: &mut Exchange<'_>, cluster: &Cluster, failed: Failed) -> Lo
         Failure::BadBody(malformed) => LocalReply::new(malformed.status(), malformed.details())
             .body("Bad Request")
             .close(),
-        Failure::NotBase64(details) => {
-            LocalReply::new(400, details).body("Bad gRPC-web request, invalid base64 data.")
-        }
+        Failure::NotBase64(details) => LocalReply::new(400, details).body("Bad gRPC-web request, invalid base64 data."),
         failure => reset(failure, retried, failed.text.as_deref()),
     };
     reply.flag(failed.failure.flag())

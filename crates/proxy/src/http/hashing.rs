@@ -47,6 +47,27 @@ pub(super) fn hash_of(policies: &[HashPolicy], request: &RequestHead, client: So
     hash
 }
 
+/// The hash of a request that somebody wonders about; `None` where chance has a part in it, or what is not known: the client's
+/// address, or a field that the headers' operations change.
+pub(crate) fn hash_of_question(
+    policies: &[HashPolicy],
+    request: &RequestHead,
+    client: Option<SocketAddr>,
+    changed: &[String],
+) -> Option<u64> {
+    let unknown = |policy: &HashPolicy| match policy {
+        HashPolicy::Header { name, .. } => changed.iter().any(|one| one.trim_start_matches('-') == &**name),
+        HashPolicy::SourceIp { .. } => client.is_none(),
+        HashPolicy::Query { .. } | HashPolicy::Cookie { .. } => false,
+    };
+    if policies.iter().any(unknown) {
+        return None;
+    }
+    let nobody = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0);
+    let hash = hash_of(policies, request, client.unwrap_or(nobody));
+    hash.value.filter(|_| hash.cookie.is_none())
+}
+
 fn hash_text(text: &str) -> u64 {
     xxhash_rust::xxh64::xxh64(text.as_bytes(), 0)
 }

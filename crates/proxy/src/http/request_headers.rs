@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::date;
-use crate::config::{HttpConnectionManager, ServerHeader};
+use crate::config::{ConnectionFacts, HttpConnectionManager, ServerHeader};
 use crate::head::{Headers, Name, RequestHead, ResponseHead, Text, Value};
 
 const XFF: Name<'static> = Name::from_static("x-forwarded-for");
@@ -136,17 +136,21 @@ fn new_request_id() -> [u8; 36] {
     text
 }
 
-/// Authority and path as routing would see them, of a request that came to `local`.
+/// The head as routing would see it, of a request that came by such a connection.
 ///
 /// # Errors
 /// As [`normalize_path`].
 pub(crate) fn as_routed(
     manager: &HttpConnectionManager,
-    local: Option<SocketAddr>,
+    connection: &ConnectionFacts,
     head: &mut RequestHead,
 ) -> Result<(), ()> {
-    if let Some(local) = local {
-        strip_port(manager, local, head);
+    remove_hop_by_hop(&mut head.headers);
+    let client = connection
+        .source
+        .map_or_else(String::new, |source| source.ip().to_string());
+    if let Some(local) = connection.destination {
+        prepare(manager, &client, local, head);
     }
     normalize_path(manager, head)
 }

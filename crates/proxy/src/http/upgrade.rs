@@ -61,21 +61,10 @@ impl Upgrade {
     pub(super) fn is_allowed(&self, manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
         let protocol = match &self.0 {
             Asked::Field(protocol) => protocol.as_bytes(),
+            Asked::Connect if route.is_none() => return true,
             Asked::Connect => b"connect",
         };
-        let asked = |known: &str| protocol.eq_ignore_ascii_case(known.as_bytes());
-        let of_route = match route.map(|route| &route.action) {
-            Some(Action::Forward(action)) => action
-                .upgrades
-                .iter()
-                .find(|(known, _)| asked(known))
-                .map(|(_, enabled)| *enabled),
-            _ => None,
-        };
-        if route.is_none() && matches!(self.0, Asked::Connect) {
-            return true;
-        }
-        of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
+        allows_upgrade(protocol, manager, route)
     }
 
     /// The field that makes a head ask for, or agree to, the upgrade; that it is meant is said as the head is written.
@@ -84,6 +73,20 @@ impl Upgrade {
             headers.set(names::UPGRADE, protocol.as_value());
         }
     }
+}
+
+/// Whether the route, else the connection manager, lets connections switch to this protocol.
+pub(crate) fn allows_upgrade(protocol: &[u8], manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
+    let asked = |known: &str| protocol.eq_ignore_ascii_case(known.as_bytes());
+    let of_route = match route.map(|route| &route.action) {
+        Some(Action::Forward(action)) => action
+            .upgrades
+            .iter()
+            .find(|(known, _)| asked(known))
+            .map(|(_, enabled)| *enabled),
+        _ => None,
+    };
+    of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
 }
 
 impl Exchange<'_> {

@@ -64,6 +64,16 @@ pub(crate) fn pickable(cluster: &Cluster, set: &EndpointSet, now: i64) -> Vec<Ar
     Levels::new(cluster, set, now).all_from(0).cloned().collect()
 }
 
+/// The endpoints that a hash leads to: one, or one in each locality where localities are drawn by weight.
+pub(crate) fn owners(cluster: &Cluster, set: &EndpointSet, now: i64, hash: u64) -> Vec<Arc<Endpoint>> {
+    let levels = Levels::new(cluster, set, now);
+    levels
+        .pools(hash)
+        .iter()
+        .filter_map(|pool| pool.pick(hash, 0).cloned())
+        .collect()
+}
+
 struct Derived {
     generation: u64,
     set: Arc<EndpointSet>,

@@ -24,13 +24,16 @@ pub(super) fn shares(clusters: &[WeightedCluster], whole: f64) -> Vec<(&Arc<Clus
     clusters.iter().map(|cluster| &cluster.slot).zip(shares).collect()
 }
 
-/// `sent`: the request as the upstream would see it; `None` for opaque connections.
-pub(super) fn follow(
-    story: &mut Story<'_>,
-    slot: &Arc<ClusterSlot>,
-    share: f64,
-    sent: Option<(&RequestHead, &RouteAction)>,
-) {
+/// A request as the upstream would see it, and what choosing an endpoint takes from it.
+pub(super) struct Sent<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) action: &'a RouteAction,
+    /// What the route's hash policies make of it; `None`: chance.
+    pub(super) hash: Option<u64>,
+}
+
+/// `sent`: `None` for opaque connections.
+pub(super) fn follow(story: &mut Story<'_>, slot: &Arc<ClusterSlot>, share: f64, sent: Option<&Sent<'_>>) {
     let part = if share < 100.0 {
         format!("{} % go to ", round(share))
     } else {
@@ -43,8 +46,11 @@ pub(super) fn follow(
         );
         story.tell("cluster", text, None);
         return match sent {
-            Some((_, action)) => story.answered(share, action.cluster_not_found_status, "cluster_not_found", "NC"),
-            None => story.conclude(share, Outcome::Closed),
+            Some(sent) => {
+                let status = sent.action.cluster_not_found_status;
+                story.answered_for(share, Some(slot.name.clone()), status, "cluster_not_found", "NC");
+            }
+            None => story.closed(share, Some(slot.name.clone()), "NC"),
         };
     };
     let text = format!(
@@ -57,32 +63,44 @@ pub(super) fn follow(
     if share <= f64::EPSILON {
         return;
     }
-    let endpoints = if cluster.discovery == Discovery::OriginalDst {
-        story.tell("endpoints", "the address that the client dialled".to_owned(), None);
-        Vec::new()
+    let name = Some(cluster.name.clone());
+    let endpoints = if cluster.discovery == Discovery::OriginalDst || cluster.lb == LbPolicy::Provided {
+        dialled(story)
     } else {
-        match usable(story, &cluster, slot) {
-            Some(endpoints) => endpoints,
-            None if sent.is_some() => return story.answered(share, 503, "no_healthy_upstream", "UH"),
-            None => return story.conclude(share, Outcome::Closed),
-        }
+        usable(story, &cluster, slot, sent.and_then(|sent| sent.hash))
     };
-    let (authority, path) = sent.map_or((String::new(), String::new()), |(head, _)| {
-        (head.authority.as_str().to_owned(), head.path.as_str().to_owned())
+    let Some(endpoints) = endpoints else {
+        return match sent {
+            Some(_) => story.answered_for(share, name, 503, "no_healthy_upstream", "UH"),
+            None => story.closed(share, name, "UH"),
+        };
+    };
+    let (authority, path) = sent.map_or((String::new(), String::new()), |sent| {
+        (
+            sent.head.authority.as_str().to_owned(),
+            sent.head.path.as_str().to_owned(),
+        )
     });
-    story.conclude(
-        share,
-        Outcome::Forwarded {
-            cluster: cluster.name.clone(),
-            authority,
-            path,
-            endpoints,
-        },
-    );
+    let outcome = Outcome::Forwarded {
+        authority,
+        path,
+        endpoints,
+    };
+    story.conclude(share, name, "", outcome);
+}
+
+/// Where the client wanted to go, if that was not here.
+fn dialled(story: &mut Story<'_>) -> Option<Vec<Target>> {
+    let text = match story.redirected {
+        true => "the address that the client dialled",
+        false => "the address that the client dialled, but it dialled this proxy, which does not forward to itself",
+    };
+    story.tell("endpoints", text.to_owned(), None);
+    story.redirected.then(Vec::new)
 }
 
 /// Tells of each endpoint what speaks for it and against it. `None`: there is none to be had.
-fn usable(story: &mut Story<'_>, cluster: &Arc<Cluster>, slot: &ClusterSlot) -> Option<Vec<Target>> {
+fn usable(story: &mut Story<'_>, cluster: &Arc<Cluster>, slot: &ClusterSlot, hash: Option<u64>) -> Option<Vec<Target>> {
     let set = slot.endpoints.load_full();
     let now = story.state.shared.now_ms();
     let pickable = crate::upstream::pickable(cluster, &set, now);
@@ -109,6 +127,16 @@ fn usable(story: &mut Story<'_>, cluster: &Arc<Cluster>, slot: &ClusterSlot) -> 
         MAX_TOLD.. => story.tell("endpoints", format!("{told} in all"), None),
         _ => {}
     }
+    let hashing = matches!(cluster.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. });
+    let owners = hash
+        .filter(|_| hashing)
+        .map(|hash| crate::upstream::owners(cluster, &set, now, hash));
+    if let Some(owners) = &owners {
+        let names: Vec<&str> = owners.iter().map(|owner| &*owner.address_text).collect();
+        let text = format!("the hash of this request leads to {}", names.join(" or "));
+        story.tell("endpoints", text, None);
+    }
+    let pickable = owners.unwrap_or(pickable);
     let targets: Vec<_> = pickable.iter().map(|endpoint| target(cluster, endpoint)).collect();
     (!targets.is_empty()).then_some(targets)
 }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Story;
-use super::question::{Question, WayIn};
+use super::question::{Certificate, Question, WayIn};
 use crate::config::{ConnectionFacts, Direction, DownstreamTls, FilterChain, Listener, NetworkFilter, RouteSource};
+use crate::head::HttpVersion;
 use crate::listener::Compiled;
 
 /// The way in that was found.
@@ -127,11 +128,12 @@ fn facts(question: &Question, listener: &Listener, address: SocketAddr) -> Conne
         WayIn::Url if question.direction == Direction::Inbound => SocketAddr::new(address.ip(), question.port()),
         WayIn::Url | WayIn::Listener(_) => address,
     };
-    let tls = question.server_name.is_some() || !question.protocols.is_empty();
+    let tls = question.server_name.is_some() || !question.protocols.is_empty() || question.certificate.is_some();
     let offered = match (tls, question.protocols.is_empty()) {
-        (true, true) => BROWSER.map(str::to_owned).into(),
-        (true, false) => question.protocols.clone(),
-        (false, _) if listener.filters.http_inspector => vec!["http/1.1".to_owned()],
+        // Who says what it shows says what it offers, too.
+        (true, true) if question.certificate.is_none() => BROWSER.map(str::to_owned).into(),
+        (true, _) => question.protocols.clone(),
+        (false, _) if listener.filters.http_inspector && !question.opaque => vec![inspected(question).to_owned()],
         (false, _) => Vec::new(),
     };
     ConnectionFacts {
@@ -141,6 +143,31 @@ fn facts(question: &Question, listener: &Listener, address: SocketAddr) -> Conne
         tls,
         application_protocols: offered,
     }
+}
+
+/// What the HTTP inspector calls it.
+fn inspected(question: &Question) -> &'static str {
+    match question.head.version {
+        HttpVersion::Http10 => "http/1.0",
+        HttpVersion::Http11 => "http/1.1",
+        HttpVersion::Http2 => "h2c",
+    }
+}
+
+/// Why the handshake fails, if that is certain.
+pub(super) fn handshake_refusal(
+    tls: &DownstreamTls,
+    facts: &ConnectionFacts,
+    question: &Question,
+) -> Option<&'static str> {
+    if !facts.tls {
+        return Some("the connection is plain, so its bytes are no handshake");
+    }
+    if tls.config.load().is_none() {
+        return Some("the handshake fails");
+    }
+    let bare = question.certificate == Some(Certificate::None);
+    (bare && tls.require_client_certificate).then_some("the client shows no certificate: the handshake fails")
 }
 
 fn direction(listener: &Listener) -> &'static str {

@@ -65,9 +65,9 @@ fn cross_origin(story: &mut Story<'_>, route: Option<&Arc<Route>>, head: &Reques
 fn faults(story: &mut Story<'_>, policy: &FaultPolicy, route: Option<&Arc<Route>>, share: f64) -> f64 {
     let origin = route.map(|route| (&*route.origin, &*route.rule));
     let percent = |millionths: u32| f64::from(millionths.min(1_000_000)) / 10_000.0;
-    let mut delayed = 0.0;
     if let Some((delay, fraction)) = policy.delay {
-        delayed = percent(fraction);
+        let delayed = percent(fraction);
+        story.delayed = delayed;
         story.tell("filter", format!("fault: {delayed} % are held for {delay:?}"), origin);
     }
     let Some((abort, fraction)) = policy.abort else {
@@ -81,8 +81,7 @@ fn faults(story: &mut Story<'_>, policy: &FaultPolicy, route: Option<&Arc<Route>
     story.tell("filter", format!("fault: {percent} % are answered {words}"), origin);
     let aborted = share * percent / 100.0;
     if aborted > 0.0 {
-        let flags = if delayed >= 100.0 { "DI,FI" } else { "FI" };
-        story.answered(aborted, status, fault::DETAILS, flags);
+        story.answered(aborted, status, fault::DETAILS, "FI");
     }
     share - aborted
 }

@@ -18,6 +18,18 @@ pub(crate) struct Question {
     pub(crate) direction: Direction,
     /// Of the client.
     pub(crate) source: Option<IpAddr>,
+    /// What the client speaks is no HTTP.
+    pub(crate) opaque: bool,
+    /// The client's certificate; `None`: whatever is asked for.
+    pub(crate) certificate: Option<Certificate>,
+}
+
+/// What a TLS client has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certificate {
+    None,
+    /// One of the mesh.
+    Mesh,
 }
 
 /// Where the request meets the proxy.
@@ -56,8 +68,11 @@ impl Question {
             way_in: WayIn::Url,
             direction: Direction::Unspecified,
             source: None,
+            opaque: false,
+            certificate: None,
         };
         let mut host = None;
+        let mut path = None;
         for (name, value) in parameters {
             if value.len() > MAX_TEXT {
                 return Err(format!("`{name}` is longer than {MAX_TEXT} bytes"));
@@ -80,6 +95,15 @@ impl Question {
                         _ => return Err(format!("`direction` is inbound or outbound, not {value:?}")),
                     }
                 }
+                "path" => path = Some(value),
+                "protocol" => question.protocol(value)?,
+                "certificate" => {
+                    question.certificate = Some(match value {
+                        "none" => Certificate::None,
+                        "mesh" => Certificate::Mesh,
+                        _ => return Err(format!("`certificate` is none or mesh, not {value:?}")),
+                    });
+                }
                 "sni" => question.server_name = Some(value.to_ascii_lowercase()),
                 "alpn" => question.protocols = value.split(',').map(str::to_owned).collect(),
                 "source" => {
@@ -90,16 +114,36 @@ impl Question {
                 }
                 other => {
                     return Err(format!(
-                        "there is no parameter {other:?}; there are method, url, header, to, direction, sni, alpn, source"
+                        "there is no parameter {other:?}; there are method, url, path, protocol, header, to, direction, sni, alpn, certificate, source"
                     ));
                 }
             }
         }
-        let url = url.ok_or("`url` is needed, such as http://reviews:9080/reviews/0")?;
+        let url = url
+            .or_else(|| question.opaque.then_some("http://0.0.0.0/"))
+            .ok_or("`url` is needed, such as http://reviews:9080/reviews/0")?;
         question.place(url, host)?;
+        if let Some(path) = path {
+            question.head.path = Text::from(path);
+        }
         question.head.method = method;
         question.head.headers = headers;
         Ok(question)
+    }
+
+    fn protocol(&mut self, name: &str) -> Result<(), String> {
+        match name {
+            "HTTP/1.0" => self.head.version = HttpVersion::Http10,
+            "HTTP/1.1" => self.head.version = HttpVersion::Http11,
+            "HTTP/2" => self.head.version = HttpVersion::Http2,
+            "bytes" => self.opaque = true,
+            _ => {
+                return Err(format!(
+                    "`protocol` is HTTP/1.0, HTTP/1.1, HTTP/2 or bytes, not {name:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn place(&mut self, url: &str, host: Option<String>) -> Result<(), String> {
@@ -231,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let cases: [(&[(&str, &str)], &str); 8] = [
+        let cases: [(&[(&str, &str)], &str); 10] = [
             (&[], "`url` is needed"),
             (&[("url", "reviews")], "has no host"),
             (&[("url", "ftp://a/")], "neither http nor https"),
@@ -239,6 +283,8 @@ mod tests {
             (&[("url", "http://a/"), ("header", "x")], "has no colon"),
             (&[("url", "http://a/"), ("header", "a b:c")], "is no header"),
             (&[("url", "http://a/"), ("to", "999999")], "neither IP:PORT"),
+            (&[("url", "http://a/"), ("protocol", "HTTP/3")], "`protocol` is"),
+            (&[("url", "http://a/"), ("certificate", "x")], "`certificate` is"),
             (&[("url", "http://a/"), ("hedaer", "a:b")], "there is no parameter"),
         ];
         for (parameters, expected) in cases {

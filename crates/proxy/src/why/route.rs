@@ -1,20 +1,49 @@
 //! Virtual host and route of a request, and what the route does with it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::cluster;
+use super::cluster::{self, Sent};
 use super::filters;
 use super::question::Question;
 use super::{Outcome, Story};
 use crate::config::{
     Action, ClusterChoice, ConnectionFacts, HttpConnectionManager, Route, RouteAction, RouteTable, VirtualHost,
 };
-use crate::head::{RequestHead, Text};
+use crate::head::{HttpVersion, RequestHead, Text};
 use crate::http::routing::{Mismatch, mismatch, rewritten_path};
-use crate::http::{as_routed, direct_location, https_location, redirect_location};
+use crate::http::{allows_upgrade, as_routed, direct_location, hash_of_question, https_location, redirect_location};
 
 /// Routes that do not match are told one by one up to so many; a table can have thousands.
 const MAX_TOLD: usize = 20;
+
+/// What stays the same for all routes of a request.
+struct Way<'a> {
+    question: &'a Question,
+    manager: &'a HttpConnectionManager,
+    table: &'a RouteTable,
+    host: &'a VirtualHost,
+    source: Option<SocketAddr>,
+}
+
+impl Way<'_> {
+    fn sent<'s>(&self, route: &Route, action: &'s RouteAction, head: &'s RequestHead) -> Sent<'s> {
+        let levels = [
+            &route.request_headers,
+            &self.host.request_headers,
+            &self.table.request_headers,
+        ];
+        let changed = levels
+            .iter()
+            .flat_map(|level| level.names())
+            .map(|name| name.to_string());
+        Sent {
+            head,
+            action,
+            hash: hash_of_question(&action.hash, head, self.source, &changed.collect::<Vec<_>>()),
+        }
+    }
+}
 
 pub(super) fn follow(
     story: &mut Story<'_>,
@@ -23,7 +52,19 @@ pub(super) fn follow(
     facts: &ConnectionFacts,
 ) {
     let mut head = question.head.clone();
-    if as_routed(manager, facts.destination, &mut head).is_err() {
+    story.grpc = head.is_grpc();
+    // HTTP/1 says nothing of its scheme.
+    if story.over_tls && head.version != HttpVersion::Http2 {
+        head.scheme = "https";
+    }
+    if let Some((text, status, details, flags)) = not_understood(manager, &head) {
+        story.tell("request", text.to_owned(), None);
+        return story.answered(100.0, status, details, flags);
+    }
+    if let (true, Some(host)) = (head.authority.is_empty(), &manager.default_host_for_http_10) {
+        head.authority = Text::from(&**host);
+    }
+    if as_routed(manager, facts, &mut head).is_err() {
         let text = format!("its path {:?} holds a NUL and cannot be normalized", head.path.as_str());
         story.tell("request", text, None);
         return story.answered(100.0, 400, "path_normalization_failed", "");
@@ -43,8 +84,7 @@ pub(super) fn follow(
     let Some(host) = table.virtual_host(&head.authority) else {
         let text = format!("none in table {} is for {:?}", table.name, head.authority.as_str());
         story.tell("virtual host", text, None);
-        filters::follow(story, manager, None, &head, 100.0);
-        return story.answered(100.0, 404, "route_not_found", "NR");
+        return no_route(story, manager, question, &head, 100.0);
     };
     let text = format!(
         "{} in table {} is for {:?}",
@@ -53,17 +93,19 @@ pub(super) fn follow(
         head.authority.as_str()
     );
     story.tell("virtual host", text, None);
-    routes(story, manager, &table, host, &head);
+    let way = Way {
+        question,
+        manager,
+        table: &table,
+        host,
+        source: facts.source,
+    };
+    routes(story, &way, &head);
 }
 
 /// The first that matches; those with a percentage take their part of what comes to them.
-fn routes(
-    story: &mut Story<'_>,
-    manager: &HttpConnectionManager,
-    table: &RouteTable,
-    host: &VirtualHost,
-    head: &RequestHead,
-) {
+fn routes(story: &mut Story<'_>, way: &Way<'_>, head: &RequestHead) {
+    let host = way.host;
     let mut left = 100.0;
     let mut told = 0;
     for (index, route) in host.routes.iter().enumerate() {
@@ -90,7 +132,9 @@ fn routes(
         };
         let text = format!("{} matches{often}", title(route, index));
         story.tell("route", text, Some((&route.origin, &route.rule)));
-        take(story, manager, table, host, route, head, share);
+        story.route = Some(route.clone());
+        take(story, way, route, head, share);
+        (story.route, story.delayed) = (None, 0.0);
         left -= share;
         if left <= f64::EPSILON {
             break;
@@ -105,9 +149,59 @@ fn routes(
     }
     if left > f64::EPSILON {
         story.tell("route", format!("none of {} matches", host.name), None);
-        let left = filters::follow(story, manager, None, head, left);
-        story.answered(left, 404, "route_not_found", "NR");
+        no_route(story, way.manager, way.question, head, left);
     }
+}
+
+/// The filters come first, and they may answer without a route, too.
+fn no_route(
+    story: &mut Story<'_>,
+    manager: &HttpConnectionManager,
+    question: &Question,
+    head: &RequestHead,
+    share: f64,
+) {
+    if refused_upgrade(story, manager, question, None, share) {
+        return;
+    }
+    let left = filters::follow(story, manager, None, head, share);
+    story.answered(left, 404, "route_not_found", "NR");
+    story.delayed = 0.0;
+}
+
+/// What no route can mend: why, status, details and flags.
+fn not_understood(
+    manager: &HttpConnectionManager,
+    head: &RequestHead,
+) -> Option<(&'static str, u16, &'static str, &'static str)> {
+    let old = head.version == HttpVersion::Http10;
+    if old && !manager.accept_http_10 {
+        return Some(("HTTP/1.0 is not accepted here", 426, "low_version", "DPE"));
+    }
+    let nameless = head.authority.is_empty() && head.version == HttpVersion::Http11;
+    nameless.then_some(("it names no host", 400, "missing_host_header", ""))
+}
+
+/// Tells of a switch of protocols that is not allowed.
+fn refused_upgrade(
+    story: &mut Story<'_>,
+    manager: &HttpConnectionManager,
+    question: &Question,
+    route: Option<&Route>,
+    share: f64,
+) -> bool {
+    let head = &question.head;
+    let asks = head.version == HttpVersion::Http11 && head.headers.has_token("connection", "upgrade");
+    let Some(protocol) = head.headers.get("upgrade").filter(|_| asks) else {
+        return false;
+    };
+    if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") || allows_upgrade(protocol.as_bytes(), manager, route) {
+        return false;
+    }
+    let name = String::from_utf8_lossy(protocol.as_bytes());
+    story.tell("answer", format!("a switch to {name} is not allowed here: 403"), None);
+    story.answered(share, 403, "upgrade_failed", "");
+    true
 }
 
 fn title(route: &Route, index: usize) -> String {
@@ -122,33 +216,31 @@ fn passed_over(route: &Route, index: usize, reason: &Mismatch<'_>) -> String {
     format!("{} does not match: {reason}", title(route, index))
 }
 
-fn take(
-    story: &mut Story<'_>,
-    manager: &HttpConnectionManager,
-    table: &RouteTable,
-    host: &VirtualHost,
-    route: &Arc<Route>,
-    head: &RequestHead,
-    share: f64,
-) {
-    let share = filters::follow(story, manager, Some(route), head, share);
+fn take(story: &mut Story<'_>, way: &Way<'_>, route: &Arc<Route>, head: &RequestHead, share: f64) {
+    if refused_upgrade(story, way.manager, way.question, Some(route), share) {
+        return;
+    }
+    let share = filters::follow(story, way.manager, Some(route), head, share);
     if share <= f64::EPSILON {
         return;
     }
-    if host.require_tls && head.scheme != "https" {
+    if way.host.require_tls && head.scheme != "https" {
         story.tell(
             "answer",
             "the virtual host wants HTTPS: 301 to the same place".to_owned(),
             None,
         );
         let location = https_location(head);
-        return redirected(story, share, 301, location);
+        let cluster = story.certain_cluster();
+        // Not the route has decided.
+        story.route = None;
+        return redirected(story, share, cluster, 301, location);
     }
     match &route.action {
         Action::Redirect(redirect) => {
             let location = redirect_location(redirect, &route.matches, head);
             story.tell("answer", format!("{} to {location}", redirect.status), None);
-            redirected(story, share, redirect.status, location);
+            redirected(story, share, None, redirect.status, location);
         }
         Action::Direct(direct) => {
             let text = format!(
@@ -158,36 +250,25 @@ fn take(
             );
             story.tell("answer", text, None);
             match direct_location(direct.status, head) {
-                Some(location) => redirected(story, share, direct.status, location),
+                Some(location) => redirected(story, share, None, direct.status, location),
                 None => story.answered(share, direct.status, "direct_response", ""),
             }
         }
-        Action::Forward(action) => forward(story, table, host, route, action, head, share),
+        Action::Forward(action) => forward(story, way, route, action, head, share),
     }
 }
 
-fn redirected(story: &mut Story<'_>, share: f64, status: u16, location: String) {
-    story.conclude(
-        share,
-        Outcome::Answered {
-            status,
-            details: "direct_response".to_owned(),
-            flags: "",
-            location: Some(location),
-        },
-    );
+fn redirected(story: &mut Story<'_>, share: f64, cluster: Option<Arc<str>>, status: u16, location: String) {
+    let outcome = Outcome::Answered {
+        status: story.told_status(status),
+        details: "direct_response".to_owned(),
+        location: Some(location),
+    };
+    story.conclude(share, cluster, "", outcome);
 }
 
-fn forward(
-    story: &mut Story<'_>,
-    table: &RouteTable,
-    host: &VirtualHost,
-    route: &Route,
-    action: &RouteAction,
-    head: &RequestHead,
-    share: f64,
-) {
-    for text in conduct(table, host, route, action) {
+fn forward(story: &mut Story<'_>, way: &Way<'_>, route: &Route, action: &RouteAction, head: &RequestHead, share: f64) {
+    for text in conduct(way.table, way.host, route, action) {
         story.tell("route", text, Some((&route.origin, &route.rule)));
     }
     let mut sent = head.clone();
@@ -203,13 +284,13 @@ fn forward(
     match &action.cluster {
         ClusterChoice::One(slot) => {
             sent.authority = rewritten(None).unwrap_or(sent.authority);
-            cluster::follow(story, slot, share, Some((&sent, action)));
+            cluster::follow(story, slot, share, Some(&way.sent(route, action, &sent)));
         }
         ClusterChoice::Weighted(clusters) => {
             for (weighted, (slot, share)) in clusters.iter().zip(cluster::shares(clusters, share)) {
                 let mut sent = sent.clone();
                 sent.authority = rewritten(weighted.host_rewrite.as_deref()).unwrap_or(sent.authority);
-                cluster::follow(story, slot, share, Some((&sent, action)));
+                cluster::follow(story, slot, share, Some(&way.sent(route, action, &sent)));
             }
         }
         ClusterChoice::Header(name) => {
@@ -217,7 +298,7 @@ fn forward(
                 .field(name)
                 .and_then(|value| story.state.shared.slots.known_cluster(value));
             match slot {
-                Some(slot) => cluster::follow(story, &slot, share, Some((&sent, action))),
+                Some(slot) => cluster::follow(story, &slot, share, Some(&way.sent(route, action, &sent))),
                 None => {
                     let text = format!("header {name} is to name it, and names none that is known");
                     story.tell("cluster", text, None);

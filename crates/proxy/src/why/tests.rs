@@ -209,7 +209,8 @@ fn outcomes(explanation: &Explanation) -> Vec<String> {
             Some(location) => format!("{}% {status} {location}", likely.share),
             None => format!("{}% {status} {details}", likely.share),
         },
-        Outcome::Forwarded { cluster, endpoints, .. } => {
+        Outcome::Forwarded { endpoints, .. } => {
+            let cluster = likely.cluster.as_deref().unwrap_or_default();
             format!("{}% {cluster} {}", likely.share, addresses(endpoints).join(","))
         }
         Outcome::Closed => format!("{}% closed", likely.share),
@@ -222,7 +223,7 @@ fn what_may_become_of_a_request() {
     on_control_thread(async {
         let talk = proxy();
         type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
-        let cases: [Case; 8] = [
+        let cases: [Case; 12] = [
             (
                 &[("url", "http://shop/"), ("header", "end-user: jason")],
                 &["100% v2 10.0.0.2:80,10.0.0.3:80"],
@@ -235,7 +236,29 @@ fn what_may_become_of_a_request() {
             (&[("url", "http://other/")], &["100% 404 route_not_found"]),
             (
                 &[("url", "http://shop/third")],
-                &["32.5% v2 10.0.0.2:80,10.0.0.3:80", "67.5% v1 10.0.0.1:80"],
+                // One cluster by two rules.
+                &[
+                    "25% v2 10.0.0.2:80,10.0.0.3:80",
+                    "67.5% v1 10.0.0.1:80",
+                    "7.5% v2 10.0.0.2:80,10.0.0.3:80",
+                ],
+            ),
+            (
+                &[("protocol", "HTTP/1.0"), ("url", "http://shop/")],
+                &["100% 426 low_version"],
+            ),
+            (&[("protocol", "bytes")], &["100% 400 http1.codec_error"]),
+            (
+                &[("url", "http://shop/third"), ("header", "host:")],
+                &["100% 400 missing_host_header"],
+            ),
+            (
+                &[
+                    ("url", "http://shop/third"),
+                    ("header", "connection: upgrade"),
+                    ("header", "upgrade: websocket"),
+                ],
+                &["100% 403 upgrade_failed"],
             ),
         ];
         for (question, expected) in cases {

@@ -81,16 +81,24 @@ impl Levels {
 
     /// A pool, by the load of its level and then by its weight. Hash-based policies keep a client on its level by using its hash.
     pub(super) fn choose(&self, hash: u64) -> Option<&Pool> {
-        let level = match self.levels.as_slice() {
-            [] => return None,
-            [only] => only,
+        self.level(hash)?.choose()
+    }
+
+    /// All pools that may be chosen for a hash.
+    pub(super) fn pools(&self, hash: u64) -> &[Pool] {
+        self.level(hash).map_or(&[], |level| &level.pools)
+    }
+
+    fn level(&self, hash: u64) -> Option<&Level> {
+        match self.levels.as_slice() {
+            [] => None,
+            [only] => Some(only),
             many => {
                 let point = (hash % 100) as u32;
                 let at = self.cumulative.partition_point(|upper| *upper <= point);
-                many.get(at).or(many.last())?
+                many.get(at).or(many.last())
             }
-        };
-        level.choose()
+        }
     }
 
     /// Every endpoint that may be picked at all, beginning anywhere.

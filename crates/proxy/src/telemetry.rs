@@ -28,17 +28,19 @@ pub struct WorkerState {
     pub logs: access_log::Buffers,
 }
 
-/// Ends a request whose duration is known: its metrics, and a line in each log.
+/// Ends a request whose duration is known: its metrics, and a line in each log. `None`: what came could not be read as a request.
 pub fn finish(
     worker: &Worker,
     logs: &[Arc<AccessLog>],
     record: &mut Record,
-    request: &RequestHead,
+    request: Option<&RequestHead>,
     response: Option<&ResponseHead>,
 ) {
-    worker.telemetry.metrics.request(worker, record);
+    if request.is_some() {
+        worker.telemetry.metrics.request(worker, record);
+    }
     for log in logs {
-        log.log(worker, record, Some(request), response);
+        log.log(worker, record, request, response);
     }
 }
 

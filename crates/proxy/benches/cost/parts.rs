@@ -153,7 +153,7 @@ fn metrics(rounds: u32) -> Work {
     let finish = |answered: &mut Answered| {
         let record = black_box(&mut answered.record);
         let response = Some(&answered.response);
-        telemetry::finish(&answered.sidecar.worker, &[], record, &answered.request, response);
+        telemetry::finish(&answered.sidecar.worker, &[], record, Some(&answered.request), response);
     };
     finish(&mut answered);
     Box::new(move || (0..rounds).for_each(|_| finish(&mut answered)))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use codec::http1::{BadHead, Connection as Tail, Framing};
+use codec::http1::{BadHead, Connection as Tail, Framing, Malformed};
 
 use super::connection::Connection;
 use super::deadlines::Deadlines;
@@ -34,7 +34,7 @@ use crate::config::{
 };
 use crate::filter::grpc_web::Translation;
 use crate::filter::{FilterContext, FilterState};
-use crate::head::{HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, Text, names};
+use crate::head::{Headers, HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, StatusCode, Text, names};
 use crate::telemetry::{self, Flags, Record};
 
 /// What is to become of the client's connection.
@@ -67,6 +67,8 @@ pub(super) struct Exchange<'a> {
     response: Option<ResponseHead>,
     responded: bool,
     ended: bool,
+    /// What came is no request, and the head a stand-in.
+    unreadable: bool,
     /// The clock, read once in a turn of the event loop.
     now: Option<Instant>,
 }
@@ -93,6 +95,37 @@ pub(super) struct Matched<'t> {
     pub(super) table: &'t RouteTable,
     pub(super) virtual_host: &'t VirtualHost,
     pub(super) route: &'t Arc<Route>,
+}
+
+/// Answers what cannot be read as a request. Nothing of it is believed, so nothing of it is in the log.
+pub(super) async fn refuse_unreadable(
+    connection: &Rc<Connection>,
+    client: Client<'_>,
+    timer: &mut Timer,
+    malformed: Malformed,
+) -> Ending {
+    let head = RequestHead {
+        method: Method::GET,
+        scheme: "http",
+        authority: Text::default(),
+        path: Text::default(),
+        version: HttpVersion::Http11,
+        headers: Headers::default(),
+    };
+    let received = Received {
+        head,
+        body: Framing::Empty,
+        upgrade: false,
+        fault: None,
+    };
+    let mut exchange = Exchange::begin(connection, client, timer, received);
+    exchange.unreadable = true;
+    let reply = LocalReply::new(malformed.status(), malformed.details());
+    let reason = StatusCode::from_u16(malformed.status()).ok();
+    let reply = reply.body(reason.and_then(|status| status.canonical_reason()).unwrap_or_default());
+    exchange
+        .reply(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).close(), None)
+        .await
 }
 
 pub(super) async fn serve_request(
@@ -239,6 +272,7 @@ impl<'a> Exchange<'a> {
             response: None,
             responded: false,
             ended: false,
+            unreadable: false,
         }
     }
 
@@ -578,7 +612,7 @@ impl<'a> Exchange<'a> {
             worker,
             &manager.access_log,
             record,
-            &self.request,
+            (!self.unreadable).then_some(&self.request),
             self.response.as_ref(),
         );
         manager.pipeline.complete(record);

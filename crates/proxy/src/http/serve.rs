@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use codec::http1::{Limits, ReceivedRequest};
+use codec::http1::{Limits, Malformed, ReceivedRequest};
 use runtime::drain::{Signaled, Watch};
 
 use super::connection::Connection;
-use super::exchange::{Ending, serve_request};
+use super::exchange::{Ending, refuse_unreadable, serve_request};
 use super::http1::{ClientConnection, Incoming, Input};
 use super::side::{Client, Received};
 use super::timer::Timer;
@@ -102,15 +102,11 @@ impl Serving {
 
     /// One request after the other. Says whether there is something left that the client should get to read.
     async fn requests(&mut self) -> bool {
-        loop {
+        // Answered behind the loop: within it, what was received would be held while the answer is sent.
+        let malformed = loop {
             let exchange = match self.life.next_request(&mut self.client).await {
                 Some(Incoming::Request(received)) => self.exchange(received),
-                Some(Incoming::Malformed(malformed)) => {
-                    self.open.0.manager.stats.downstream_cx_protocol_error.inc();
-                    tracing::debug!(%malformed, "a client sent what is no request");
-                    self.client.refuse(malformed);
-                    return true;
-                }
+                Some(Incoming::Malformed(malformed)) => break malformed,
                 Some(Incoming::Left) => return false,
                 None => return true,
             };
@@ -119,7 +115,17 @@ impl Serving {
                 Ending::Answered => return true,
                 Ending::Broken | Ending::Tunnelled => return false,
             }
-        }
+        };
+        self.refuse(malformed).await == Ending::Answered
+    }
+
+    /// Answers what is no request.
+    fn refuse(&mut self, malformed: Malformed) -> Pin<Box<impl Future<Output = Ending>>> {
+        self.open.0.manager.stats.downstream_cx_protocol_error.inc();
+        tracing::debug!(%malformed, "a client sent what is no request");
+        self.client.begin_refusal();
+        let client = Client::Http1(&mut self.client);
+        Box::pin(refuse_unreadable(&self.open.0, client, &mut self.life.timer, malformed))
     }
 
     fn exchange(&mut self, received: ReceivedRequest) -> Pin<Box<impl Future<Output = Ending>>> {

@@ -52,6 +52,21 @@ pub(in crate::http) enum Incoming {
     Left,
 }
 
+impl Exchange {
+    /// Of nothing that was read.
+    fn new(limits: &Limits) -> Self {
+        Exchange {
+            version: HttpVersion::Http11,
+            request: BodyDecoder::new(Framing::Empty, limits),
+            piece: None,
+            expects_continue: false,
+            keep_alive: false,
+            head_sent: false,
+            response: BodyEncoder::Ended,
+        }
+    }
+}
+
 impl ClientConnection {
     pub(in crate::http) fn new(stream: Downstream, input: Input, limits: Limits) -> Self {
         ClientConnection {
@@ -60,15 +75,7 @@ impl ClientConnection {
             output: Output::default(),
             progress: Progress::default(),
             limits,
-            exchange: Exchange {
-                version: HttpVersion::Http11,
-                request: BodyDecoder::new(Framing::Empty, &limits),
-                piece: None,
-                expects_continue: false,
-                keep_alive: false,
-                head_sent: false,
-                response: BodyEncoder::Ended,
-            },
+            exchange: Exchange::new(&limits),
         }
     }
 
@@ -281,11 +288,9 @@ impl ClientConnection {
         self.output.poll_flush(cx, &mut self.stream)
     }
 
-    /// A refusal of what is no request; the connection ends with it.
-    pub(in crate::http) fn refuse(&mut self, malformed: Malformed) {
-        let head = ResponseHead::new(malformed.status());
-        self.exchange.version = HttpVersion::Http11;
-        self.send_head(&head, Framing::Length(0), Connection::Close);
+    /// What came is no request: the answer is the last one of the connection.
+    pub(in crate::http) fn begin_refusal(&mut self) {
+        self.exchange = Exchange::new(&self.limits);
     }
 
     /// Whether the next request can follow. Of a request whose answer was complete before it was, the rest is taken if it is here.

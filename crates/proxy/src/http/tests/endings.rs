@@ -268,6 +268,51 @@ fn http_1_0_and_close_end_the_connection() {
 }
 
 #[test]
+fn what_is_no_request_is_answered_and_leaves_a_line_in_the_log() {
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(70_000));
+    let cases = [
+        ("hello\r\n\r\n", 400, "Bad Request", "http1.codec_error"),
+        (
+            "GET /a#b HTTP/1.1\r\nhost: mesh\r\n\r\n",
+            400,
+            "Bad Request",
+            "http1.invalid_url",
+        ),
+        (&long, 431, "Request Header Fields Too Large", "http1.headers_too_large"),
+    ];
+    for (text, status, body, details) in cases {
+        for before in [false, true] {
+            play(async {
+                let proxy = Proxy::new(|_| {}).await;
+                proxy.route(vec![route("/", direct(200, "ok"))]);
+                let mut client = proxy.connect().await;
+                if before {
+                    client
+                        .send("POST / HTTP/1.1\r\nhost: mesh\r\ncontent-length: 2\r\n\r\nab")
+                        .await;
+                    assert_eq!(client.reply(false).await.body, "ok");
+                }
+                client.send(text).await;
+                let reply = client.reply(false).await;
+                assert_eq!((reply.status, &*reply.body), (status, body), "{details}");
+                for (name, value) in [
+                    ("content-type", "text/plain"),
+                    ("server", "meltemi"),
+                    ("connection", "close"),
+                ] {
+                    assert_eq!(reply.header(name), Some(value), "{details}");
+                }
+                assert!(reply.header("date").is_some());
+                assert!(client.is_closed().await);
+                let line = proxy.log(1 + usize::from(before)).await.pop().expect("a line");
+                assert!(line.starts_with(&format!("- {status} DPE {details} in=0 ")), "{line}");
+                assert_eq!(proxy.manager.stats.downstream_cx_protocol_error.get(), 1);
+            });
+        }
+    }
+}
+
+#[test]
 fn heads_have_limits() {
     play(async {
         let proxy = Proxy::new(|_| {}).await;

@@ -33,6 +33,8 @@ pub struct HttpConnectionManager {
     pub preserve_external_request_id: bool,
     pub normalize_path: bool,
     pub merge_slashes: bool,
+    /// `%2f` and `%5c` in a path are slashes, before it is looked at.
+    pub unescape_slashes: bool,
     pub strip_matching_host_port: bool,
     pub strip_any_host_port: bool,
     /// `websocket` and other upgrade types that pass, lower case.

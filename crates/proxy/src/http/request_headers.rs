@@ -1,5 +1,6 @@
 //! What a connection manager does to the headers of every request before routing, and of every response at the end.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -169,13 +170,14 @@ fn strip_port(manager: &HttpConnectionManager, local: SocketAddr, head: &mut Req
     }
 }
 
-/// The path as routing and access rules see it: escapes that need not be are decoded, `\` is `/`, `.` and `..` are resolved,
-/// and (if asked) repeated slashes merged.
+/// The path as routing and access rules see it: (if asked) escaped slashes are slashes, escapes that need not be are decoded, `\` is `/`,
+/// `.` and `..` are resolved, and (if asked) repeated slashes merged. Each escape is decoded once.
 ///
 /// # Errors
 /// If the path holds a NUL: the request is answered 400.
 pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut RequestHead) -> Result<(), ()> {
-    if !(manager.normalize_path || manager.merge_slashes) || !could_be_cleaner(head.path.as_bytes()) {
+    let wanted = manager.normalize_path || manager.merge_slashes || manager.unescape_slashes;
+    if !wanted || !could_be_cleaner(head.path.as_bytes()) {
         return Ok(());
     }
     let path = head.path_only();
@@ -185,12 +187,19 @@ pub(super) fn normalize_path(manager: &HttpConnectionManager, head: &mut Request
     if path.contains("%00") {
         return Err(());
     }
+    let unescaped = match manager.unescape_slashes && path.contains('%') {
+        true => Cow::Owned(unescape_slashes(path)),
+        false => Cow::Borrowed(path),
+    };
+    let escaped = unescaped.len() != path.len();
+    let query = path.len();
+    let path = &*unescaped;
     let dotted = manager.normalize_path && (path.contains("/.") || path.contains(['%', '\\']));
     let doubled = manager.merge_slashes && path.contains("//");
-    if !dotted && !doubled {
+    if !dotted && !doubled && !escaped {
         return Ok(());
     }
-    let rest = head.path.as_str()[path.len()..].to_owned();
+    let rest = head.path.as_str()[query..].to_owned();
     let mut clean = if dotted {
         resolve_dots(&decode_unreserved(path))
     } else {
@@ -218,6 +227,22 @@ fn could_be_cleaner(path: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// `%2f` and `%5c` are what they stand for.
+fn unescape_slashes(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let slash = match part.as_bytes() {
+            [b'2', b'f' | b'F', ..] => '/',
+            [b'5', b'c' | b'C', ..] => '\\',
+            _ => '%',
+        };
+        out.push(slash);
+        out.push_str(if slash == '%' { part } else { &part[2..] });
+    }
+    out
 }
 
 /// `%2e` and other escapes of characters that need none; a backslash is a slash.
@@ -320,17 +345,40 @@ mod tests {
             ("/100%", "/100%"),
         ];
         for (path, expected) in cases {
-            let mut head = RequestHead {
-                method: http::Method::GET,
-                scheme: "http",
-                authority: Text::from("mesh"),
-                path: Text::from(path),
-                version: crate::telemetry::HttpVersion::Http11,
-                headers: Headers::default(),
-            };
-            assert_eq!(normalize_path(&manager, &mut head), Ok(()));
-            assert_eq!(head.path.as_str(), expected);
+            assert_eq!(normalized(&manager, path), expected);
         }
+    }
+
+    #[test]
+    fn escaped_slashes_are_slashes_where_that_is_wanted() {
+        let mut manager = crate::http::tests::harness::plain_manager();
+        (manager.unescape_slashes, manager.merge_slashes) = (true, true);
+        let cases = [
+            ("/a%2Fb%2f%5Cc%5cd?e=%2f", "/a/b/c/d?e=%2f"),
+            ("/a%2f..%2fb", "/b"),
+            ("/a%252fb", "/a%252fb"),
+            ("/a%2", "/a%2"),
+            ("/%", "/%"),
+            ("/ü%2fü", "/ü/ü"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(normalized(&manager, path), expected);
+        }
+        (manager.normalize_path, manager.merge_slashes) = (false, false);
+        assert_eq!(normalized(&manager, "/a%2f%2fb%41"), "/a//b%41");
+    }
+
+    fn normalized(manager: &HttpConnectionManager, path: &str) -> String {
+        let mut head = RequestHead {
+            method: http::Method::GET,
+            scheme: "http",
+            authority: Text::from("mesh"),
+            path: Text::from(path),
+            version: crate::telemetry::HttpVersion::Http11,
+            headers: Headers::default(),
+        };
+        assert_eq!(normalize_path(manager, &mut head), Ok(()));
+        head.path.as_str().to_owned()
     }
 
     #[test]

@@ -71,11 +71,7 @@ pub(super) fn filter(
         ..Default::default()
     };
     client_certificates(&mut manager, side);
-    normalize(
-        &mut manager,
-        scope.snapshot.mesh.path_normalization.normalization,
-        scope.proxy.native,
-    );
+    normalize(&mut manager, scope.snapshot.mesh.path_normalization.normalization);
     http1(&mut manager, scope, side);
     pb::network_filter(NAME, pb::any(&manager))
 }
@@ -118,15 +114,14 @@ fn client_certificates(manager: &mut HttpConnectionManager, side: Side) {
 }
 
 /// Routing and authorization must see the path the application will see.
-fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType, native: bool) {
+fn normalize(manager: &mut HttpConnectionManager, kind: NormalizationType) {
     manager.normalize_path = pb::bool(kind != NormalizationType::None);
     manager.merge_slashes = matches!(
         kind,
         NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes
     );
     let escaped = match kind {
-        // Our own proxy does not decode slashes, and refuses listeners that ask for it.
-        NormalizationType::DecodeAndMergeSlashes if !native => PathWithEscapedSlashesAction::UnescapeAndForward,
+        NormalizationType::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
         _ => PathWithEscapedSlashesAction::KeepUnchanged,
     };
     manager.path_with_escaped_slashes_action = escaped.into();

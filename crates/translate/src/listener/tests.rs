@@ -525,15 +525,16 @@ fn gateway_ports_without_rules_are_gone_and_unusable_ones_are_mistakes() {
 }
 
 #[test]
-fn only_envoy_is_asked_to_decode_slashes() {
+fn slashes_are_decoded_where_the_mesh_says_so() {
     use crate::pb::hcm::http_connection_manager::PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
-    let mesh = Mesh::bookinfo()
-        .ingress()
-        .mesh(json!({ "pathNormalization": { "normalization": "DECODE_AND_MERGE_SLASHES" } }));
-    for (native, expected) in [(true, KeepUnchanged), (false, UnescapeAndForward)] {
-        let mut proxy = router();
-        proxy.native = native;
-        let made = manager(&listener(&mesh, &proxy, "0.0.0.0_8080").filter_chains[0]);
+    for (kind, expected) in [
+        ("MERGE_SLASHES", KeepUnchanged),
+        ("DECODE_AND_MERGE_SLASHES", UnescapeAndForward),
+    ] {
+        let mesh = Mesh::bookinfo()
+            .ingress()
+            .mesh(json!({ "pathNormalization": { "normalization": kind } }));
+        let made = manager(&listener(&mesh, &router(), "0.0.0.0_8080").filter_chains[0]);
         assert!(made.merge_slashes);
         assert_eq!(made.path_with_escaped_slashes_action(), expected);
     }

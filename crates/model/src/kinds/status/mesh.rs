@@ -48,15 +48,7 @@ pub(super) const MESSAGES: &[Message] = &[
         ..Message::EMPTY
     },
     Message { name: "InboundTrafficPolicy", works: &["mode"], ..Message::EMPTY },
-    Message {
-        name: "PathNormalization",
-        envoy_only: &["normalization"],
-        notes: &[(
-            "normalization",
-            "our own proxy does not decode slashes, `DECODE_AND_MERGE_SLASHES` is `MERGE_SLASHES` there; other values work",
-        )],
-        ..Message::EMPTY
-    },
+    Message { name: "PathNormalization", works: &["normalization"], ..Message::EMPTY },
     Message { name: "TlsConfig", works: &["minProtocolVersion", "ecdhCurves", "cipherSuites"],
         notes: &[
             ("minProtocolVersion", "below TLS 1.2 is refused"),

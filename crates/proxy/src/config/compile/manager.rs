@@ -84,6 +84,7 @@ pub(super) fn manager(
         preserve_external_request_id: take(&mut message.preserve_external_request_id),
         normalize_path: flag(take(&mut message.normalize_path), false),
         merge_slashes: take(&mut message.merge_slashes),
+        unescape_slashes: unescape_slashes(&mut message.path_with_escaped_slashes_action),
         strip_matching_host_port: take(&mut message.strip_matching_host_port),
         strip_any_host_port: matches!(
             take(&mut message.strip_port_mode),
@@ -126,15 +127,18 @@ fn ignore(message: &mut Message) {
     harmless!(message: access_log_flush_interval, access_log_options, internal_address_config, request_id_extension);
     harmless!(message: stream_error_on_invalid_http_message, path_normalization_options, add_proxy_protocol_connection_state);
     harmless!(message: http1_safe_max_connection_duration);
+}
+
+/// What is neither to leave them nor to decode them is left in the message, to be refused by name.
+fn unescape_slashes(action: &mut i32) -> bool {
     use hcm::PathWithEscapedSlashesAction as Slashes;
-    if [
-        Slashes::ImplementationSpecificDefault as i32,
-        Slashes::KeepUnchanged as i32,
-    ]
-    .contains(&message.path_with_escaped_slashes_action)
-    {
-        harmless!(message: path_with_escaped_slashes_action);
-    }
+    let known = match Slashes::try_from(*action) {
+        Ok(Slashes::ImplementationSpecificDefault | Slashes::KeepUnchanged) => false,
+        Ok(Slashes::UnescapeAndForward) => true,
+        _ => return false,
+    };
+    *action = 0;
+    known
 }
 
 fn codec(value: i32) -> Compiled<Codec> {

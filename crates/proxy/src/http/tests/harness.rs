@@ -301,6 +301,7 @@ fn manager(shared: &Shared, routes: Arc<RouteSlot>) -> HttpConnectionManager {
         preserve_external_request_id: false,
         normalize_path: true,
         merge_slashes: false,
+        unescape_slashes: false,
         strip_matching_host_port: false,
         strip_any_host_port: false,
         upgrades: vec!["websocket".into()],

@@ -254,7 +254,7 @@ fn what_may_become_of_a_request() {
             ),
             (
                 &[
-                    ("url", "http://shop/third"),
+                    ("url", "http://shop/idle"),
                     ("header", "connection: upgrade"),
                     ("header", "upgrade: websocket"),
                 ],

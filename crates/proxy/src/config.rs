@@ -11,6 +11,7 @@ mod manager;
 mod route;
 mod slots;
 mod tls;
+mod tracing;
 
 pub use cluster::{
     AddressFamily, CircuitBreakers, Cluster, ClusterIdentity, Discovery, Endpoint, EndpointAddress, EndpointSet,
@@ -31,3 +32,4 @@ pub use route::{
 pub use slots::{ClusterSlot, RouteSlot, Slots};
 use tls::ClientRecipe;
 pub use tls::{ClientTls, DownstreamTls, UpstreamTls};
+pub use tracing::{CustomTag, TagValue, Tracer, TracerKind, Tracing};

@@ -4,6 +4,7 @@
 //! [`http1`] puts sockets under the codec; what is above it knows heads, pieces of bodies and ends.
 
 mod attempts;
+mod call;
 mod connection;
 mod date;
 mod deadlines;
@@ -34,6 +35,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use call::send_report;
 pub(crate) use hashing::hash_of_question;
 pub use local_reply::LocalReply;
 pub use pool::WorkerState;

@@ -34,6 +34,7 @@ pub mod stats;
 pub mod tcp;
 pub mod telemetry;
 mod tls;
+mod trace;
 pub mod upstream;
 mod why;
 pub mod worker;

@@ -225,6 +225,24 @@ group! {
 }
 
 group! {
+    /// `http.<stat_prefix>.tracing.*`
+    TracingStats {
+        counters { random_sampling, service_forced, client_enabled, not_traceable, health_check, }
+        gauges { }
+    }
+}
+
+group! {
+    /// `tracing.zipkin.*`, `tracing.opentelemetry.*`
+    TracerStats {
+        counters {
+            spans_sent, spans_dropped, timer_flushed, reports_sent, reports_dropped, reports_failed, reports_skipped_no_cluster,
+        }
+        gauges { }
+    }
+}
+
+group! {
     /// `tcp.<stat_prefix>.*`
     TcpStats {
         counters { downstream_cx_total, downstream_cx_no_route, downstream_cx_rx_bytes_total, downstream_cx_tx_bytes_total, }
@@ -290,4 +308,7 @@ pub struct Stats {
     pub listeners: Registry<ListenerStats>,
     pub http: Registry<HttpStats>,
     pub tcp: Registry<TcpStats>,
+    pub tracing: Registry<TracingStats>,
+    /// By kind of tracer.
+    pub tracers: Registry<TracerStats>,
 }

@@ -26,6 +26,7 @@ pub struct WorkerState {
     pub metrics: mesh::WorkerMetrics,
     pub peers: PeerCache,
     pub logs: access_log::Buffers,
+    pub(crate) spans: crate::trace::Queues,
 }
 
 /// Ends a request whose duration is known: its metrics, and a line in each log. `None`: what came could not be read as a request.

@@ -101,6 +101,8 @@ shapes! {
     pb::cors::CorsPolicy => LEAF;
     pb::grpc_web::GrpcWeb => LEAF;
     pb::router::Router => LEAF;
+    pb::trace::ZipkinConfig => LEAF;
+    pb::trace::OpenTelemetryConfig => LEAF;
     pb::tls_inspector::TlsInspector => LEAF;
     pb::http_inspector::HttpInspector => LEAF;
     pb::original_dst::OriginalDst => LEAF;

@@ -188,6 +188,10 @@ fn broad_mesh() -> Mesh {
         "accessLogEncoding": "JSON",
         "tcpKeepalive": { "time": "10s", "interval": "5s", "probes": 3 },
         "pathNormalization": { "normalization": "DECODE_AND_MERGE_SLASHES" },
+        "defaultConfig": { "tracing": {
+            "zipkin": { "address": "collector.example.com:9411" }, "sampling": 12.5, "maxPathTagLength": 64,
+            "customTags": { "a": { "literal": { "value": "A" } }, "b": { "header": { "name": "x-b" } }, "c": { "environment": { "name": "C" } } },
+        } },
     }))
 }
 

@@ -292,6 +292,7 @@ pub(crate) fn sidecar(namespace: &str, pod: &str, pod_labels: &[(&str, &str)]) -
         cluster: "Kubernetes".to_owned(),
         version: String::new(),
         native: true,
+        tracing: None,
         metadata: BTreeMap::new(),
     }
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use model::mesh::{ConfigRef, ProxyKind, ServicePort};
 
 use crate::scope::Scope;
-use crate::{ResourceType, authn, destination, gateway, inbound};
+use crate::{ResourceType, authn, destination, gateway, inbound, tracing};
 
 pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
     let mut key = Key::new(scope, ty);
@@ -41,6 +41,11 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
             key.source_labels();
             key.gateways();
         }
+    }
+    if matches!(ty, ResourceType::Listener | ResourceType::Cluster)
+        && let Some(facts) = tracing::key(scope)
+    {
+        key.add("tracing", facts);
     }
     scope.patches().key(ty, &mut key.text);
     key.text

@@ -15,6 +15,7 @@
 //! | clusters and endpoints | `cluster`, `endpoint` |
 //! | which endpoints are near, and who steps in for them | `locality` |
 //! | names that an application may resolve | `name_table` |
+//! | which requests are traced, and where spans go | `tracing` |
 //! | listeners of sidecars and gateways | `listener`, `gateway` |
 //! | virtual hosts and routes | `route` |
 //! | what EnvoyFilters change in all of it | `envoy_filter` |
@@ -49,6 +50,7 @@ mod scope;
 mod sidecar;
 mod tls;
 mod tls_check;
+mod tracing;
 mod visibility;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub(crate) use proto::envoy::envoy::config::core::v3 as core;
 pub(crate) use proto::envoy::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use proto::envoy::envoy::config::listener::v3 as listener;
 pub(crate) use proto::envoy::envoy::config::route::v3 as route;
+pub(crate) use proto::envoy::envoy::config::trace::v3 as trace;
 pub(crate) use proto::envoy::envoy::extensions::access_loggers::file::v3 as accesslog_file;
 pub(crate) use proto::envoy::envoy::extensions::clusters::{common::dns::v3 as dns_common, dns::v3 as dns};
 pub(crate) use proto::envoy::envoy::extensions::filters::common::fault::v3 as fault_common;
@@ -27,7 +28,7 @@ pub(crate) use proto::envoy::envoy::extensions::transport_sockets::{
     proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
 };
 pub(crate) use proto::envoy::envoy::extensions::upstreams::http::v3 as upstream_http;
-pub(crate) use proto::envoy::envoy::r#type::{matcher::v3 as matcher, v3 as kind};
+pub(crate) use proto::envoy::envoy::r#type::{matcher::v3 as matcher, tracing::v3 as tag, v3 as kind};
 pub(crate) use proto::envoy::google::protobuf as google;
 
 pub(crate) use crate::canonical::any;

@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use provider::{DefaultProviders, ExtensionProvider};
+pub use provider::{
+    DefaultProviders, ExtensionProvider, OpenTelemetryHttp, OpenTelemetryProvider, TraceContextOption, ZipkinProvider,
+};
 pub use proxy::{
     AuthenticationPolicy, CustomTag, CustomTagLiteral, CustomTagSource, ForwardClientCertDetails, InterceptionMode,
     MeshProxyConfig, PrivateKeyProvider, ProxyHeaders, ProxyStatsMatcher, RemoteService, Sds, Topology, Tracing,

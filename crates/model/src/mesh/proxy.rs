@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Locality;
+use crate::kinds::mesh_config::Tracing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyKind {
@@ -23,7 +24,7 @@ pub enum InterceptionMode {
     None,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
     /// Node id as sent, `<type>~<ip>~<pod>.<namespace>~<domain>`.
     pub id: String,
@@ -48,6 +49,8 @@ pub struct Proxy {
     pub version: String,
     /// True for our own proxy (user agent `meltemi`), which understands more than a stock Envoy.
     pub native: bool,
+    /// `PROXY_CONFIG.tracing`: what its pod's annotation says, over the mesh's `defaultConfig`.
+    pub tracing: Option<Tracing>,
     /// Every other metadata entry, as text, for EnvoyFilter matches and display.
     pub metadata: BTreeMap<String, String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use model::kinds::mesh_config::Tracing;
 use model::mesh::{InterceptionMode, Locality, Proxy, ProxyKind};
 use proto::envoy::envoy::config::core::v3::Node;
 use proto::envoy::google::protobuf::{Struct, Value, value::Kind};
@@ -81,6 +82,7 @@ pub(crate) fn proxy_of(node: Node) -> Result<Proxy, NodeError> {
         cluster: metadata.take("CLUSTER_ID").unwrap_or_else(|| "Kubernetes".to_owned()),
         version: version.into_iter().flatten().next().unwrap_or_default(),
         native: node.user_agent_name == "meltemi",
+        tracing: metadata.take_tracing(),
         metadata: metadata.rest(),
         id: node.id,
     })
@@ -122,12 +124,33 @@ impl Metadata {
         }
     }
 
+    /// What cannot be read is none: the agent has read it before.
+    fn take_tracing(&mut self) -> Option<Tracing> {
+        let Some(Kind::StructValue(mut config)) = self.0.fields.remove("PROXY_CONFIG")?.kind else {
+            return None;
+        };
+        serde_json::from_value(json(config.fields.remove("tracing")?)).ok()
+    }
+
     fn rest(self) -> BTreeMap<String, String> {
         self.0
             .fields
             .into_iter()
             .filter_map(|(name, value)| Some((name, text(value)?)))
             .collect()
+    }
+}
+
+fn json(value: Value) -> serde_json::Value {
+    match value.kind {
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::BoolValue(value)) => value.into(),
+        // Fields that are whole numbers are not read from others.
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 1e15 => (number as i64).into(),
+        Some(Kind::NumberValue(number)) => number.into(),
+        Some(Kind::StructValue(map)) => map.fields.into_iter().map(|(k, v)| (k, json(v))).collect(),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(json).collect(),
+        Some(Kind::NullValue(_)) | None => serde_json::Value::Null,
     }
 }
 

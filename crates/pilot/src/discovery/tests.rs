@@ -98,6 +98,7 @@ fn proxy() -> Proxy {
         network: String::new(),
         cluster: "Kubernetes".into(),
         version: String::new(),
+        tracing: None,
         native: false,
         metadata: Default::default(),
     }

@@ -27,6 +27,10 @@ pub(super) const CLUSTER: Family = Family {
     prefix: "cluster",
     label: "cluster_name",
 };
+const TRACING: Family = Family {
+    prefix: "tracing",
+    label: "tracer",
+};
 const LISTENER: Family = Family {
     prefix: "listener",
     label: "listener_address",
@@ -84,7 +88,29 @@ pub(super) fn all(shared: &Shared) -> Vec<Statistic> {
     groups!(HTTP, shared.stats.http);
     groups!(LISTENER, shared.stats.listeners);
     groups!(TCP, shared.stats.tcp);
+    groups!(TRACING, shared.stats.tracers);
+    traced(shared, &mut all);
     all
+}
+
+/// Decisions about requests, which Envoy counts beside the connection manager's own numbers.
+fn traced(shared: &Shared, all: &mut Vec<Statistic>) {
+    for (instance, group) in shared.stats.tracing.all() {
+        let counters = [
+            ("tracing.random_sampling", &group.random_sampling),
+            ("tracing.service_forced", &group.service_forced),
+            ("tracing.client_enabled", &group.client_enabled),
+            ("tracing.not_traceable", &group.not_traceable),
+            ("tracing.health_check", &group.health_check),
+        ];
+        all.extend(counters.into_iter().map(|(name, counter)| Statistic {
+            family: HTTP,
+            instance: Some(instance.clone()),
+            name,
+            value: clamp(counter.get()),
+            is_counter: true,
+        }));
+    }
 }
 
 /// Membership is counted now, from the endpoints in force.

@@ -33,6 +33,7 @@ mod tcp;
 mod text;
 mod tls;
 mod tls_store;
+mod tracer;
 mod transport;
 mod value;
 
@@ -61,6 +62,7 @@ pub struct Context {
     pub shared: Arc<Shared>,
     pub tls: TlsStore,
     logs: access_log::Logs,
+    tracers: tracer::Tracers,
     /// The address to dial from where a cluster says nothing.
     source: Option<IpAddr>,
     pub(crate) texts: Texts,
@@ -91,6 +93,7 @@ impl Context {
             shared,
             tls: TlsStore::default(),
             logs: access_log::Logs::default(),
+            tracers: tracer::Tracers::default(),
             source,
             texts: Texts::default(),
             labels: RefCell::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Direction, RouteSlot, RouteTable};
+use super::{Direction, RouteSlot, RouteTable, Tracing};
 use crate::filter::Pipeline;
 use crate::head::OwnedValue;
 use crate::stats::HttpStats;
@@ -59,6 +59,8 @@ pub struct HttpConnectionManager {
     /// Bodies kept for a retry, and write buffers, per connection (Envoy's default: 1 MiB).
     pub buffer_limit: u32,
     pub stats: Arc<HttpStats>,
+    /// Boxed: most connection managers have none.
+    pub tracing: Option<Box<Tracing>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use regex::Regex;
 
 use super::ClusterSlot;
 use crate::head::OwnedName;
+use crate::trace::Operation;
 
 /// All virtual hosts of one RDS name.
 #[derive(Default)]
@@ -76,6 +77,8 @@ pub struct Route {
     /// Of the route, else of its virtual host.
     pub cors: Option<Arc<CorsPolicy>>,
     pub fault: Option<Arc<FaultPolicy>>,
+    /// What spans of its requests are called.
+    pub operation: Option<Operation>,
 }
 
 pub struct RouteMatch {

@@ -36,6 +36,7 @@ use crate::filter::grpc_web::Translation;
 use crate::filter::{FilterContext, FilterState};
 use crate::head::{Headers, HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, StatusCode, Text, names};
 use crate::telemetry::{self, Flags, Record};
+use crate::trace::Active;
 
 /// What is to become of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub(super) struct Exchange<'a> {
     pub(super) mirrored: bool,
     /// Its bodies are translated.
     pub(super) web: Option<Box<Web>>,
+    /// Where the connection manager traces.
+    pub(super) span: Option<Box<Active>>,
     state: FilterState,
     response: Option<ResponseHead>,
     responded: bool,
@@ -153,6 +156,7 @@ pub(super) async fn serve_request(
     // 3. Find its route.
     let table = connection.routes();
     let matched = table.as_deref().and_then(|table| exchange.find_route(table));
+    exchange.begin_span(matched);
     let route = matched.map(|matched| &**matched.route);
     if upgrade
         .as_ref()
@@ -268,6 +272,7 @@ impl<'a> Exchange<'a> {
             body,
             mirrored: false,
             web: None,
+            span: None,
             state: FilterState::default(),
             response: None,
             responded: false,
@@ -337,6 +342,14 @@ impl<'a> Exchange<'a> {
             virtual_host,
             route,
         })
+    }
+
+    fn begin_span(&mut self, matched: Option<Matched<'_>>) {
+        if let Some(tracing) = &self.connection.manager.tracing {
+            let route = matched.map(|matched| &**matched.route);
+            let direction = self.connection.manager.direction;
+            self.span = Some(Active::begin(tracing, direction, route, &mut self.request));
+        }
     }
 
     /// A request that is answered before the router comes is logged and counted under the cluster that was meant all the same.
@@ -532,6 +545,9 @@ impl<'a> Exchange<'a> {
         if info.direction == Direction::Inbound && self.record.downstream_peer.is_some() {
             worker.telemetry.peers.put(&worker.shared.node, &mut head.headers);
         }
+        if let Some(span) = &mut self.span {
+            span.answer(head);
+        }
         finish_response(manager, head, now);
         self.record.status = head.status.as_u16();
         self.responded = true;
@@ -615,6 +631,9 @@ impl<'a> Exchange<'a> {
             (!self.unreadable).then_some(&self.request),
             self.response.as_ref(),
         );
+        if let (Some(span), Some(tracing)) = (self.span.take(), &manager.tracing) {
+            span.finish(worker, tracing, record, &self.request);
+        }
         manager.pipeline.complete(record);
         return_headers(std::mem::take(&mut self.request.headers));
         if let Some(response) = self.response.take() {

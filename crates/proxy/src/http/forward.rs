@@ -298,6 +298,9 @@ fn finish_request(
         }
     }
     let connection = &exchange.connection;
+    if let (Some(span), Some(tracing)) = (&exchange.span, &connection.manager.tracing) {
+        span.write(tracing, &mut request.headers);
+    }
     if connection.info.direction == Direction::Outbound {
         let peers = &connection.worker.telemetry.peers;
         // What we are is told to services of the mesh, not to the world.

@@ -490,6 +490,7 @@ mod tests {
                 rule: "".into(),
                 cors: None,
                 fault: None,
+                operation: None,
             })
         };
         let host = VirtualHost {

@@ -10,4 +10,5 @@ mod http2;
 mod observed;
 mod retries;
 mod routes;
+mod traced;
 mod upgrades;

@@ -378,6 +378,7 @@ mod tests {
             rule: "".into(),
             cors: None,
             fault: None,
+            operation: None,
         }
     }
 

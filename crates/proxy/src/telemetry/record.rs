@@ -148,7 +148,7 @@ pub struct Record {
 
 impl Record {
     /// By the clock on the wall, since 1970.
-    pub(super) fn started_at(&self) -> Duration {
+    pub(crate) fn started_at(&self) -> Duration {
         match self.started_at {
             Some(time) => wall_clock::since_1970(time),
             None => wall_clock::at(self.started),

@@ -639,6 +639,7 @@ mod tests {
             rule: "canary".into(),
             cors: None,
             fault: None,
+            operation: None,
         }));
         assert_eq!(rendered(&record), "/apis/x can - -");
     }

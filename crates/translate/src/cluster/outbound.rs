@@ -11,7 +11,7 @@ use crate::pb::cluster::cluster::{
 };
 use crate::pb::{self, cluster, dns, dns_common};
 use crate::scope::Scope;
-use crate::{Notes, TranslateError, names};
+use crate::{Notes, TranslateError, names, tracing};
 
 use super::{Discovery, policy, protocol, reserved, security, service_metadata};
 
@@ -175,6 +175,30 @@ fn resolving(scope: &Scope<'_>, kind: DiscoveryType, cluster: &mut cluster::Clus
         name: "envoy.cluster.dns".to_owned(),
         typed_config: Some(pb::any(&settings)),
     })
+}
+
+/// Makes it a cluster of one address that is in no registry.
+pub(super) fn at(scope: &Scope<'_>, host: &str, port: u16, cluster: &mut cluster::Cluster) {
+    cluster.cluster_discovery_type = match tracing::is_ip(host) {
+        true => policy::discovery(DiscoveryType::Static),
+        false => Some(resolving(scope, DiscoveryType::StrictDns, cluster)),
+    };
+    let endpoint = pb::endpoint::Endpoint {
+        address: Some(pb::address(host, port)),
+        ..Default::default()
+    };
+    let one = pb::endpoint::LbEndpoint {
+        host_identifier: Some(pb::endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        ..Default::default()
+    };
+    cluster.load_assignment = Some(pb::endpoint::ClusterLoadAssignment {
+        cluster_name: cluster.name.clone(),
+        endpoints: vec![pb::endpoint::LocalityLbEndpoints {
+            lb_endpoints: vec![one],
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
 }
 
 /// Endpoints are names, resolved by the proxy and part of the cluster itself.

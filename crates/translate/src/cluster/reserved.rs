@@ -2,7 +2,7 @@
 
 use crate::pb::{self, cluster};
 use crate::scope::Scope;
-use crate::{names, pb::cluster::cluster::LbPolicy};
+use crate::{names, pb::cluster::cluster::LbPolicy, tracing};
 
 use super::policy;
 
@@ -18,6 +18,9 @@ pub(super) fn names(scope: &Scope<'_>) -> Vec<String> {
             names.push(names::INBOUND_PASSTHROUGH.to_owned());
         }
     }
+    if tracing::own_cluster(scope).is_some() {
+        names.push(tracing::ZIPKIN.to_owned());
+    }
     names
 }
 
@@ -29,6 +32,10 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<cluster::Cluster> {
     match name {
         names::BLACK_HOLE => {
             cluster.cluster_discovery_type = policy::discovery(cluster::cluster::DiscoveryType::Static)
+        }
+        tracing::ZIPKIN => {
+            let (host, port) = tracing::own_cluster(scope)?;
+            super::outbound::at(scope, host, port, &mut cluster);
         }
         names::PASSTHROUGH => {
             original_destination(&mut cluster);

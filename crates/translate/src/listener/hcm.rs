@@ -15,6 +15,7 @@ use crate::pb::hcm::http_connection_manager::{
 use crate::pb::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
 use crate::pb::{self, core, listener, route};
 use crate::scope::Scope;
+use crate::tracing;
 
 use super::access_log;
 
@@ -61,6 +62,7 @@ pub(super) fn filter(
         }),
         http_filters: filters(protocol),
         access_log: access_log::of(&scope.snapshot.mesh),
+        tracing: tracing::of_manager(scope),
         use_remote_address: pb::bool(side == Side::Gateway),
         // Streams of gRPC and WebSocket may be silent for as long as they like.
         stream_idle_timeout: pb::duration(Duration::ZERO),

@@ -26,7 +26,7 @@ use model::mesh::{InterceptionMode, Protocol, Resolution, Service, ServicePort};
 use crate::inbound::InboundPort;
 use crate::pb::{self, core, listener};
 use crate::scope::{Scope, VisibleService};
-use crate::{Notes, Resource, TranslateError, envoy_filter, names};
+use crate::{Notes, Resource, TranslateError, envoy_filter, names, tracing};
 pub(crate) use hcm::{NAME as MANAGER, accepts_http_10};
 use shared::SharedPort;
 
@@ -266,6 +266,9 @@ fn build(scope: &Scope<'_>, name: &str, notes: &mut Notes) -> Result<Option<list
         return Ok(None);
     };
     if let Some(issue) = access_log::mistake(&scope.snapshot.mesh) {
+        notes.issue(issue);
+    }
+    if let Some(issue) = tracing::mistake(scope) {
         notes.issue(issue);
     }
     let made = match plan {

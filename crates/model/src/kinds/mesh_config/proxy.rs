@@ -126,6 +126,24 @@ pub enum TracingServiceName {
     CanonicalNameAndNamespace,
 }
 
+impl TracingServiceName {
+    /// What the spans of a workload are said to come from.
+    pub fn name(self, labels: &BTreeMap<String, String>, workload: &str, namespace: &str) -> String {
+        let label = |names: &[&str]| names.iter().find_map(|name| labels.get(*name));
+        let canonical = || {
+            label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"])
+                .map_or(workload, String::as_str)
+        };
+        match self {
+            TracingServiceName::AppLabelAndNamespace => {
+                format!("{}.{namespace}", label(&["app"]).map_or(workload, String::as_str))
+            }
+            TracingServiceName::CanonicalNameOnly => canonical().to_owned(),
+            TracingServiceName::CanonicalNameAndNamespace => format!("{}.{namespace}", canonical()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuthenticationPolicy {

@@ -2,6 +2,8 @@
 
 use super::Message;
 
+const OTHER_TRACERS: &str =
+    "no tracer of this kind is built in; its vendor's collector takes OTLP or Zipkin: use `opentelemetry` or `zipkin`";
 const MIXER: &str = "comes with the Mixer client";
 
 #[rustfmt::skip] // lists of names read better in lines than in columns
@@ -15,16 +17,15 @@ pub(super) const MESSAGES: &[Message] = &[
             "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "rootNamespace", "h2UpgradePolicy",
             "defaultHttpRetryPolicy", "defaultConfig", "inboundTrafficPolicy", "trustDomainAliases", "pathNormalization", "meshMTLS",
             "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode",
-            "localityLbSetting", "dnsRefreshRate", "tlsDefaults",
+            "localityLbSetting", "dnsRefreshRate", "tlsDefaults", "enableTracing", "extensionProviders", "defaultProviders",
         ],
         unsupported: &[
             "zoneAwareLbSetting", "defaultTrafficPolicy", "mixerAddress",
             "disableMixerHttpReports", "disableReportBatch", "reportBatchMaxEntries", "reportBatchMaxTime",
-            "enableTracing",
             "enableEnvoyAccessLogService", "disableEnvoyListenerLog", "configSources", "caCertificates",
             "inboundClusterStatName", "outboundClusterStatName", "certificates", "ca",
             "thriftConfig", "serviceSettings", "serviceScopeConfigs", "enablePrometheusMerge",
-            "verifyCertificateAtClient", "extensionProviders", "defaultProviders", "discoverySelectors",
+            "verifyCertificateAtClient", "discoverySelectors",
             "mixerCheckServer", "mixerReportServer", "disablePolicyChecks", "policyCheckFailOpen",
             "sidecarToTelemetrySessionAffinity", "enableClientSidePolicyCheck", "authPolicy", "rdsRefreshDelay",
             "sdsUdsPath", "sdsRefreshDelay", "enableSdsTokenMount", "sdsUseK8sSaJwt",
@@ -45,6 +46,57 @@ pub(super) const MESSAGES: &[Message] = &[
             ("sdsUdsPath", "the agent serves secrets by itself"),
             ("authPolicy", "replaced by `defaultConfig.controlPlaneAuthPolicy`"),
         ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "ExtensionProvider",
+        works: &["name", "zipkin", "opentelemetry"],
+        unsupported: &[
+            "envoyExtAuthzHttp", "envoyExtAuthzGrpc", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "prometheus",
+            "envoyFileAccessLog", "envoyHttpAls", "envoyTcpAls", "envoyOtelAls", "sds",
+        ],
+        notes: &[
+            ("lightstep", OTHER_TRACERS), ("datadog", OTHER_TRACERS), ("stackdriver", OTHER_TRACERS), ("opencensus", OTHER_TRACERS),
+            ("skywalking", OTHER_TRACERS),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "ZipkinProvider",
+        works: &["service", "port", "maxTagLength", "enable64bitTraceId", "path", "traceContextOption"],
+        unsupported: &["timeout", "headers"],
+        notes: &[
+            ("timeout", "a collector has 5 s to answer"),
+            ("headers", "our own proxy adds none to reports; put a proxy that does before the collector"),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "OpenTelemetryProvider",
+        works: &["service", "port", "maxTagLength", "http"],
+        unsupported: &["grpc", "resourceDetectors", "dynatraceSampler"],
+        notes: &[
+            ("grpc", "without `http` spans go over gRPC, to a port whose protocol is grpc; a collector has 5 s to answer"),
+            ("resourceDetectors", "spans name their service; the collector can add resources"),
+            ("dynatraceSampler", "`sampling` decides"),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "OpenTelemetryHttp",
+        works: &["path"],
+        unsupported: &["timeout", "headers"],
+        notes: &[
+            ("timeout", "a collector has 5 s to answer"),
+            ("headers", "our own proxy adds none to reports; put a proxy that does before the collector"),
+        ],
+        ..Message::EMPTY
+    },
+    Message {
+        name: "DefaultProviders",
+        works: &["tracing"],
+        unsupported: &["metrics", "accessLogging"],
+        notes: &[("tracing", "the first that is a tracer; without one, `enableTracing` and `defaultConfig.tracing.zipkin` decide")],
         ..Message::EMPTY
     },
     Message { name: "InboundTrafficPolicy", works: &["mode"], ..Message::EMPTY },

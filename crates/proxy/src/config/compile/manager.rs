@@ -17,6 +17,7 @@ use super::cluster::aggregated;
 use super::error::{CompileError, Compiled, Within, each, exhausted, harmless};
 use super::http_filters::pipeline;
 use super::routes::routes;
+use super::tracer::tracing;
 use super::value::{duration, flag, number};
 use crate::config::{Codec, Direction, ForwardClientCert, HttpConnectionManager, RouteSource, ServerHeader};
 use crate::head::{OwnedValue, Value};
@@ -115,15 +116,20 @@ pub(super) fn manager(
         max_concurrent_streams: number(http2.max_concurrent_streams).unwrap_or(MAX_STREAMS),
         buffer_limit: surroundings.buffer_limit,
         stats: context.shared.stats.http.get(&stat_prefix),
+        tracing: take(&mut message.tracing)
+            .map(|message| tracing(message, &stat_prefix, context))
+            .transpose()
+            .within("tracing")?
+            .flatten(),
         stat_prefix: stat_prefix.into(),
     };
     exhausted(&message)?;
     Ok(compiled)
 }
 
-/// Tracing, extensions of request ids, timing of closes and logs, HTTP/3: nothing of it changes an answer.
+/// Extensions of request ids, timing of closes and logs, HTTP/3: nothing of it changes an answer.
 fn ignore(message: &mut Message) {
-    harmless!(message: tracing, http3_protocol_options, stream_flush_timeout, drain_timeout_jitter, delayed_close_timeout);
+    harmless!(message: http3_protocol_options, stream_flush_timeout, drain_timeout_jitter, delayed_close_timeout);
     harmless!(message: access_log_flush_interval, access_log_options, internal_address_config, request_id_extension);
     harmless!(message: stream_error_on_invalid_http_message, path_normalization_options, add_proxy_protocol_connection_state);
     harmless!(message: http1_safe_max_connection_duration);

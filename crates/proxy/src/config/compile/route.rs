@@ -4,7 +4,8 @@ use std::mem::take;
 use std::sync::Arc;
 
 use proto::envoy::envoy::config::route::v3::{
-    DirectResponseAction, RedirectAction, Route as Message, redirect_action as redirect, route::Action as ActionMessage,
+    Decorator, DirectResponseAction, RedirectAction, Route as Message, redirect_action as redirect,
+    route::Action as ActionMessage,
 };
 
 use super::error::{CompileError, Compiled, Within, exhausted, harmless};
@@ -13,9 +14,10 @@ use super::matching::route_match;
 use super::per_filter::{self, PerFilter};
 use super::route_action::route_action;
 use super::text::substitution;
-use super::value::{data, port_number};
+use super::value::{data, flag, port_number};
 use super::{Context, mesh_metadata};
 use crate::config::{Action, DirectResponse, PathRewrite, Redirect, RetryPolicy, Route};
+use crate::trace::Operation;
 
 /// What a virtual host lays down for its routes.
 pub(super) struct Defaults {
@@ -27,7 +29,7 @@ pub(super) struct Defaults {
 const MAX_BODY: usize = 64 << 10;
 
 pub(super) fn route(mut message: Message, defaults: &Defaults, context: &Context) -> Compiled<Route> {
-    harmless!(message: decorator, tracing, stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit);
+    harmless!(message: tracing, stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit);
     let mut filters = per_filter::compile(take(&mut message.typed_per_filter_config))?;
     let matches = take(&mut message.r#match).ok_or_else(|| CompileError::missing("match"))?;
     let action = match take(&mut message.action) {
@@ -63,9 +65,17 @@ pub(super) fn route(mut message: Message, defaults: &Defaults, context: &Context
         rule: context.texts.get(rule),
         cors: filters.cors,
         fault: filters.fault,
+        operation: take(&mut message.decorator).map(|decorator| operation(decorator, context)),
     };
     exhausted(&message)?;
     Ok(compiled)
+}
+
+fn operation(decorator: Decorator, context: &Context) -> Operation {
+    Operation {
+        name: context.texts.get(&decorator.operation),
+        propagate: flag(decorator.propagate, true),
+    }
 }
 
 fn redirect(mut message: RedirectAction) -> Compiled<Redirect> {

@@ -318,6 +318,7 @@ fn manager(shared: &Shared, routes: Arc<RouteSlot>) -> HttpConnectionManager {
         max_concurrent_streams: 100,
         buffer_limit: 1024 * 1024,
         stats: shared.stats.http.get("test"),
+        tracing: None,
     }
 }
 
@@ -339,6 +340,7 @@ pub(super) fn route(prefix: &str, action: Action) -> Route {
         rule: "".into(),
         cors: None,
         fault: None,
+        operation: None,
     }
 }
 

@@ -191,9 +191,10 @@ pub(crate) fn explain(state: &State, question: &Question) -> Explanation {
     story.told
 }
 
-/// What no listener is bound to can only have been dialled elsewhere.
+/// What no listener is bound to can only have been dialled elsewhere, as the kernel or a PROXY header tells.
 fn is_redirected(listener: &Listener, facts: &ConnectionFacts) -> bool {
-    let takes_all = listener.use_original_dst || listener.filters.original_dst || listener.transparent;
+    let filters = &listener.filters;
+    let takes_all = listener.use_original_dst || filters.original_dst || filters.proxy_protocol || listener.transparent;
     !listener.bind_to_port || (takes_all && facts.destination != Some(listener.address))
 }
 

@@ -25,7 +25,7 @@ pub(super) fn find(story: &mut Story<'_>, question: &Question) -> Option<Entry> 
     let listeners: Vec<Arc<Compiled>> = story.state.listeners.compiled().cloned().collect();
     let found = match &question.way_in {
         WayIn::Listener(name) => listeners.iter().find(|one| *one.listener.name == **name),
-        WayIn::Destination(address) => by_destination(&listeners, *address),
+        WayIn::Destination(address) => by_destination(&listeners, *address, question.direction),
         WayIn::Port(port) => by_port(&listeners, *port, question.direction),
         WayIn::Url => by_url(&listeners, question),
     };
@@ -50,15 +50,24 @@ pub(super) fn find(story: &mut Story<'_>, question: &Question) -> Option<Entry> 
 }
 
 /// As the kernel and a redirecting listener choose: the very address, then the port on any address, then whoever takes what is left.
-fn by_destination(listeners: &[Arc<Compiled>], address: SocketAddr) -> Option<&Arc<Compiled>> {
-    let bound = |one: &&Arc<Compiled>| one.listener.address;
-    let exact = listeners.iter().find(|one| bound(one) == address);
-    let any = |one: &&Arc<Compiled>| bound(one).port() == address.port() && bound(one).ip().is_unspecified();
-    exact.or_else(|| listeners.iter().find(any)).or_else(|| {
+/// What comes in meets no listener for what goes out.
+fn by_destination(listeners: &[Arc<Compiled>], address: SocketAddr, direction: Direction) -> Option<&Arc<Compiled>> {
+    let inbound = direction == Direction::Inbound;
+    let fitting = || {
         listeners
             .iter()
-            .find(|one| one.listener.use_original_dst && is_outbound(&one.listener))
-    })
+            .filter(move |one| !inbound || one.listener.direction == Direction::Inbound)
+    };
+    let bound = |one: &Arc<Compiled>| one.listener.address;
+    let exact = fitting().find(|one| bound(one) == address);
+    let any = |one: &&Arc<Compiled>| bound(one).port() == address.port() && bound(one).ip().is_unspecified();
+    let takes_rest = |one: &&Arc<Compiled>| match inbound {
+        true => one.listener.filters.original_dst,
+        false => one.listener.use_original_dst && is_outbound(&one.listener),
+    };
+    exact
+        .or_else(|| fitting().find(any))
+        .or_else(|| fitting().find(takes_rest))
 }
 
 fn by_port(listeners: &[Arc<Compiled>], port: u16, direction: Direction) -> Option<&Arc<Compiled>> {

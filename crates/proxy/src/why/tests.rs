@@ -2,15 +2,16 @@
 
 use prost::{Message as _, Name as _};
 use proto::envoy::envoy::config::core::v3 as core;
-use proto::envoy::envoy::config::listener::v3::{Listener, filter};
+use proto::envoy::envoy::config::listener::v3::{Listener, ListenerFilter, filter, listener_filter};
 use proto::envoy::envoy::config::route::v3 as pb;
 use proto::envoy::envoy::extensions::filters::http::fault::v3 as fault;
+use proto::envoy::envoy::extensions::filters::listener::original_dst::v3 as original_dst;
 use proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_filter,
 };
 use proto::envoy::envoy::r#type::matcher::v3 as matcher;
 use proto::envoy::envoy::r#type::v3 as kind;
-use proto::envoy::google::protobuf::{Any, Struct, UInt32Value, Value, value::Kind as ValueKind};
+use proto::envoy::google::protobuf::{Any, BoolValue, Struct, UInt32Value, Value, value::Kind as ValueKind};
 use proto::meltemi::origins::v1::{Origin, Origins, Part};
 use proto::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 
@@ -309,5 +310,56 @@ fn where_nothing_listens_the_listeners_are_named() {
                 .contains("no listener takes connections to 10.9.9.9:99; there are: l")
         );
         assert!(told.outcomes.is_empty());
+    });
+}
+
+/// Not bound to a port: what is redirected meets it.
+fn redirected_to(name: &str, port: u32, direction: core::TrafficDirection) -> Any {
+    let mut listener = Listener::decode(&*http_listener(name, "80").value).expect("a listener");
+    let socket = core::SocketAddress {
+        address: "0.0.0.0".into(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
+        ..Default::default()
+    };
+    listener.address = Some(core::Address {
+        address: Some(core::address::Address::SocketAddress(socket)),
+    });
+    listener.bind_to_port = Some(BoolValue { value: false });
+    listener.traffic_direction = direction.into();
+    if direction == core::TrafficDirection::Inbound {
+        let original = proto::any(&original_dst::OriginalDst::type_url(), &original_dst::OriginalDst {});
+        listener.listener_filters = vec![ListenerFilter {
+            name: "envoy.filters.listener.original_dst".into(),
+            config_type: Some(listener_filter::ConfigType::TypedConfig(original)),
+            ..Default::default()
+        }];
+    }
+    proto::any(LISTENER, &listener)
+}
+
+#[test]
+fn what_comes_in_meets_no_listener_for_what_goes_out() {
+    on_control_thread(async {
+        let mut talk = proxy();
+        let listeners = [
+            ("services", 8080, core::TrafficDirection::Outbound),
+            ("virtualInbound", 15006, core::TrafficDirection::Inbound),
+        ];
+        let made = listeners.map(|(name, port, direction)| (name, redirected_to(name, port, direction)));
+        assert_eq!(talk.say(LISTENER, made.into(), &[]), Vec::<String>::new());
+        for (direction, met) in [("outbound", "services"), ("inbound", "virtualInbound")] {
+            let parameters = [
+                ("url", "http://shop/"),
+                ("to", "10.0.0.9:8080"),
+                ("direction", direction),
+            ];
+            let question = Question::read(parameters.into_iter()).expect("a question");
+            let told = explain(&talk.state, &question);
+            assert!(
+                told.steps[0].text.starts_with(met),
+                "{direction}: {}",
+                told.steps[0].text
+            );
+        }
     });
 }

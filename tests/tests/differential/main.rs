@@ -15,6 +15,7 @@ mod backend2;
 mod capture;
 mod check;
 mod dialects;
+mod foretold;
 mod group;
 mod hash;
 mod http1;
@@ -22,6 +23,7 @@ mod instruction;
 mod large;
 mod objects;
 mod pilots;
+mod predict;
 mod proxy;
 mod run;
 mod scenario;
@@ -37,6 +39,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, stream};
 use mesh_tests::mesh::root;
 
+use foretold::Judged;
 use run::Verdict;
 use world::World;
 
@@ -129,10 +132,16 @@ async fn both_data_planes_do_what_scenarios_say() -> Result<()> {
     let filter = Filter(std::env::var("MELTEMI_SCENARIO").ok());
     let (mut count, mut failed, mut known) = (0, 0, 0);
     let mut features = BTreeSet::new();
+    let mut foretold = Judged::default();
     for group in groups()? {
         for verdict in run_group(&group, &filter).await? {
             count += 1;
             features.extend(verdict.of.clone());
+            if !verdict.foretold.faults.is_empty() {
+                failed += 1;
+                eprintln!("\n=== {}\n  {}", verdict.title, verdict.foretold.faults.join("\n  "));
+            }
+            foretold.add(verdict.foretold);
             match (&verdict.known, verdict.faults.is_empty()) {
                 (None, true) => {}
                 (Some(defect), false) => {
@@ -159,6 +168,7 @@ async fn both_data_planes_do_what_scenarios_say() -> Result<()> {
         "{count} scenarios of {} features, {failed} fail, {known} are known to fail",
         features.len()
     );
+    eprintln!("{foretold}");
     ensure!(count > 0, "no scenario has this in its title");
     ensure!(failed == 0, "{failed} of {count} scenarios fail");
     Ok(())

@@ -116,12 +116,39 @@ pub fn plain(group: &Path, grpc: SocketAddr, config: &Path, folder: &Path) -> Re
 /// Where proxies find their pilot: secrets are sent over mutual TLS only.
 pub const SECURE_PORT: u16 = 15011;
 
+/// What is compared of the access log, and what tells the question and the way it went.
+fn log_format() -> Value {
+    json!({
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+        "protocol": "%PROTOCOL%",
+        "response_code": "%RESPONSE_CODE%",
+        "response_flags": "%RESPONSE_FLAGS%",
+        "response_code_details": "%RESPONSE_CODE_DETAILS%",
+        "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+        "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "bytes_received": "%BYTES_RECEIVED%",
+        "bytes_sent": "%BYTES_SENT%",
+        "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+        "user_agent": "%REQ(USER-AGENT)%",
+        "authority": "%REQ(:AUTHORITY)%",
+        "upstream_host": "%UPSTREAM_HOST%",
+        "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+        "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "requested_server_name": "%REQUESTED_SERVER_NAME%",
+        "route_name": "%ROUTE_NAME%",
+        "filter_chain": "%FILTER_CHAIN_NAME%",
+        "rule": "%METADATA(ROUTE:istio:rule)%",
+    })
+}
+
 fn settings(group: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(group.join("mesh.yaml")).unwrap_or_default();
     let parsed = store::yaml::parse_plain(&group.join("mesh.yaml"), &text)?;
     let mut settings = parsed.map_or_else(|| json!({}), |(value, _)| value);
     settings["accessLogFile"] = json!("/dev/stdout");
     settings["accessLogEncoding"] = json!("JSON");
+    settings["accessLogFormat"] = json!(log_format().to_string());
     Ok(settings)
 }
 

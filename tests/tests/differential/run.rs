@@ -1,7 +1,7 @@
 //! Runs scenarios on both data planes and says what is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,6 +12,8 @@ use crate::answer::Answer;
 use crate::ask::Question;
 use crate::backend::Record;
 use crate::check::{Outcome, check};
+use crate::foretold::{self, Judged, Turned};
+use crate::predict::{self, Prediction};
 use crate::proxy::{PLANES, Plane};
 use crate::scenario::{Ask, File, From, Protocol, Scenario};
 use crate::seen::{Normal, Seen, is_copy};
@@ -28,6 +30,8 @@ pub struct Ran {
     pub file: usize,
     pub scenario: usize,
     questions: Vec<[Vec<(String, Answer)>; 2]>,
+    /// What our proxy said beforehand, by the name of the question.
+    predictions: BTreeMap<String, Prediction>,
 }
 
 pub struct Verdict {
@@ -37,12 +41,15 @@ pub struct Verdict {
     pub faults: Vec<String>,
     pub report: String,
     pub known: Option<String>,
+    /// Against what our proxy foretold: what is wrong there is never part of a known defect.
+    pub foretold: Judged,
 }
 
 /// Runs all questions of a scenario, in order; the planes side by side.
 pub async fn run(world: &World, file: usize, scenario: usize) -> Result<Ran> {
     let (of, what) = (&world.files[file], &world.files[file].scenarios[scenario]);
     let mut questions = Vec::new();
+    let predictions = Mutex::new(BTreeMap::new());
     for (n, ask) in what.ask.iter().enumerate() {
         if let Some(objects) = &ask.put {
             world.put(of, objects)?;
@@ -51,7 +58,7 @@ pub async fn run(world: &World, file: usize, scenario: usize) -> Result<Ran> {
             tokio::time::sleep(Duration::from_secs_f64(ask.after)).await;
         }
         let id = format!("q-{file}-{scenario}-{n}");
-        let both = PLANES.map(|plane| on_plane(world, of, ask, &id, plane));
+        let both = PLANES.map(|plane| on_plane(world, of, ask, &id, plane, &predictions));
         let [ours, theirs] = both;
         let (ours, theirs) = tokio::join!(ours, theirs);
         questions.push([ours?, theirs?]);
@@ -60,10 +67,18 @@ pub async fn run(world: &World, file: usize, scenario: usize) -> Result<Ran> {
         file,
         scenario,
         questions,
+        predictions: predictions.into_inner().unwrap_or_default(),
     })
 }
 
-async fn on_plane(world: &World, file: &File, ask: &Ask, id: &str, plane: Plane) -> Result<Vec<(String, Answer)>> {
+async fn on_plane(
+    world: &World,
+    file: &File,
+    ask: &Ask,
+    id: &str,
+    plane: Plane,
+    predictions: &Mutex<BTreeMap<String, Prediction>>,
+) -> Result<Vec<(String, Answer)>> {
     let tls = ask.tls.as_ref().map(|tls| world.authority.client(tls)).transpose()?;
     let default_host = match ask.from {
         From::Client => format!("echo.{}", file.name),
@@ -85,7 +100,7 @@ async fn on_plane(world: &World, file: &File, ask: &Ask, id: &str, plane: Plane)
             host: ask.host.clone().unwrap_or_else(|| default_host.clone()),
             tls: tls.clone(),
         });
-        all(ask, questions.collect()).await
+        all(ask, questions.collect(), plane, predictions).await
     };
     let patience = Instant::now() + CHANGE;
     let mut rounds = 0;
@@ -109,8 +124,31 @@ fn shows(answer: &Answer, ask: &Ask) -> bool {
 }
 
 /// Asks all of them: at the same time, or one after another.
-async fn all(ask: &Ask, all: Vec<Question>) -> Vec<(String, Answer)> {
-    let named = async |question: &Question| (question.name.clone(), question.send().await);
+async fn all(
+    ask: &Ask,
+    all: Vec<Question>,
+    plane: Plane,
+    predictions: &Mutex<BTreeMap<String, Prediction>>,
+) -> Vec<(String, Answer)> {
+    let foretell = async |question: &Question| {
+        let prediction = predict::ask(question).await;
+        if let Ok(mut predictions) = predictions.lock() {
+            predictions.insert(question.name.clone(), prediction);
+        }
+    };
+    // A change that comes between the two would make them differ: what shows it is told of when it has shown.
+    let before = plane == Plane::Ours && ask.put.is_none();
+    let after = plane == Plane::Ours && ask.put.is_some();
+    let named = async |question: &Question| {
+        if before {
+            foretell(question).await;
+        }
+        let answer = question.send().await;
+        if after {
+            foretell(question).await;
+        }
+        (question.name.clone(), answer)
+    };
     if ask.at_once {
         let later = async |(n, question)| {
             tokio::time::sleep(Duration::from_secs_f64(ask.every * n as f64)).await;
@@ -197,7 +235,7 @@ pub async fn logs(world: &World, ran: &[Ran]) -> BTreeMap<std::net::Ipv4Addr, Ar
 pub fn judge(world: &World, ran: &Ran, logs: &BTreeMap<std::net::Ipv4Addr, Arc<Logs>>) -> Result<Verdict> {
     let file = &world.files[ran.file];
     let scenario = &file.scenarios[ran.scenario];
-    let mut faults = Vec::new();
+    let (mut faults, mut judged) = (Vec::new(), Judged::default());
     let mut report = String::new();
     let mut used = BTreeSet::new();
     for (n, answers) in ran.questions.iter().enumerate() {
@@ -205,6 +243,19 @@ pub fn judge(world: &World, ran: &Ran, logs: &BTreeMap<std::net::Ipv4Addr, Arc<L
         let [ours, theirs] = PLANES.map(|plane| outcome(world, file, ask, plane, &answers[plane as usize], logs));
         let (ours, theirs) = (ours?, theirs?);
         let before = faults.len();
+        let turned: Vec<Turned<'_>> = (answers[Plane::Ours as usize].iter().zip(&ours.logs))
+            .map(|((name, answer), log)| Turned {
+                name,
+                ask,
+                answer,
+                log: log.as_ref(),
+            })
+            .collect();
+        let mut compared = foretold::judge(&turned, &ran.predictions);
+        for fault in &mut compared.faults {
+            *fault = format!("question {}: {fault}", n + 1);
+        }
+        judged.add(compared);
         for (plane, outcome) in [("ours", &ours), ("Envoy", &theirs)] {
             faults.extend(
                 check(&ask.expect, outcome)
@@ -228,6 +279,7 @@ pub fn judge(world: &World, ran: &Ran, logs: &BTreeMap<std::net::Ipv4Addr, Arc<L
         faults,
         report,
         known: scenario.known.clone(),
+        foretold: judged,
     })
 }
 

@@ -70,7 +70,7 @@ const OF_COPIES: [&str; 5] = [
 const VARYING: [&str; 2] = ["date", "x-envoy-upstream-service-time"];
 
 /// Fields of the access log that are compared.
-pub const LOG_FIELDS: [&str; 14] = [
+pub const LOG_FIELDS: [&str; 16] = [
     "method",
     "path",
     "protocol",
@@ -85,6 +85,8 @@ pub const LOG_FIELDS: [&str; 14] = [
     "upstream_cluster",
     "requested_server_name",
     "route_name",
+    "filter_chain",
+    "rule",
 ];
 
 /// Makes texts of the two planes comparable.

@@ -59,6 +59,19 @@ pub(super) fn tls_version(path: &str, version: TlsProtocol, issues: &mut Issues)
     }
 }
 
+/// Paths of TLS files, each with its field. Proxies get them as names of secrets, where `~` stands between two files.
+pub(super) fn tls_files<'a>(path: &str, files: impl IntoIterator<Item = (&'a str, &'a String)>, issues: &mut Issues) {
+    for (field, file) in files {
+        if file.contains('~') {
+            issues.error(
+                format!("{path}.{field}"),
+                format!("{file:?} cannot name a file: `~` parts two paths"),
+                "give the whole path, in a folder without `~` in its name",
+            );
+        }
+    }
+}
+
 /// A DNS name whose first label may be `*`, or `*` alone.
 pub(super) fn is_wildcard_name(text: &str) -> bool {
     match text.strip_prefix('*') {

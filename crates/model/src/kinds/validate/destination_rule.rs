@@ -1,6 +1,6 @@
 //! Rules of DestinationRule.
 
-use super::common::{duration, export_to, host, is_dns_label, labels, percent, port};
+use super::common::{duration, export_to, host, is_dns_label, labels, percent, port, tls_files};
 use super::{Context, Issues, Validate};
 use crate::kinds::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, DestinationRule, LoadBalancerSettings,
@@ -229,6 +229,13 @@ pub(super) fn client_tls(path: &str, tls: &ClientTlsSettings, issues: &mut Issue
     if !tls.credential_name.is_empty() && files {
         issues.error(path, "credentialName and files exclude one another", "keep one of them");
     }
+    let named = [
+        ("clientCertificate", &tls.client_certificate),
+        ("privateKey", &tls.private_key),
+        ("caCertificates", &tls.ca_certificates),
+        ("caCrl", &tls.ca_crl),
+    ];
+    tls_files(path, named, issues);
     match tls.mode {
         ClientTlsMode::Mutual if tls.credential_name.is_empty() => {
             for (field, file) in [

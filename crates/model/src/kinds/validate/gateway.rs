@@ -1,6 +1,8 @@
 //! Rules of Gateway.
 
-use super::common::{cipher_suites, foreign_suites, host, is_dns_label, labels, port, protocol, tls_version};
+use super::common::{
+    cipher_suites, foreign_suites, host, is_dns_label, labels, port, protocol, tls_files, tls_version,
+};
 use super::{Context, Issues, Validate};
 use crate::kinds::shape::Finding;
 use crate::kinds::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol};
@@ -141,6 +143,21 @@ pub(super) fn tls_settings(path: &str, tls: &ServerTlsSettings, issues: &mut Iss
                 "give the file's path, or caCertCredentialName",
             );
         }
+    }
+    let files = [
+        ("serverCertificate", &tls.server_certificate),
+        ("privateKey", &tls.private_key),
+        ("caCertificates", &tls.ca_certificates),
+        ("caCrl", &tls.ca_crl),
+    ];
+    tls_files(path, files, issues);
+    for (index, certificate) in tls.tls_certificates.iter().enumerate() {
+        let files = [
+            ("serverCertificate", &certificate.server_certificate),
+            ("privateKey", &certificate.private_key),
+            ("caCertificates", &certificate.ca_certificates),
+        ];
+        tls_files(&format!("{path}.tlsCertificates[{index}]"), files, issues);
     }
     roots_agree(path, tls, issues);
     cipher_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites, issues);

@@ -323,6 +323,10 @@ fn destination_rules() {
         ),
         (policy(json!({"tls": {"mode": "ISTIO_MUTUAL"}})), &[]),
         (
+            policy(json!({"tls": {"mode": "SIMPLE", "caCertificates": "/ca~", "caCrl": "a~b"}})),
+            &["spec.trafficPolicy.tls.caCertificates", "spec.trafficPolicy.tls.caCrl"],
+        ),
+        (
             policy(json!({"tls": {"mode": "ISTIO_MUTUAL", "privateKey": "/k"}})),
             &["spec.trafficPolicy.tls"],
         ),
@@ -376,6 +380,10 @@ fn gateways() {
             ],
         ),
         (tls(json!({"mode": "SIMPLE", "credentialName": "c"})), &[]),
+        (
+            tls(json!({"mode": "SIMPLE", "serverCertificate": "~/c", "privateKey": "/k"})),
+            &["spec.servers[0].tls.serverCertificate"],
+        ),
         (
             tls(json!({"mode": "MUTUAL", "serverCertificate": "/c", "privateKey": "/k"})),
             &["spec.servers[0].tls.caCertificates"],

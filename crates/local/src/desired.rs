@@ -189,6 +189,12 @@ impl Desired {
         let (config, messages) = store::mesh_config::read_annotation(&workload.place.file, text);
         workload.proxy = config.unwrap_or_default();
         let WorkloadKey { kind, namespace, name } = &workload.key;
+        if workload.proxy.tracing.is_some() {
+            self.notes.push(format!(
+                "{kind} {namespace}/{name} ({}): {PROXY_CONFIG_ANNOTATION}.tracing: it has no effect on one workload alone here (write it under defaultConfig of MeshConfig, for all)",
+                workload.place
+            ));
+        }
         for message in messages {
             let list = if message.is_error() {
                 &mut self.problems

@@ -5,6 +5,7 @@
 mod mistakes;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::mesh::{Fitness, Proxy};
 use prost::Message;
@@ -328,7 +329,10 @@ fn a_real_envoy_takes_odd_settings() {
 
 /// What Envoy has against it, in its own words; `None` if nothing.
 pub(crate) fn objection(envoy: &str, name: &str, mesh: &Mesh, proxy: &Proxy) -> Option<String> {
-    let file = std::env::temp_dir().join(format!("translate-{}-{name}.pb", std::process::id()));
+    // Tests run side by side, some under equal names.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("translate-{}-{number}.pb", std::process::id()));
     let proxy = Proxy {
         native: false,
         ..proxy.clone()
@@ -364,6 +368,44 @@ pub(crate) fn envoy() -> Option<String> {
         eprintln!("skipped: MELTEMI_ENVOY does not name an Envoy");
     }
     path
+}
+
+#[test]
+fn a_real_envoy_takes_every_tracer() {
+    let Some(envoy) = envoy() else {
+        return;
+    };
+    let otel = |port: u32, http: serde_json::Value| json!({ "opentelemetry": { "service": "otel.observe.svc.cluster.local", "port": port, "http": http, "maxTagLength": 9 } });
+    let zipkin = json!({ "zipkin": {
+        "service": "observe/otel.observe.svc.cluster.local", "port": 4318, "path": "/p", "enable64bitTraceId": true,
+        "traceContextOption": "USE_B3_WITH_W3C_PROPAGATION",
+    } });
+    let cases = [
+        ("otlp-grpc", otel(4317, json!(null)), "envoy.tracers.opentelemetry"),
+        (
+            "otlp-http",
+            otel(4318, json!({ "path": "/v1/traces" })),
+            "envoy.tracers.opentelemetry",
+        ),
+        ("zipkin", zipkin, "envoy.tracers.zipkin"),
+    ];
+    for (name, mut provider, tracer) in cases {
+        provider["name"] = "mine".into();
+        let mesh = Mesh::bookinfo()
+            .service(
+                "observe",
+                "otel",
+                Some([10, 0, 9, 2].into()),
+                &[("grpc", 4317, 4317), ("http", 4318, 4318)],
+            )
+            .mesh(json!({ "extensionProviders": [provider], "defaultProviders": { "tracing": ["mine"] } }));
+        for proxy in [local(productpage()), reviews(), router()] {
+            assert_eq!(objection(&envoy, name, &mesh, &proxy), None);
+        }
+        let sent = bootstrap(&mesh, &reviews()).encode_to_vec();
+        let named = sent.windows(tracer.len()).any(|bytes| bytes == tracer.as_bytes());
+        assert!(named, "{name}: Envoy has seen no tracer");
+    }
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod observed;
 mod retries;
 mod routes;
 mod traced;
+mod traced_otlp;
 mod upgrades;

@@ -31,6 +31,7 @@ pub(super) const MESSAGES: &[Message] = &[
             "sdsUdsPath", "sdsRefreshDelay", "enableSdsTokenMount", "sdsUseK8sSaJwt",
         ],
         notes: &[
+            ("enableTracing", "starts nothing by itself: spans need `defaultConfig.tracing.zipkin.address` or a tracer in `defaultProviders.tracing`, which is used whatever this says"),
             ("mixerAddress", MIXER),
             ("disableMixerHttpReports", MIXER),
             ("disableReportBatch", MIXER),

@@ -56,7 +56,7 @@ pub(super) const MESSAGES: &[Message] = &[
         unsupported: &["lightstep", "datadog", "stackdriver", "openCensusAgent", "tlsSettings"],
         notes: &[
             ("lightstep", OTHER_TRACERS), ("datadog", OTHER_TRACERS), ("stackdriver", OTHER_TRACERS), ("openCensusAgent", OTHER_TRACERS),
-            ("tlsSettings", "a DestinationRule for the collector's host says how it is spoken to"),
+            ("tlsSettings", "a DestinationRule says how a collector in the registry is spoken to (a Service or ServiceEntry); an address outside it is spoken to in plain text"),
         ],
         ..Message::EMPTY
     },

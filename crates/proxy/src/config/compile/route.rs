@@ -29,7 +29,7 @@ pub(super) struct Defaults {
 const MAX_BODY: usize = 64 << 10;
 
 pub(super) fn route(mut message: Message, defaults: &Defaults, context: &Context) -> Compiled<Route> {
-    harmless!(message: tracing, stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit);
+    harmless!(message: stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit);
     let mut filters = per_filter::compile(take(&mut message.typed_per_filter_config))?;
     let matches = take(&mut message.r#match).ok_or_else(|| CompileError::missing("match"))?;
     let action = match take(&mut message.action) {

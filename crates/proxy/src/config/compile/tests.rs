@@ -26,6 +26,7 @@ mod clusters;
 mod listeners;
 mod routes;
 mod security;
+mod tracers;
 
 /// What a case does to a good message.
 type Change<'a, M> = &'a dyn Fn(&mut M);

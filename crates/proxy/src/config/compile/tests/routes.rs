@@ -229,6 +229,13 @@ fn what_a_route_may_not_ask_for_is_named_with_its_place() {
         let error = with(change);
         assert!(error.starts_with(&format!("{PLACE}.{expected}")), "{error}");
     }
+    let mut traced = route_to("x", prefix("/"));
+    traced.tracing = Some(Default::default());
+    let error = compile_routes(table_of(vec![traced])).err().unwrap();
+    assert!(
+        error.starts_with("virtual_hosts[0](h:80).routes[0].tracing: not supported"),
+        "{error}"
+    );
     let mut twice = table_of(Vec::new());
     twice.virtual_hosts[0].domains.push("REVIEWS".into());
     assert!(

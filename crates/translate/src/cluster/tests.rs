@@ -1,3 +1,5 @@
+mod endpoints;
+
 use model::mesh::{Health, InterceptionMode, Resolution, TlsMode};
 use prost::Message;
 use serde_json::json;
@@ -17,6 +19,20 @@ fn discovery(made: &pb::cluster::Cluster) -> DiscoveryType {
         Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).expect("known"),
         _ => panic!("no type"),
     }
+}
+
+fn addresses(made: &pb::endpoint::ClusterLoadAssignment) -> Vec<(String, HealthStatus)> {
+    let all = made.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
+    all.map(|endpoint| {
+        let Some(pb::endpoint::lb_endpoint::HostIdentifier::Endpoint(inner)) = &endpoint.host_identifier else {
+            panic!("no endpoint");
+        };
+        match inner.address.as_ref().and_then(|address| address.address.as_ref()) {
+            Some(core::address::Address::SocketAddress(socket)) => (socket.address.clone(), endpoint.health_status()),
+            other => panic!("{other:?}"),
+        }
+    })
+    .collect()
 }
 
 fn client_tls(socket: &core::TransportSocket) -> tls::UpstreamTlsContext {
@@ -477,107 +493,6 @@ fn names_are_resolved_as_often_as_the_mesh_says() {
 }
 
 // === endpoints ===
-
-fn addresses(made: &pb::endpoint::ClusterLoadAssignment) -> Vec<(String, HealthStatus)> {
-    let all = made.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
-    all.map(|endpoint| {
-        let Some(pb::endpoint::lb_endpoint::HostIdentifier::Endpoint(inner)) = &endpoint.host_identifier else {
-            panic!("no endpoint");
-        };
-        match inner.address.as_ref().and_then(|address| address.address.as_ref()) {
-            Some(core::address::Address::SocketAddress(socket)) => (socket.address.clone(), endpoint.health_status()),
-            other => panic!("{other:?}"),
-        }
-    })
-    .collect()
-}
-
-#[test]
-fn subsets_select_by_label_and_empty_ones_are_sent() {
-    let mesh = Mesh::bookinfo().reviews_subsets().apply(
-        "DestinationRule",
-        "default",
-        "ratings",
-        json!({
-            "host": "ratings", "subsets": [{ "name": "none", "labels": { "version": "v9" } }],
-        }),
-    );
-    let made = endpoints(
-        &mesh,
-        &productpage(),
-        "outbound|9080|v2|reviews.default.svc.cluster.local",
-    );
-    assert_eq!(
-        addresses(&made),
-        [(fixture::address_of("reviews-v2").to_string(), HealthStatus::Healthy)]
-    );
-    assert_eq!(
-        endpoints(&mesh, &productpage(), REVIEWS).endpoints[0]
-            .lb_endpoints
-            .len(),
-        3
-    );
-    let empty = endpoints(
-        &mesh,
-        &productpage(),
-        "outbound|9080|none|ratings.default.svc.cluster.local",
-    );
-    assert!(empty.endpoints.is_empty() && empty.cluster_name.contains("|none|"));
-}
-
-#[test]
-fn endpoints_that_drain_are_used_only_if_nothing_else_is_left() {
-    let drain = |mesh: Mesh, pods: &[&str]| {
-        pods.iter().fold(mesh, |mesh, pod| {
-            mesh.endpoints(pod, |endpoint| endpoint.health = Health::Draining)
-        })
-    };
-    let count = |mesh: &Mesh, status: HealthStatus| {
-        addresses(&endpoints(mesh, &productpage(), REVIEWS))
-            .iter()
-            .filter(|(_, own)| *own == status)
-            .count()
-    };
-    let some = drain(Mesh::bookinfo(), &["reviews-v1", "reviews-v2"]);
-    assert_eq!(
-        (
-            count(&some, HealthStatus::Healthy),
-            count(&some, HealthStatus::Draining)
-        ),
-        (1, 2)
-    );
-    let all = drain(Mesh::bookinfo(), &["reviews-v1", "reviews-v2", "reviews-v3"]);
-    assert_eq!(
-        (count(&all, HealthStatus::Healthy), count(&all, HealthStatus::Draining)),
-        (3, 0)
-    );
-}
-
-#[test]
-fn endpoints_tell_who_they_are_and_whether_they_take_mutual_tls() {
-    let disable = json!({ "selector": { "matchLabels": { "version": "v2" } }, "mtls": { "mode": "DISABLE" } });
-    let mesh = Mesh::bookinfo()
-        .apply("PeerAuthentication", "default", "off", disable)
-        .endpoints("reviews-v3", |endpoint| endpoint.tls_mode = TlsMode::Disabled);
-    let made = endpoints(&mesh, &productpage(), REVIEWS);
-    let mut found: Vec<_> = made.endpoints[0]
-        .lb_endpoints
-        .iter()
-        .map(|endpoint| {
-            let metadata = &endpoint.metadata.as_ref().expect("metadata").filter_metadata;
-            (
-                text(&metadata["istio"].fields["workload"]).to_owned(),
-                metadata.contains_key("envoy.transport_socket_match"),
-            )
-        })
-        .collect();
-    found.sort();
-    let expected = [("v1", true), ("v2", false), ("v3", false)];
-    assert_eq!(
-        found,
-        expected.map(|(v, tls)| (format!("reviews-{v};default;reviews;{v};Kubernetes"), tls))
-    );
-}
 
 #[test]
 fn a_sidecars_pool_limits_what_reaches_its_workload() {

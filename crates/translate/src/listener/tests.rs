@@ -1,7 +1,9 @@
 mod egress;
 mod gateway;
+mod gateway_ports;
 mod ingress;
 mod shared;
+mod tcp;
 
 use model::mesh::Proxy;
 use prost::Message;
@@ -431,100 +433,6 @@ fn servers_and_gateways_say_who_called() {
 }
 
 #[test]
-fn gateways_listen_where_their_service_leads() {
-    let mesh = Mesh::bookinfo().ingress();
-    assert_eq!(names(&mesh, &router(), Listener), ["0.0.0.0_8080"]);
-    assert_eq!(names(&mesh, &router(), Route), ["http.80"]);
-    let made = listener(&mesh, &router(), "0.0.0.0_8080");
-    assert_eq!(does(&made.filter_chains[0]), "http http.80");
-    let mut bound = router();
-    bound.bind_address = Some([127, 0, 0, 1].into());
-    assert_eq!(
-        address(&listener(&mesh, &bound, "127.0.0.1_8080")),
-        ("127.0.0.1".to_owned(), 8080)
-    );
-    assert!(names(&Mesh::bookinfo(), &router(), Listener).is_empty());
-}
-
-#[test]
-fn gateway_servers_by_protocol() {
-    let server = |port: u16, name: &str, protocol: &str, hosts: &[&str], tls: serde_json::Value| json!({ "port": { "number": port, "name": name, "protocol": protocol }, "hosts": hosts, "tls": tls });
-    let files = json!({ "mode": "SIMPLE", "serverCertificate": "/c", "privateKey": "/k" });
-    let mesh = Mesh::bookinfo()
-        .apply("Gateway", "default", "gw", json!({
-            "selector": { "istio": "ingressgateway" },
-            "servers": [
-                server(443, "a", "HTTPS", &["a.io"], files.clone()),
-                server(443, "b", "TLS", &["b.io"], json!({ "mode": "PASSTHROUGH" })),
-                server(443, "c", "HTTPS", &["c.io"], json!({ "mode": "SIMPLE", "credentialName": "secret" })),
-                server(443, "d", "HTTP", &["d.io"], json!(null)),
-                server(31400, "e", "TCP", &["*"], json!(null)),
-            ],
-        }))
-        .apply("VirtualService", "default", "routes", json!({
-            "hosts": ["b.io", "*"],
-            "gateways": ["gw"],
-            "tls": [{ "match": [{ "port": 443, "sniHosts": ["b.io"] }], "route": [{ "destination": { "host": "details" } }] }],
-            "tcp": [{ "match": [{ "port": 31400 }], "route": [
-                { "destination": { "host": "ratings" }, "weight": 20 }, { "destination": { "host": "reviews" }, "weight": 80 },
-            ] }],
-        }));
-    let https = listener(&mesh, &router(), "0.0.0.0_8443");
-    assert_eq!(
-        taken(&https, 8443, "tls", &[], "a.io").as_deref(),
-        Some("mtls http https.443.a.gw.default")
-    );
-    assert_eq!(
-        taken(&https, 8443, "tls", &[], "b.io").as_deref(),
-        Some("tcp outbound|9080||details.default.svc.cluster.local")
-    );
-    assert_eq!(taken(&https, 8443, "tls", &[], "c.io"), None);
-    let issues = fixture::issues(&mesh, &router(), Listener, "0.0.0.0_8443");
-    assert_eq!(issues.len(), 2, "{issues:?}");
-    assert!(
-        issues
-            .iter()
-            .any(|issue| issue.starts_with("Gateway default/gw: server c is left out")),
-        "{issues:?}"
-    );
-    assert!(
-        issues
-            .iter()
-            .any(|issue| issue.contains("an older Gateway uses the port as Tls")),
-        "{issues:?}"
-    );
-    let tcp = listener(&mesh, &router(), "0.0.0.0_31400");
-    assert_eq!(
-        does(&tcp.filter_chains[0]),
-        "tcp 2 of outbound|9080||ratings.default.svc.cluster.local"
-    );
-}
-
-#[test]
-fn gateway_ports_without_rules_are_gone_and_unusable_ones_are_mistakes() {
-    let cases = [
-        ("TCP", json!(null), true),
-        ("TLS", json!({ "mode": "PASSTHROUGH" }), true),
-        ("TLS", json!({ "mode": "AUTO_PASSTHROUGH" }), true),
-        ("HTTPS", json!({ "mode": "SIMPLE", "credentialName": "secret" }), false),
-    ];
-    for (protocol, tls, gone) in cases {
-        let server =
-            json!({ "port": { "number": 31400, "name": "a", "protocol": protocol }, "hosts": ["a.io"], "tls": tls });
-        let mesh = Mesh::bookinfo().apply(
-            "Gateway",
-            "default",
-            "gw",
-            json!({ "selector": { "istio": "ingressgateway" }, "servers": [server] }),
-        );
-        let router = router();
-        let made = crate::Scope::new(&mesh.0, &router).resource(Listener, "0.0.0.0_31400");
-        assert_eq!(matches!(made, Ok(None)), gone, "{protocol} {tls}: {made:?}");
-        assert_eq!(made.is_err(), !gone, "{protocol} {tls}");
-    }
-}
-
-#[test]
 fn slashes_are_decoded_where_the_mesh_says_so() {
     use crate::pb::hcm::http_connection_manager::PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
     for (kind, expected) in [
@@ -537,117 +445,6 @@ fn slashes_are_decoded_where_the_mesh_says_so() {
         let made = manager(&listener(&mesh, &router(), "0.0.0.0_8080").filter_chains[0]);
         assert!(made.merge_slashes);
         assert_eq!(made.path_with_escaped_slashes_action(), expected);
-    }
-}
-
-#[test]
-fn tls_and_tcp_rules_choose_by_name_and_subnet() {
-    let mesh = Mesh::bookinfo()
-        .service("default", "secure", Some([10, 0, 7, 1].into()), &[("tls", 443, 443), ("tcp", 9000, 9000)])
-        .apply("VirtualService", "default", "secure", json!({
-            "hosts": ["secure"],
-            "tls": [
-                { "match": [{ "sniHosts": ["x.io"] }], "route": [{ "destination": { "host": "details" } }] },
-                { "match": [{ "sniHosts": ["y.io"], "sourceLabels": { "app": "nobody" } }], "route": [{ "destination": { "host": "ratings" } }] },
-            ],
-            "tcp": [{ "match": [{ "destinationSubnets": ["10.9.0.0/16"] }], "route": [{ "destination": { "host": "ratings" } }] }],
-        }));
-    let tls = listener(&mesh, &productpage(), "10.0.7.1_443");
-    assert_eq!(filters(&tls), ["tls_inspector"]);
-    assert_eq!(
-        taken(&tls, 443, "tls", &[], "x.io").as_deref(),
-        Some("tcp outbound|9080||details.default.svc.cluster.local")
-    );
-    assert_eq!(
-        taken(&tls, 443, "tls", &[], "y.io").as_deref(),
-        Some("tcp outbound|443||secure.default.svc.cluster.local")
-    );
-    let tcp = listener(&mesh, &productpage(), "10.0.7.1_9000");
-    let ranges = &tcp.filter_chains[0]
-        .filter_chain_match
-        .as_ref()
-        .expect("match")
-        .prefix_ranges;
-    assert_eq!(ranges[0].address_prefix, "10.9.0.0");
-    let bad = json!({ "hosts": ["secure"], "tcp": [{ "match": [{ "destinationSubnets": ["10.9/16"] }], "route": [{ "destination": { "host": "ratings" } }] }] });
-    let bad = Mesh::bookinfo()
-        .service("default", "secure", Some([10, 0, 7, 1].into()), &[("tcp", 9000, 9000)])
-        .apply("VirtualService", "default", "bad", bad);
-    let spared = listener(&bad, &productpage(), "10.0.7.1_9000");
-    assert_eq!(
-        does(&spared.filter_chains[0]),
-        "tcp outbound|9000||secure.default.svc.cluster.local"
-    );
-    assert_eq!(
-        fixture::issues(&bad, &productpage(), Listener, "10.0.7.1_9000").len(),
-        1
-    );
-    assert_eq!(
-        does(tcp.default_filter_chain.as_ref().expect("default")),
-        "tcp outbound|9000||secure.default.svc.cluster.local"
-    );
-}
-
-#[test]
-fn tcp_connections_may_be_silent_as_long_as_the_rule_says() {
-    let rule = json!({ "host": "db", "trafficPolicy": { "connectionPool": { "tcp": { "idleTimeout": "5s" } } } });
-    let mesh = Mesh::bookinfo()
-        .service("default", "db", Some([10, 0, 6, 1].into()), &[("tcp", 3306, 3306)])
-        .apply("DestinationRule", "default", "db", rule);
-    let made = listener(&mesh, &productpage(), "10.0.6.1_3306");
-    let Some(ConfigType::TypedConfig(config)) = &made.filter_chains[0].filters[0].config_type else {
-        panic!("no filter");
-    };
-    let proxy = pb::tcp_proxy::TcpProxy::decode(config.value.as_slice()).expect("valid");
-    assert_eq!(proxy.idle_timeout.map(|timeout| timeout.seconds), Some(5));
-}
-
-#[test]
-fn a_tunnel_is_the_one_of_the_destination_and_of_no_several() {
-    let tunnel = |host: &str, protocol: &str| json!({ "tunnel": { "protocol": protocol, "targetHost": host, "targetPort": 443 } });
-    let asked = |policy: serde_json::Value, route: serde_json::Value| {
-        let subset = json!([{ "name": "v1", "trafficPolicy": tunnel("far.io", "POST") }, { "name": "v2" }]);
-        let rule = json!({ "host": "db", "trafficPolicy": policy, "subsets": subset });
-        let mesh = Mesh::bookinfo()
-            .service("default", "db", Some([10, 0, 6, 1].into()), &[("tcp", 3306, 3306)])
-            .apply("DestinationRule", "default", "db", rule)
-            .apply(
-                "VirtualService",
-                "default",
-                "db",
-                json!({ "hosts": ["db"], "tcp": [{ "route": route }] }),
-            );
-        let made = listener(&mesh, &productpage(), "10.0.6.1_3306");
-        let Some(ConfigType::TypedConfig(config)) = &made.filter_chains[0].filters[0].config_type else {
-            panic!("no filter");
-        };
-        let proxy = pb::tcp_proxy::TcpProxy::decode(config.value.as_slice()).expect("valid");
-        proxy.tunneling_config.map(|tunnel| {
-            format!(
-                "{} {}",
-                tunnel.hostname,
-                if tunnel.use_post { "POST" } else { "CONNECT" }
-            )
-        })
-    };
-    let to = |subset: &str| json!({ "destination": { "host": "db", "subset": subset } });
-    let both = json!([{ "destination": { "host": "db" }, "weight": 1 }, { "destination": { "host": "db", "subset": "v1" }, "weight": 1 }]);
-    let own = tunnel("a.io", "CONNECT");
-    let cases = [
-        (own.clone(), json!([to("")]), Some("a.io:443 CONNECT")),
-        (own.clone(), json!([to("v1")]), Some("far.io:443 POST")),
-        (own.clone(), json!([to("v2")]), Some("a.io:443 CONNECT")),
-        (own, both, None),
-        (json!({}), json!([to("")]), None),
-        (tunnel("::1", ""), json!([to("")]), Some("[::1]:443 CONNECT")),
-        (tunnel("%REQ(a)%", "CONNECT"), json!([to("")]), None),
-    ];
-    for (policy, route, expected) in cases {
-        assert_eq!(
-            asked(policy.clone(), route.clone()).as_deref(),
-            expected,
-            "{policy} {route}"
-        );
     }
 }
 

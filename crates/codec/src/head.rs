@@ -37,6 +37,18 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Of a request that is still to be said, or cannot be read: a GET of nothing, from nowhere.
+    pub fn blank() -> Self {
+        RequestHead {
+            method: Method::GET,
+            scheme: "http",
+            authority: Text::default(),
+            path: Text::default(),
+            version: HttpVersion::Http11,
+            headers: Headers::default(),
+        }
+    }
+
     pub fn is_grpc(&self) -> bool {
         self.headers.text("content-type").is_some_and(|ct| {
             ct.strip_prefix("application/grpc")

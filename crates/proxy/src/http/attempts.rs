@@ -45,7 +45,7 @@ impl Failed {
         }
     }
 
-    fn unsent(failure: Failure) -> Self {
+    pub(super) fn unsent(failure: Failure) -> Self {
         Failed {
             failure,
             sent: false,
@@ -298,11 +298,10 @@ impl Attempts<'_, '_> {
         let pool::AcquireError::Connect(error) = error else {
             return Failed::unsent(Failure::Overflow);
         };
-        let failure = match error.kind {
-            ConnectFailure::Overflow => return Failed::unsent(Failure::Overflow),
-            ConnectFailure::Timeout => Failure::ConnectTimeout,
-            _ => Failure::Connect,
-        };
+        let failure = error.kind.into();
+        if failure == Failure::Overflow {
+            return Failed::unsent(failure);
+        }
         // That we are out of descriptors says nothing about the endpoint.
         if error.kind != ConnectFailure::Local {
             report(self.cluster, endpoint, Outcome::ConnectFailure);

@@ -32,7 +32,7 @@ use super::{grpc_web, identity, mirror, redirect};
 use crate::config::{Action, ClusterChoice, Direction, HeaderOperations, Route, RouteAction, RouteTable, VirtualHost};
 use crate::filter::grpc_web::Translation;
 use crate::filter::{FilterContext, FilterState};
-use crate::head::{Headers, HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, StatusCode, Text, names};
+use crate::head::{HttpVersion, Method, OwnedValue, RequestHead, ResponseHead, StatusCode, Text, names};
 use crate::telemetry::{Flags, Record};
 use crate::trace::Active;
 
@@ -105,16 +105,8 @@ pub(super) async fn refuse_unreadable(
     timer: &mut Timer,
     malformed: Malformed,
 ) -> Ending {
-    let head = RequestHead {
-        method: Method::GET,
-        scheme: "http",
-        authority: Text::default(),
-        path: Text::default(),
-        version: HttpVersion::Http11,
-        headers: Headers::default(),
-    };
     let received = Received {
-        head,
+        head: RequestHead::blank(),
         body: Framing::Empty,
         upgrade: false,
         fault: None,

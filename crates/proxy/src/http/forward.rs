@@ -33,13 +33,7 @@ pub(super) async fn forward<'a>(
     action: &'a RouteAction,
     switch: Switch,
 ) -> Result<Answer<'a>, Unanswered> {
-    let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
-    let Some(cluster) = chosen.slot.cluster.load_full() else {
-        exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
-        return Err(cluster_not_found(exchange, action));
-    };
-    exchange.record.upstream.cluster = Some(cluster.clone());
-
+    let (chosen, cluster) = destination(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     let timeout = effective_timeout(action, &exchange.request);
     finish_request(exchange, matched, action, &chosen, &cluster, timeout);
     let hash = hash_of(&action.hash, &exchange.request, exchange.connection.info.remote);
@@ -77,12 +71,7 @@ pub(super) async fn forward<'a>(
 
 /// A bare connection to an endpoint, for a CONNECT that ends here. It is tried once.
 pub(super) async fn connect(exchange: &mut Exchange<'_>, action: &RouteAction) -> Result<Stream, Unanswered> {
-    let chosen = choose(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
-    let Some(cluster) = chosen.slot.cluster.load_full() else {
-        exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
-        return Err(cluster_not_found(exchange, action));
-    };
-    exchange.record.upstream.cluster = Some(cluster.clone());
+    let (chosen, cluster) = destination(action, exchange).ok_or_else(|| cluster_not_found(exchange, action))?;
     set_limits(exchange, action, None);
     let now = exchange.now();
     exchange.body.withhold(now);
@@ -95,14 +84,9 @@ pub(super) async fn connect(exchange: &mut Exchange<'_>, action: &RouteAction) -
         avoid: &[],
         avoid_attempts: 0,
     };
-    let failed = |failure, text: Option<std::rc::Rc<str>>| Failed {
-        failure,
-        sent: false,
-        text,
-    };
     let Ok(pick) = connection.worker.balancers.pick(&cluster, &chosen.slot, &context) else {
         cluster.stats.upstream_cx_none_healthy.inc();
-        let reply = explain(exchange, &cluster, failed(Failure::NoHealthyUpstream, None));
+        let reply = explain(exchange, &cluster, Failed::unsent(Failure::NoHealthyUpstream));
         return Err(Unanswered::Reply(reply));
     };
     let endpoint = pick.endpoint;
@@ -118,15 +102,13 @@ pub(super) async fn connect(exchange: &mut Exchange<'_>, action: &RouteAction) -
             Ok(stream)
         }
         Ok(Err(error)) => {
-            let failure = match error.kind {
-                ConnectFailure::Overflow => Failure::Overflow,
-                ConnectFailure::Timeout => Failure::ConnectTimeout,
-                ConnectFailure::Refused | ConnectFailure::Tls | ConnectFailure::Local => Failure::Connect,
-            };
             if !matches!(error.kind, ConnectFailure::Overflow | ConnectFailure::Local) {
                 report(&cluster, &endpoint, Outcome::ConnectFailure);
             }
-            let failed = failed(failure, Some((&*error.text).into()));
+            let failed = Failed {
+                text: Some((&*error.text).into()),
+                ..Failed::unsent(error.kind.into())
+            };
             Err(Unanswered::Reply(explain(exchange, &cluster, failed)))
         }
         Err(_) => Err(Unanswered::Gone),
@@ -156,6 +138,17 @@ fn cluster_not_found(exchange: &Exchange<'_>, action: &RouteAction) -> Unanswere
     exchange.connection.manager.stats.no_cluster.inc();
     let reply = LocalReply::new(action.cluster_not_found_status, "cluster_not_found");
     Unanswered::Reply(reply.flag(Flags::NO_CLUSTER))
+}
+
+/// The cluster that is meant, which the record then names; `None` if there is none.
+fn destination<'a>(action: &'a RouteAction, exchange: &mut Exchange<'_>) -> Option<(Chosen<'a>, Arc<Cluster>)> {
+    let chosen = choose(action, exchange)?;
+    let Some(cluster) = chosen.slot.cluster.load_full() else {
+        exchange.record.upstream.cluster_name = Some(chosen.slot.name.clone());
+        return None;
+    };
+    exchange.record.upstream.cluster = Some(cluster.clone());
+    Some((chosen, cluster))
 }
 
 /// Draws the cluster. `None`: a header names none, or one that is unknown.

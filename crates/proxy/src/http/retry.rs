@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::RetryPolicy;
 use crate::head::{Headers, ResponseHead};
 use crate::telemetry::Flags;
+use crate::upstream::ConnectFailure;
 
 /// Why an attempt brought no response. Each says whose fault it was and how Envoy names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,16 @@ pub(super) enum Failure {
     BadBody(codec::http1::Malformed),
     /// The client's body was to be base64; in the words of Envoy's log.
     NotBase64(&'static str),
+}
+
+impl From<ConnectFailure> for Failure {
+    fn from(kind: ConnectFailure) -> Self {
+        match kind {
+            ConnectFailure::Overflow => Failure::Overflow,
+            ConnectFailure::Timeout => Failure::ConnectTimeout,
+            ConnectFailure::Refused | ConnectFailure::Tls | ConnectFailure::Local => Failure::Connect,
+        }
+    }
 }
 
 impl Failure {

@@ -76,26 +76,28 @@ impl Incoming {
         let sampled = headers
             .text(SAMPLED.as_str())
             .map_or(traced, |value| matches!(value, "1" | "true"));
-        let root = Incoming {
-            caller: None,
-            sampled,
-            form: B3Form::Several,
-        };
+        let root = Incoming::root(sampled, B3Form::Several);
         let (Some(trace), Some(span)) = (headers.text(TRACE_ID.as_str()), headers.text(SPAN_ID.as_str())) else {
             let w3c = propagation == Propagation::B3AndW3c && headers.contains(TRACEPARENT.as_str());
             return if w3c { self::w3c(headers, traced) } else { Ok(root) };
         };
         let parent = headers.text(PARENT_ID.as_str()).filter(|text| !text.is_empty());
-        Ok(Incoming {
-            caller: Some(SpanContext {
-                trace: trace_id(trace)?,
-                span: span_id(span)?,
-                parent: parent.map(span_id).transpose()?.filter(|id| *id != 0),
-                sampled,
-                form: B3Form::Several,
-            }),
-            ..root
-        })
+        Ok(Incoming::from(SpanContext {
+            trace: trace_id(trace)?,
+            span: span_id(span)?,
+            parent: parent.map(span_id).transpose()?.filter(|id| *id != 0),
+            sampled,
+            form: B3Form::Several,
+        }))
+    }
+
+    /// A trace begins here.
+    fn root(sampled: bool, form: B3Form) -> Self {
+        Incoming {
+            caller: None,
+            sampled,
+            form,
+        }
     }
 
     /// The context of the span that begins here; `serves`: for a request that came in, not for one that goes out.
@@ -123,6 +125,15 @@ impl Incoming {
                 sampled,
                 form,
             },
+        }
+    }
+}
+
+impl From<SpanContext> for Incoming {
+    fn from(caller: SpanContext) -> Self {
+        Incoming {
+            caller: Some(caller),
+            ..Incoming::root(caller.sampled, caller.form)
         }
     }
 }
@@ -211,12 +222,7 @@ fn one_field(text: &str, traced: bool) -> Result<Incoming, Unreadable> {
     };
     let form = B3Form::One;
     if text.len() == 1 {
-        let sampled = flag(text).unwrap_or(traced);
-        return Ok(Incoming {
-            caller: None,
-            sampled,
-            form,
-        });
+        return Ok(Incoming::root(flag(text).unwrap_or(traced), form));
     }
     let fixed = |text: &str| {
         (text.len() == 16)
@@ -238,29 +244,20 @@ fn one_field(text: &str, traced: bool) -> Result<Incoming, Unreadable> {
     if next().is_some() {
         return Err(Unreadable);
     }
-    let caller = SpanContext {
+    Ok(Incoming::from(SpanContext {
         trace: trace_id(trace)?,
         span,
         parent,
         sampled,
         form,
-    };
-    Ok(Incoming {
-        caller: Some(caller),
-        sampled,
-        form,
-    })
+    }))
 }
 
 /// `00-TRACE-SPAN-FLAGS`; whatever a later version may add is not read.
 fn w3c(headers: &Headers, traced: bool) -> Result<Incoming, Unreadable> {
     let form = B3Form::Several;
     let Some(text) = headers.text(TRACEPARENT.as_str()) else {
-        return Ok(Incoming {
-            caller: None,
-            sampled: traced,
-            form,
-        });
+        return Ok(Incoming::root(traced, form));
     };
     let parts: Vec<&str> = text.split('-').take(5).collect();
     let [version, trace, span, flags] = parts[..] else {
@@ -274,19 +271,13 @@ fn w3c(headers: &Headers, traced: bool) -> Result<Incoming, Unreadable> {
     if trace == 0 || span == 0 {
         return Err(Unreadable);
     }
-    let sampled = flags & 1 == 1;
-    let caller = SpanContext {
+    Ok(Incoming::from(SpanContext {
         trace,
         span,
         parent: None,
-        sampled,
+        sampled: flags & 1 == 1,
         form,
-    };
-    Ok(Incoming {
-        caller: Some(caller),
-        sampled,
-        form,
-    })
+    }))
 }
 
 #[cfg(test)]

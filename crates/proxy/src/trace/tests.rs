@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::config::{Tracer, TracerKind, Tracing};
+use crate::config::{ClusterSlot, Tracer, TracerKind, Tracing};
 use crate::shared::Shared;
+use crate::stats::TracerStats;
 use crate::trace::Propagation;
 
 /// One that samples everything, and whose collector is nowhere.
 pub(crate) fn tracing() -> Tracing {
     let shared = Shared::new(Arc::default());
+    reporting(shared.slots.cluster("zipkin"), Arc::default())
+}
+
+/// One that samples everything, and reports to a cluster.
+pub(crate) fn reporting(cluster: Arc<ClusterSlot>, stats: Arc<TracerStats>) -> Tracing {
     Tracing {
         client: 10_000,
         random: 10_000,
@@ -21,10 +27,10 @@ pub(crate) fn tracing() -> Tracing {
             shared_spans: false,
             wide_trace_ids: true,
             service_name: "web.shop".into(),
-            cluster: shared.slots.cluster("zipkin"),
+            cluster,
             authority: "zipkin".into(),
             path: "/api/v2/spans".into(),
-            stats: Arc::default(),
+            stats,
         }),
         stats: Arc::default(),
     }

@@ -55,14 +55,7 @@ impl Question {
         let mut url = None;
         let mut headers = Headers::default();
         let mut question = Question {
-            head: RequestHead {
-                method: Method::GET,
-                scheme: "http",
-                authority: Text::default(),
-                path: Text::default(),
-                version: HttpVersion::Http11,
-                headers: Headers::default(),
-            },
+            head: RequestHead::blank(),
             server_name: None,
             protocols: Vec::new(),
             way_in: WayIn::Url,

@@ -6,6 +6,15 @@ const OTHER_TRACERS: &str =
     "no tracer of this kind is built in; its vendor's collector takes OTLP or Zipkin: use `opentelemetry` or `zipkin`";
 const MIXER: &str = "comes with the Mixer client";
 
+/// What is not heeded of how spans are reported.
+const REPORTS: &[(&str, &str)] = &[
+    ("timeout", "a collector has 5 s to answer"),
+    (
+        "headers",
+        "our own proxy adds none to reports; put a proxy that does before the collector",
+    ),
+];
+
 #[rustfmt::skip] // lists of names read better in lines than in columns
 pub(super) const MESSAGES: &[Message] = &[
     Message {
@@ -66,10 +75,7 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "ZipkinProvider",
         works: &["service", "port", "maxTagLength", "enable64bitTraceId", "path", "traceContextOption"],
         unsupported: &["timeout", "headers"],
-        notes: &[
-            ("timeout", "a collector has 5 s to answer"),
-            ("headers", "our own proxy adds none to reports; put a proxy that does before the collector"),
-        ],
+        notes: REPORTS,
         ..Message::EMPTY
     },
     Message {
@@ -87,10 +93,7 @@ pub(super) const MESSAGES: &[Message] = &[
         name: "OpenTelemetryHttp",
         works: &["path"],
         unsupported: &["timeout", "headers"],
-        notes: &[
-            ("timeout", "a collector has 5 s to answer"),
-            ("headers", "our own proxy adds none to reports; put a proxy that does before the collector"),
-        ],
+        notes: REPORTS,
         ..Message::EMPTY
     },
     Message {

@@ -177,7 +177,6 @@ impl Proxy {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: mesh\r\n\r\n")).await
     }
 
-    /// Begins a drain; its end is the end of the last connection.
     /// What serves a connection, before anything came.
     pub(super) async fn served(&self) -> Served {
         let stream = TcpStream::connect(self.address).await.expect("connected");
@@ -186,6 +185,7 @@ impl Proxy {
         begun.await.expect("a protocol")
     }
 
+    /// Begins a drain; its end is the end of the last connection.
     pub(super) fn drain(&self) -> impl Future<Output = ()> + use<> {
         self.drain.borrow_mut().take().expect("once").drain()
     }

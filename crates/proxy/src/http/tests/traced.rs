@@ -6,10 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::harness::{Proxy, Upstream, direct, forward, header, play, route, until};
 use crate::bootstrap::Node;
-use crate::config::{ClusterSlot, CustomTag, Direction, TagValue, Tracer, TracerKind, Tracing};
+use crate::config::{ClusterSlot, CustomTag, Direction, TagValue, Tracing};
 use crate::head::OwnedName;
 use crate::stats::TracerStats;
-use crate::trace::{Operation, Propagation};
+use crate::trace::Operation;
+use crate::trace::tests::reporting;
 
 /// Everything is sampled.
 fn tracing(cluster: Arc<ClusterSlot>, stats: Arc<TracerStats>) -> Tracing {
@@ -17,33 +18,14 @@ fn tracing(cluster: Arc<ClusterSlot>, stats: Arc<TracerStats>) -> Tracing {
         name: name.into(),
         value,
     };
+    let tenant = TagValue::Header {
+        name: OwnedName::new("x-tenant").expect("a name"),
+        default: "".into(),
+    };
     Tracing {
-        client: 10_000,
-        random: 10_000,
-        overall: 10_000,
         max_path_length: 8,
-        tags: vec![
-            tag("room", TagValue::Literal("12".into())),
-            tag(
-                "tenant",
-                TagValue::Header {
-                    name: OwnedName::new("x-tenant").expect("a name"),
-                    default: "".into(),
-                },
-            ),
-        ],
-        tracer: Arc::new(Tracer {
-            kind: TracerKind::Zipkin,
-            propagation: Propagation::B3,
-            shared_spans: false,
-            wide_trace_ids: true,
-            service_name: "web.shop".into(),
-            cluster,
-            authority: "zipkin".into(),
-            path: "/api/v2/spans".into(),
-            stats,
-        }),
-        stats: Arc::default(),
+        tags: vec![tag("room", TagValue::Literal("12".into())), tag("tenant", tenant)],
+        ..reporting(cluster, stats)
     }
 }
 

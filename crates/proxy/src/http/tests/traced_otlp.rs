@@ -13,9 +13,10 @@ use prost::Message;
 use tokio::net::TcpListener;
 
 use super::harness::{Proxy, Upstream, forward, header, play, route, until};
-use crate::config::{ClusterSlot, Tracer, TracerKind, Tracing, UpstreamProtocol};
+use crate::config::{ClusterSlot, TracerKind, Tracing, UpstreamProtocol};
 use crate::stats::TracerStats;
 use crate::trace::Propagation;
+use crate::trace::tests::reporting;
 
 const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -173,30 +174,15 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 
 /// Everything is sampled.
 fn tracing(kind: TracerKind, cluster: Arc<ClusterSlot>, stats: Arc<TracerStats>) -> Tracing {
-    Tracing {
-        client: 10_000,
-        random: 10_000,
-        overall: 10_000,
-        max_path_length: 256,
-        tags: Vec::new(),
-        tracer: Arc::new(Tracer {
-            kind,
-            propagation: Propagation::W3c,
-            shared_spans: false,
-            wide_trace_ids: true,
-            service_name: "web.shop".into(),
-            cluster,
-            authority: "otel.observe:4317".into(),
-            path: if kind == TracerKind::OtlpGrpc {
-                GRPC
-            } else {
-                "/v1/traces"
-            }
-            .into(),
-            stats,
-        }),
-        stats: Arc::default(),
-    }
+    let path = match kind {
+        TracerKind::OtlpGrpc => GRPC,
+        _ => "/v1/traces",
+    };
+    let mut tracing = reporting(cluster, stats);
+    let tracer = Arc::get_mut(&mut tracing.tracer).expect("nobody else has it yet");
+    (tracer.kind, tracer.propagation) = (kind, Propagation::W3c);
+    (tracer.authority, tracer.path) = ("otel.observe:4317".into(), path.into());
+    tracing
 }
 
 /// What is told of a request with `fields` that the server answers with `status`: the request that the server saw, and the report.

@@ -189,20 +189,24 @@ def metadata():
     expect(joined(call.trailing_metadata()), joined(sent[3:]))
 
 
+def until_told(what, count):
+    end = time.monotonic() + 5
+    while told()[what] < count:
+        assert time.monotonic() < end, f"the server does not hear of it: {what}"
+        time.sleep(0.02)
+
+
 def cancellation():
-    before = told()["cancelled"]
+    before = told()
     call = unary("Slow").future(b"8", timeout=LIMIT)
-    time.sleep(0.2)
+    until_told("begun", before["begun"] + 1)
     call.cancel()
     stream = channel.unary_stream(path("Produce"))(b"-1 1000", timeout=LIMIT)
     for _ in range(3):
         next(stream)
     stream.cancel()
     expect(failure(lambda: list(stream)).code(), grpc.StatusCode.CANCELLED)
-    end = time.monotonic() + 5
-    while told()["cancelled"] < before + 2:
-        assert time.monotonic() < end, "the server does not hear of it"
-        time.sleep(0.02)
+    until_told("cancelled", before["cancelled"] + 2)
 
 
 def side_by_side():

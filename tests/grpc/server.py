@@ -12,6 +12,7 @@ from concurrent import futures
 
 import grpc
 
+begun = 0
 cancelled = 0
 lock = threading.Lock()
 
@@ -78,8 +79,11 @@ def slow(request, context):
 
 
 def watch(context):
-    """Counts the call if it ends before its answer does."""
+    """Counts the call, and again if it ends before its answer does."""
+    global begun
     gone = threading.Event()
+    with lock:
+        begun += 1
 
     def ended():
         global cancelled
@@ -95,7 +99,8 @@ def watch(context):
 def told(request, context):
     """What has arrived with the call, and how much time it says is left."""
     metadata = {key: value for key, value in context.invocation_metadata() if not key.endswith("-bin")}
-    return json.dumps({"metadata": metadata, "left": context.time_remaining(), "cancelled": cancelled}).encode()
+    counts = {"begun": begun, "cancelled": cancelled}
+    return json.dumps({"metadata": metadata, "left": context.time_remaining(), **counts}).encode()
 
 
 METHODS = {

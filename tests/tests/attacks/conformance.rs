@@ -98,28 +98,38 @@ pub fn beside_envoy(envoy: &mut Arena) -> Result<()> {
     let tunnel = Tunnel::open(envoy)?;
     over_tls(envoy, tunnel.address, Ends::Somehow, envoy::check);
     servers::all(envoy, envoy::check);
-    envoy::all_differences_exist();
+    envoy::all_differences_exist(&names().collect::<Vec<_>>());
     Ok(())
+}
+
+/// Of all that Envoy is asked.
+fn names() -> impl Iterator<Item = String> {
+    let tables = rows()
+        .map(|row| row.name)
+        .chain(protocol::cases().map(|(name, ..)| name));
+    let beginnings = protocol::beginnings().into_iter().map(|(name, _)| name);
+    let over_tls = tables.chain(beginnings).map(over_tls_name);
+    over_tls.chain(servers::cases().map(|(name, ..)| servers::name_of(name)))
+}
+
+fn over_tls_name(name: &str) -> String {
+    format!("http2 over tls: {name}")
 }
 
 type Check = fn(&mut Arena, &str, &mut dyn FnMut(&mut Arena) -> Result<()>);
 
 fn over_tls(arena: &mut Arena, address: SocketAddr, ends: Ends, check: Check) {
     for row in rows() {
-        check(arena, &format!("http2 over tls: {}", row.name), &mut |_| {
-            row.run(address, ends)
-        });
+        check(arena, &over_tls_name(row.name), &mut |_| row.run(address, ends));
     }
     for (name, bytes, expect) in protocol::cases() {
-        check(arena, &format!("http2 over tls: {name}"), &mut |_| {
+        check(arena, &over_tls_name(name), &mut |_| {
             let mut client = Http2::connect(address, &[])?;
             client.send(&bytes);
             protocol::judge(&mut client, expect, ends)
         });
     }
     for (name, bytes) in protocol::beginnings() {
-        check(arena, &format!("http2 over tls: {name}"), &mut |_| {
-            protocol::begins(address, &bytes)
-        });
+        check(arena, &over_tls_name(name), &mut |_| protocol::begins(address, &bytes));
     }
 }

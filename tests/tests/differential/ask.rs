@@ -92,13 +92,29 @@ impl Question {
         Ok(answer)
     }
 
-    /// From an address that is not 127.0.0.1: for clients there Envoy names its node's address instead.
-    async fn connect(&self) -> Result<TcpStream> {
-        let std::net::IpAddr::V4(target) = self.target.ip() else {
-            anyhow::bail!("not an address of the harness");
+    /// Where it comes from: not from 127.0.0.1, since for clients there Envoy names its node's address instead.
+    pub fn source(&self) -> Ipv4Addr {
+        let net = match self.target.ip() {
+            std::net::IpAddr::V4(target) => target.octets()[1],
+            std::net::IpAddr::V6(_) => unreachable!("the harness has no such addresses"),
         };
+        Ipv4Addr::new(127, net, 0, 251)
+    }
+
+    /// It goes to a sidecar as to an HTTP proxy.
+    pub fn is_to_proxy(&self) -> bool {
+        let direct = self.ask.connect.is_some() || self.ask.port.is_some() || self.ask.to.is_some();
+        self.ask.from == From::Client && !direct
+    }
+
+    /// The scenario says this field itself.
+    pub fn gives(&self, name: &str) -> bool {
+        self.ask.headers.keys().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    async fn connect(&self) -> Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
-        bind(&socket, Ipv4Addr::new(127, target.octets()[1], 0, 251))?;
+        bind(&socket, self.source())?;
         Ok(socket.connect(self.target).await?)
     }
 
@@ -135,12 +151,7 @@ impl Question {
         for (name, values) in &self.ask.headers {
             fields.extend(values.all().into_iter().map(|value| (name.clone(), value.to_owned())));
         }
-        if !self
-            .ask
-            .headers
-            .keys()
-            .any(|name| name.eq_ignore_ascii_case("user-agent"))
-        {
+        if !self.gives("user-agent") {
             fields.push(("user-agent".into(), self.name.clone()));
         }
         if let Some(told) = &self.ask.echo {
@@ -154,9 +165,7 @@ impl Question {
         if self.method() == "CONNECT" {
             return self.ask.path.clone().unwrap_or_else(|| self.host.clone());
         }
-        let direct = self.ask.connect.is_some() || self.ask.port.is_some() || self.ask.to.is_some();
-        let to_proxy = self.ask.from == From::Client && !direct;
-        if to_proxy && self.path().starts_with('/') {
+        if self.is_to_proxy() && self.path().starts_with('/') {
             let scheme = self.ask.scheme.as_deref().unwrap_or("http");
             return format!("{scheme}://{}{}", self.host, self.path());
         }
@@ -170,14 +179,13 @@ impl Question {
             "HTTP/1.1"
         };
         let mut fields = Fields::new();
-        let given = |name: &str| self.ask.headers.keys().any(|known| known.eq_ignore_ascii_case(name));
-        if !given("host") && !self.host.is_empty() {
+        if !self.gives("host") && !self.host.is_empty() {
             fields.push(("host".into(), self.host.clone()));
         }
         fields.extend(self.fields());
         if !self.ask.chunks.is_empty() || !self.ask.trailers.is_empty() {
             fields.push(("transfer-encoding".into(), "chunked".into()));
-        } else if !self.body().is_empty() && !given("content-length") {
+        } else if !self.body().is_empty() && !self.gives("content-length") {
             fields.push(("content-length".into(), self.body().len().to_string()));
         }
         http1::head(&format!("{} {} {version}", self.method(), self.target_form()), &fields)

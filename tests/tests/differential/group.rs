@@ -1,10 +1,13 @@
 //! A group of files: a folder, and what its `group.yaml` says of it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use node::bootstrap::XdsMode;
 use serde::Deserialize;
+
+use crate::scenario::read;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -25,8 +28,9 @@ impl Group {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("group.yaml");
         let written = match std::fs::read_to_string(&path) {
-            Ok(text) => read(&path, &text)?,
-            Err(_) => Written::default(),
+            Ok(text) => read(&path, &text).with_context(|| path.display().to_string())?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Written::default(),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -45,12 +49,6 @@ impl Group {
             files,
         })
     }
-}
-
-fn read(path: &Path, text: &str) -> Result<Written> {
-    let parsed = store::yaml::parse_plain(path, text)?;
-    let value = parsed.map_or_else(|| serde_json::json!({}), |(value, _)| value);
-    serde_json::from_value(value).with_context(|| path.display().to_string())
 }
 
 /// The name of a file, which is that of its namespace.

@@ -33,13 +33,9 @@ fn service(n: usize) -> Vec<Value> {
             objects::running(namespace, &pod(version), labels, address(version), "backend")
         })
         .collect();
-    let endpoint = |version: usize| {
-        json!({
-            "addresses": [address(version).to_string()],
-            "conditions": { "ready": true },
-            "targetRef": { "kind": "Pod", "name": pod(version), "namespace": namespace },
-        })
-    };
+    let pods: Vec<_> = (0..VERSIONS.len())
+        .map(|version| (pod(version), address(version)))
+        .collect();
     let subset = |version: &&str| json!({ "name": version, "labels": { "version": version } });
     let share = |(version, weight): (&&str, u32)| json!({ "destination": { "host": name, "subset": version }, "weight": weight });
     let metadata = json!({ "name": name, "namespace": namespace });
@@ -48,16 +44,7 @@ fn service(n: usize) -> Vec<Value> {
             "apiVersion": "v1", "kind": "Service", "metadata": metadata,
             "spec": { "selector": { "app": name }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] },
         }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {
-                "name": format!("{name}-1"), "namespace": namespace,
-                "labels": { "kubernetes.io/service-name": name },
-            },
-            "addressType": "IPv4",
-            "ports": [{ "name": "http", "port": 8080 }],
-            "endpoints": (0..VERSIONS.len()).map(endpoint).collect::<Vec<_>>(),
-        }),
+        objects::slice(namespace, &name, &pods, &[("http", 80, 8080)]),
         json!({
             "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata,
             "spec": {

@@ -43,16 +43,18 @@ pub fn standard(file: &File, endpoints: &[Endpoint<'_>], port: u16, dead: u16) -
         "metadata": { "name": "echo", "namespace": namespace },
         "spec": { "selector": { "app": "echo" }, "ports": ports.iter().map(own).collect::<Vec<_>>() },
     }));
-    objects.push(slice(namespace, "echo", endpoints, &ports));
+    let pods: Vec<_> = endpoints.iter().map(|one| (pod_name(one), one.address)).collect();
+    objects.push(slice(namespace, "echo", &pods, &ports));
     objects
 }
 
-fn slice(namespace: &str, service: &str, endpoints: &[Endpoint<'_>], ports: &[(&str, u16, u16)]) -> Value {
-    let endpoint = |endpoint: &Endpoint<'_>| {
+/// The endpoints of a service: pods with their addresses, and of each port its name, the Service's number, and where pods listen.
+pub fn slice(namespace: &str, service: &str, pods: &[(String, Ipv4Addr)], ports: &[(&str, u16, u16)]) -> Value {
+    let endpoint = |(pod, address): &(String, Ipv4Addr)| {
         json!({
-            "addresses": [endpoint.address.to_string()],
+            "addresses": [address.to_string()],
             "conditions": { "ready": true },
-            "targetRef": { "kind": "Pod", "name": format!("echo-{}", endpoint.name), "namespace": namespace },
+            "targetRef": { "kind": "Pod", "name": pod, "namespace": namespace },
         })
     };
     json!({
@@ -63,8 +65,12 @@ fn slice(namespace: &str, service: &str, endpoints: &[Endpoint<'_>], ports: &[(&
         },
         "addressType": "IPv4",
         "ports": ports.iter().map(|(name, _, target)| json!({ "name": name, "port": target })).collect::<Vec<_>>(),
-        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
     })
+}
+
+fn pod_name(endpoint: &Endpoint<'_>) -> String {
+    format!("echo-{}", endpoint.name)
 }
 
 fn pod(namespace: &str, endpoint: &Endpoint<'_>) -> Value {
@@ -77,7 +83,7 @@ fn pod(namespace: &str, endpoint: &Endpoint<'_>) -> Value {
     );
     running(
         namespace,
-        &format!("echo-{}", endpoint.name),
+        &pod_name(endpoint),
         json!(labels),
         endpoint.address,
         "backend",
@@ -109,31 +115,13 @@ pub fn server_service(namespace: &str, labels: &Value, pod: &str, address: Ipv4A
             "metadata": { "name": "server", "namespace": namespace },
             "spec": { "selector": labels, "ports": APPLICATION_PORTS.iter().map(port).collect::<Vec<_>>() },
         }),
-        proxy_slice(namespace, "server", pod, address, &APPLICATION_PORTS),
+        slice(namespace, "server", &[(pod.to_owned(), address)], &APPLICATION_PORTS),
     ]
 }
 
 /// Where a file's own gateway stands, for those who come to it from within the mesh.
 pub fn gateway_slice(namespace: &str, service: &str, pod: &str, address: Ipv4Addr) -> Value {
-    proxy_slice(namespace, service, pod, address, &GATEWAY_PORTS)
-}
-
-fn proxy_slice(namespace: &str, service: &str, pod: &str, address: Ipv4Addr, ports: &[(&str, u16, u16)]) -> Value {
-    let target = |(name, _, target): &(&str, u16, u16)| json!({ "name": name, "port": target });
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "name": format!("{service}-1"), "namespace": namespace,
-            "labels": { "kubernetes.io/service-name": service },
-        },
-        "addressType": "IPv4",
-        "ports": ports.iter().map(target).collect::<Vec<_>>(),
-        "endpoints": [{
-            "addresses": [address.to_string()],
-            "conditions": { "ready": true },
-            "targetRef": { "kind": "Pod", "name": pod, "namespace": namespace },
-        }],
-    })
+    slice(namespace, service, &[(pod.to_owned(), address)], &GATEWAY_PORTS)
 }
 
 /// The Service of the gateway that all files share.

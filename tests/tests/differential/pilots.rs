@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mesh_tests::mesh;
 use serde_json::{Value, json};
 
@@ -143,8 +143,9 @@ fn log_format() -> Value {
 }
 
 fn settings(group: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(group.join("mesh.yaml")).unwrap_or_default();
-    let parsed = store::yaml::parse_plain(&group.join("mesh.yaml"), &text)?;
+    let path = group.join("mesh.yaml");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let parsed = store::yaml::parse_plain(&path, &text)?;
     let mut settings = parsed.map_or_else(|| json!({}), |(value, _)| value);
     settings["accessLogFile"] = json!("/dev/stdout");
     settings["accessLogEncoding"] = json!("JSON");

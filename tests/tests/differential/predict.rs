@@ -3,11 +3,11 @@
 //! `describe request` shows that page to people, so each scenario tests it too: just before a question the proxy that gets it is asked
 //! about the same request; `foretold.rs` compares.
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use mesh_tests::client;
+use node::admin::percent_encode;
 use serde_json::Value;
 
 use crate::ask::Question;
@@ -35,10 +35,7 @@ fn parameters(question: &Question) -> String {
     if ask.to.is_some() && ask.from == From::Server {
         all.push(("direction", "inbound".to_owned()));
     }
-    let IpAddr::V4(target) = question.target.ip() else {
-        return String::new();
-    };
-    all.push(("source", Ipv4Addr::new(127, target.octets()[1], 0, 251).to_string()));
+    all.push(("source", question.source().to_string()));
     let opaque = ask.protocol == Protocol::Bytes && !written_as_http(question);
     let protocol = match ask.protocol {
         Protocol::Http10 => "HTTP/1.0",
@@ -56,8 +53,7 @@ fn parameters(question: &Question) -> String {
         all.push(("certificate", certificate.to_owned()));
     }
     if !opaque {
-        let direct = ask.connect.is_some() || ask.port.is_some() || ask.to.is_some();
-        let to_proxy = ask.from == From::Client && !direct;
+        let to_proxy = question.is_to_proxy();
         let http2 = ask.protocol == Protocol::Http2;
         let scheme = match &ask.scheme {
             Some(scheme) if to_proxy || http2 => scheme,
@@ -74,9 +70,8 @@ fn parameters(question: &Question) -> String {
             all.push(("url", format!("{scheme}://unnamed.invalid/")));
             all.push(("path", path));
         }
-        let given = |name: &str| ask.headers.keys().any(|known| known.eq_ignore_ascii_case(name));
         // The host in a URL is the one that counts.
-        if !whole && (absolute || !given("host")) {
+        if !whole && (absolute || !question.gives("host")) {
             all.push(("header", format!("host:{}", question.host)));
         }
         for (name, value) in question.fields() {
@@ -87,7 +82,7 @@ fn parameters(question: &Question) -> String {
     }
     let pairs: Vec<String> = all
         .iter()
-        .map(|(name, value)| format!("{name}={}", encoded(value)))
+        .map(|(name, value)| format!("{name}={}", percent_encode(value)))
         .collect();
     pairs.join("&")
 }
@@ -97,14 +92,4 @@ fn written_as_http(question: &Question) -> bool {
     let text = question.ask.text.as_deref().unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
     line.contains(" HTTP/1.") && line.split(' ').count() == 3
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            other => drop(write!(encoded, "%{other:02X}")),
-        }
-        encoded
-    })
 }

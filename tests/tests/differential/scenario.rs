@@ -313,7 +313,8 @@ fn documents(text: &str) -> Vec<&str> {
     found
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+/// A YAML file of the harness; an error names the field.
+pub fn read<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     let (value, _) = store::yaml::parse_plain(path, text)?.context("nothing there")?;
     serde_path_to_error::deserialize(value).map_err(|error| anyhow::anyhow!("{}: {}", error.path(), error.inner()))
 }

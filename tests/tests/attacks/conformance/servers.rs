@@ -17,11 +17,17 @@ use crate::responses2::{Expect, asked};
 type Case = (&'static str, Vec<u8>, Expect);
 
 pub fn all(arena: &mut Arena, check: Check) {
-    for (name, bytes, expect) in begins().into_iter().chain(breaks()).chain(may()) {
-        check(arena, &format!("http2 server: {name}"), &mut |arena| {
-            one(arena, bytes.clone(), &expect)
-        });
+    for (name, bytes, expect) in cases() {
+        check(arena, &name_of(name), &mut |arena| one(arena, bytes.clone(), &expect));
     }
+}
+
+pub fn cases() -> impl Iterator<Item = Case> {
+    [begins(), breaks(), may()].into_iter().flatten()
+}
+
+pub fn name_of(case: &str) -> String {
+    format!("http2 server: {case}")
 }
 
 /// The server says this, then that it goes away, so that nothing else is asked on the connection.

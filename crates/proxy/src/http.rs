@@ -42,4 +42,4 @@ pub use pool::WorkerState;
 pub(crate) use redirect::{direct_location, https_location, location as redirect_location};
 pub(crate) use request_headers::as_routed;
 pub use serve::{Served, serve};
-pub(crate) use upgrade::allows_upgrade;
+pub(crate) use upgrade::Upgrade;

@@ -22,6 +22,11 @@ pub(crate) fn command(text: &str) -> Option<usize> {
         (_, Some(length)) => at += length + 2,
         (_, None) => {}
     }
+    end_of(text, at)
+}
+
+/// Where the command ends whose name and parameter end at `at`: after a length, if there is one, and the closing `%`.
+fn end_of(text: &str, mut at: usize) -> Option<usize> {
     if text[at..].starts_with(':') {
         at += 1 + text[at + 1..]
             .find(|c: char| !c.is_ascii_digit())
@@ -40,12 +45,8 @@ const METADATA: [&str; 4] = [
 
 /// As [`command`], of `METADATA`, which is offered to logs alone.
 fn metadata(text: &str) -> Option<usize> {
-    let rest = METADATA.iter().find_map(|known| text.strip_prefix(known))?;
-    let tail = rest
-        .strip_prefix(':')
-        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
-    let tail = tail.unwrap_or(rest);
-    tail.starts_with('%').then_some(text.len() - tail.len() + 1)
+    let known = METADATA.iter().find(|known| text.starts_with(**known))?;
+    end_of(text, known.len())
 }
 
 /// The first thing in a log's format that begins like a command and is none.
@@ -168,6 +169,7 @@ mod tests {
             ("50% off", Some("")),
             ("%METADATA(ROUTE:istio:rule)% %METADATA(CLUSTER:istio:subset):9%", None),
             ("%METADATA(ROUTE:istio)%", Some("METADATA(ROUTE:istio)")),
+            ("%METADATA(ROUTE:istio:rule):%", Some("METADATA(ROUTE:istio:rule):")),
             ("%METADATA(HOST:istio:rule)%", Some("METADATA(HOST:istio:rule)")),
             ("%METADATA(ROUTE:other:rule)%", Some("METADATA(ROUTE:other:rule)")),
         ];

@@ -15,6 +15,14 @@ pub(crate) const HTTP_PROXY: &str = "http_proxy";
 /// The reserved gateway name that stands for all sidecars.
 pub(crate) const MESH_GATEWAY: &str = "mesh";
 
+/// Host and port as a URL has them: an IPv6 address stands in brackets.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    match host.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => format!("[{host}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
+    }
+}
+
 pub(crate) fn outbound(port: u16, subset: &str, host: &Host) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }

@@ -53,7 +53,7 @@ pub(crate) fn of_manager(scope: &Scope<'_>) -> Option<hcm::Tracing> {
     let (name, config) = match collector {
         Collector::Address(host, port) => {
             let cluster = cluster(scope, host, port).unwrap_or_else(|| ZIPKIN.to_owned());
-            let host = format!("{host}:{port}");
+            let host = names::authority(host, port);
             ("envoy.tracers.zipkin", pb::any(&zipkin(cluster, host, None)))
         }
         Collector::Zipkin(provider) => {

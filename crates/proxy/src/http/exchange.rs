@@ -128,7 +128,7 @@ pub(super) async fn serve_request(
     received: Received,
 ) -> Ending {
     // 1. Understand the head.
-    let upgrade = Upgrade::requested(&received);
+    let upgrade = Upgrade::requested(&received.head, received.upgrade);
     let fault = received.fault;
     let mut exchange = Exchange::begin(connection, client, timer, received);
     if let Some(reply) = exchange.refuse(fault) {

@@ -13,13 +13,13 @@ use super::forward;
 use super::http1::Input;
 use super::http2::ClientStream;
 use super::retry::Failure;
-use super::side::{Client, Piece, Received};
+use super::side::{Client, Piece};
 use crate::config::{Action, HttpConnectionManager, Route, RouteAction};
-use crate::head::{Headers, Method, OwnedValue, ResponseHead, names};
+use crate::head::{Headers, Method, OwnedValue, RequestHead, ResponseHead, names};
 use crate::listener::Downstream;
 
 /// Another protocol that a client asks for.
-pub(super) struct Upgrade(Asked);
+pub(crate) struct Upgrade(Asked);
 
 enum Asked {
     /// By `upgrade`, with the name of the protocol.
@@ -48,23 +48,39 @@ impl Switch {
 
 impl Upgrade {
     /// What the client asks for. `h2c` is not heard: it is a hop's own affair, and clients that offer it are content without.
-    pub(super) fn requested(received: &Received) -> Option<Self> {
-        if received.head.method == Method::CONNECT {
+    /// `by_field`: the connection's fields say that it is meant.
+    pub(crate) fn requested(head: &RequestHead, by_field: bool) -> Option<Self> {
+        if head.method == Method::CONNECT {
             return Some(Upgrade(Asked::Connect));
         }
-        let protocol = received.head.headers.get("upgrade").filter(|_| received.upgrade)?;
+        let protocol = head.headers.get("upgrade").filter(|_| by_field)?;
         let heard = !protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
         heard.then(|| Upgrade(Asked::Field(protocol.to_owned())))
     }
 
     /// By the route, else by the connection manager. Of a CONNECT without a route is said that it has none.
-    pub(super) fn is_allowed(&self, manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
-        let protocol = match &self.0 {
-            Asked::Field(protocol) => protocol.as_bytes(),
-            Asked::Connect if route.is_none() => return true,
-            Asked::Connect => b"connect",
+    pub(crate) fn is_allowed(&self, manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
+        if matches!(self.0, Asked::Connect) && route.is_none() {
+            return true;
+        }
+        let asked = |known: &str| self.protocol().eq_ignore_ascii_case(known.as_bytes());
+        let of_route = match route.map(|route| &route.action) {
+            Some(Action::Forward(action)) => action
+                .upgrades
+                .iter()
+                .find(|(known, _)| asked(known))
+                .map(|(_, enabled)| *enabled),
+            _ => None,
         };
-        allows_upgrade(protocol, manager, route)
+        of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
+    }
+
+    /// Its name, in the client's letters.
+    pub(crate) fn protocol(&self) -> &[u8] {
+        match &self.0 {
+            Asked::Field(protocol) => protocol.as_bytes(),
+            Asked::Connect => b"CONNECT",
+        }
     }
 
     /// The field that makes a head ask for, or agree to, the upgrade; that it is meant is said as the head is written.
@@ -73,20 +89,6 @@ impl Upgrade {
             headers.set(names::UPGRADE, protocol.as_value());
         }
     }
-}
-
-/// Whether the route, else the connection manager, lets connections switch to this protocol.
-pub(crate) fn allows_upgrade(protocol: &[u8], manager: &HttpConnectionManager, route: Option<&Route>) -> bool {
-    let asked = |known: &str| protocol.eq_ignore_ascii_case(known.as_bytes());
-    let of_route = match route.map(|route| &route.action) {
-        Some(Action::Forward(action)) => action
-            .upgrades
-            .iter()
-            .find(|(known, _)| asked(known))
-            .map(|(_, enabled)| *enabled),
-        _ => None,
-    };
-    of_route.unwrap_or_else(|| manager.upgrades.iter().any(|known| asked(known)))
 }
 
 impl Exchange<'_> {

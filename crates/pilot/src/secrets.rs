@@ -131,27 +131,38 @@ pub(crate) fn of_files(resource: &str) -> Option<Lookup> {
         })
     };
     let content = match FileResource::parse(resource)? {
-        FileResource::Identity { chain, key } => tls::secret::Type::TlsCertificate(tls::TlsCertificate {
-            certificate_chain: named(chain),
-            private_key: named(key),
-            ..Default::default()
-        }),
+        FileResource::Identity { chain, key } => certificate(named(chain), named(key)),
         FileResource::Roots { roots, revocations } => {
-            tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
-                trusted_ca: named(roots),
-                crl: (!revocations.is_empty()).then(|| named(revocations)).flatten(),
-                ..Default::default()
-            })
+            validation(named(roots), named(revocations).filter(|_| !revocations.is_empty()))
         }
     };
+    Some(found(resource, content))
+}
+
+// === as xDS has them ===
+
+fn found(resource: &str, content: tls::secret::Type) -> Lookup {
     let message = tls::Secret {
         name: resource.to_owned(),
         r#type: Some(content),
     };
-    Some(Lookup::Found(Encoded::new(
-        resource,
-        &proto::any(proto::type_url::SECRET, &message),
-    )))
+    Lookup::Found(Encoded::new(resource, &proto::any(proto::type_url::SECRET, &message)))
+}
+
+fn certificate(chain: Option<DataSource>, key: Option<DataSource>) -> tls::secret::Type {
+    tls::secret::Type::TlsCertificate(tls::TlsCertificate {
+        certificate_chain: chain,
+        private_key: key,
+        ..Default::default()
+    })
+}
+
+fn validation(roots: Option<DataSource>, crl: Option<DataSource>) -> tls::secret::Type {
+    tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
+        trusted_ca: roots,
+        crl,
+        ..Default::default()
+    })
 }
 
 // === impl Secrets ===
@@ -197,19 +208,10 @@ impl Secrets {
         namespace: &str,
         is_granted: impl FnOnce(CredentialName<'_>) -> bool,
     ) -> Lookup {
-        let found = SecretResource::parse(resource, namespace)
+        SecretResource::parse(resource, namespace)
             .filter(|wanted| wanted.credential.namespace == namespace || is_granted(wanted.credential))
-            .and_then(|wanted| self.message(wanted));
-        match found {
-            Some(content) => {
-                let message = tls::Secret {
-                    name: resource.to_owned(),
-                    r#type: Some(content),
-                };
-                Lookup::Found(Encoded::new(resource, &proto::any(proto::type_url::SECRET, &message)))
-            }
-            None => Lookup::Absent,
-        }
+            .and_then(|wanted| self.message(wanted))
+            .map_or(Lookup::Absent, |content| found(resource, content))
     }
 
     fn message(&self, wanted: SecretResource<'_>) -> Option<tls::secret::Type> {
@@ -224,20 +226,11 @@ impl Secrets {
         if wanted.roots {
             let names = wanted.credential.roots_secrets();
             let pem = names.iter().find_map(|name| get(name)?.roots.as_ref())?;
-            return Some(tls::secret::Type::ValidationContext(
-                tls::CertificateValidationContext {
-                    trusted_ca: inline(&pem.first),
-                    crl: (!pem.second.is_empty()).then(|| inline(&pem.second)).flatten(),
-                    ..Default::default()
-                },
-            ));
+            let crl = inline(&pem.second).filter(|_| !pem.second.is_empty());
+            return Some(validation(inline(&pem.first), crl));
         }
         let pem = get(wanted.credential.name)?.identity.as_ref()?;
-        Some(tls::secret::Type::TlsCertificate(tls::TlsCertificate {
-            certificate_chain: inline(&pem.first),
-            private_key: inline(&pem.second),
-            ..Default::default()
-        }))
+        Some(certificate(inline(&pem.first), inline(&pem.second)))
     }
 }
 

@@ -39,7 +39,7 @@ const CIPHERS: [&str; 6] = [
 pub(crate) fn mutual_client(alpn: &[&str], sni: String, sans: &[String]) -> core::TransportSocket {
     upstream(tls::UpstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: Some(parameters(TlsProtocol::Tls12)),
+            tls_params: Some(Limits::from(TlsProtocol::Tls12).parameters()),
             alpn_protocols: owned(alpn),
             ..mesh_identity(sans.iter().map(|san| exact_san(san)).collect())
         }),
@@ -70,11 +70,14 @@ pub(crate) fn mutual_server(snapshot: &Snapshot, alpn: &[&str], names: &[String]
     let ciphers = if chosen.is_empty() { owned(&CIPHERS) } else { chosen };
     downstream(tls::DownstreamTlsContext {
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: Some(tls::TlsParameters {
-                cipher_suites: ciphers,
-                ecdh_curves: mesh.ecdh_curves.clone(),
-                ..parameters(minimum)
-            }),
+            tls_params: Some(
+                Limits {
+                    ciphers,
+                    curves: mesh.ecdh_curves.clone(),
+                    ..Limits::from(minimum)
+                }
+                .parameters(),
+            ),
             alpn_protocols: owned(alpn),
             ..mesh_identity(if names.is_empty() {
                 sans.collect()
@@ -156,6 +159,17 @@ pub(crate) struct Limits {
     pub(crate) ciphers: Vec<String>,
     /// Empty: the data plane's own.
     pub(crate) curves: Vec<String>,
+}
+
+/// Up to TLS 1.3.
+impl From<TlsProtocol> for Limits {
+    fn from(minimum: TlsProtocol) -> Self {
+        Limits {
+            minimum,
+            maximum: TlsProtocol::Tls13,
+            ..Limits::default()
+        }
+    }
 }
 
 impl Limits {
@@ -332,14 +346,6 @@ fn upstream(mut context: tls::UpstreamTlsContext) -> core::TransportSocket {
 
 fn downstream(context: tls::DownstreamTlsContext) -> core::TransportSocket {
     pb::transport_socket(TLS_SOCKET, pb::any(&context))
-}
-
-fn parameters(minimum: TlsProtocol) -> tls::TlsParameters {
-    tls::TlsParameters {
-        tls_minimum_protocol_version: protocol(minimum).into(),
-        tls_maximum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv13.into(),
-        ..Default::default()
-    }
 }
 
 fn protocol(version: TlsProtocol) -> tls::tls_parameters::TlsProtocol {

@@ -114,12 +114,9 @@ impl Histogram {
 }
 
 /// Numbers of one combination of labels, as one worker counted them.
-trait Series {
-    /// Of the same kind, with nothing counted.
-    fn empty(&self) -> Self;
-
+trait Series: Default {
     /// Takes in what another worker counted.
-    fn take_in(&self, other: &Self);
+    fn take_in(&mut self, other: &Self);
 }
 
 /// HTTP traffic.
@@ -135,14 +132,8 @@ pub struct RequestCounters {
 }
 
 impl Series for RequestCounters {
-    fn empty(&self) -> Self {
-        RequestCounters {
-            grpc: self.grpc,
-            ..Default::default()
-        }
-    }
-
-    fn take_in(&self, other: &Self) {
+    fn take_in(&mut self, other: &Self) {
+        self.grpc |= other.grpc;
         self.requests.add(other.requests.get());
         self.duration.take_in(&other.duration);
         self.request_bytes.take_in(&other.request_bytes);
@@ -164,11 +155,7 @@ pub struct TcpCounters {
 }
 
 impl Series for TcpCounters {
-    fn empty(&self) -> Self {
-        TcpCounters::default()
-    }
-
-    fn take_in(&self, other: &Self) {
+    fn take_in(&mut self, other: &Self) {
         self.opened.add(other.opened.get());
         self.closed.add(other.closed.get());
         self.received.add(other.received.get());
@@ -302,12 +289,12 @@ fn own<T>(workers: &mut Vec<(usize, Arc<T>)>, worker: usize, make: impl FnOnce()
 fn totals<T: Series>(all: &Mutex<All<T>>) -> BTreeMap<Arc<str>, T> {
     let all = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let total = |workers: Vec<(usize, Arc<T>)>| {
-        let total = workers.first()?.1.empty();
+        let mut total = T::default();
         workers.iter().for_each(|(_, series)| total.take_in(series));
-        Some(total)
+        total
     };
     all.into_iter()
-        .filter_map(|(labels, workers)| Some((labels, total(workers)?)))
+        .map(|(labels, workers)| (labels, total(workers)))
         .collect()
 }
 

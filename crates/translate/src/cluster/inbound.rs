@@ -8,7 +8,7 @@ use model::kinds::mesh_config::InboundTrafficPolicyMode;
 
 use crate::inbound::InboundPort;
 use crate::pb::cluster::cluster::DiscoveryType;
-use crate::pb::{self, cluster, endpoint};
+use crate::pb::{self, cluster};
 use crate::scope::Scope;
 use crate::{Notes, names};
 
@@ -24,13 +24,13 @@ pub(super) fn build(scope: &Scope<'_>, port: u16, notes: &mut Notes) -> Option<c
     if let Some(endpoint) = described.filter(|endpoint| !endpoint.is_empty()) {
         let (address, number) = described_endpoint(scope, endpoint)?;
         cluster.cluster_discovery_type = policy::discovery(DiscoveryType::Static);
-        cluster.load_assignment = Some(application(&cluster.name, &address, number));
+        cluster.load_assignment = Some(policy::one_address(&cluster.name, &address, number));
     } else if to_original_destination(scope) && !port.is_bound() {
         reserved::original_destination(&mut cluster);
         cluster.upstream_bind_config = Some(reserved::bind_inbound());
     } else {
         cluster.cluster_discovery_type = policy::discovery(DiscoveryType::Static);
-        cluster.load_assignment = Some(application(&cluster.name, &own_address(scope), port.port));
+        cluster.load_assignment = Some(policy::one_address(&cluster.name, &own_address(scope), port.port));
     }
     limits(scope, port, &mut cluster, notes);
     if let Some((service, _)) = port.service {
@@ -68,24 +68,6 @@ fn described_endpoint(scope: &Scope<'_>, text: &str) -> Option<(String, u16)> {
         ip => ip.to_string(),
     };
     Some((host, address.port()))
-}
-
-fn application(cluster: &str, address: &str, port: u16) -> endpoint::ClusterLoadAssignment {
-    let identifier = endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
-        address: Some(pb::address(address, port)),
-        ..Default::default()
-    });
-    endpoint::ClusterLoadAssignment {
-        cluster_name: cluster.to_owned(),
-        endpoints: vec![endpoint::LocalityLbEndpoints {
-            lb_endpoints: vec![endpoint::LbEndpoint {
-                host_identifier: Some(identifier),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
 }
 
 /// Connection pool limits: the Sidecar's for the port, else its general ones, else the service's own DestinationRule's.

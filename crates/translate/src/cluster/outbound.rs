@@ -183,22 +183,7 @@ pub(super) fn at(scope: &Scope<'_>, host: &str, port: u16, cluster: &mut cluster
         true => policy::discovery(DiscoveryType::Static),
         false => Some(resolving(scope, DiscoveryType::StrictDns, cluster)),
     };
-    let endpoint = pb::endpoint::Endpoint {
-        address: Some(pb::address(host, port)),
-        ..Default::default()
-    };
-    let one = pb::endpoint::LbEndpoint {
-        host_identifier: Some(pb::endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
-        ..Default::default()
-    };
-    cluster.load_assignment = Some(pb::endpoint::ClusterLoadAssignment {
-        cluster_name: cluster.name.clone(),
-        endpoints: vec![pb::endpoint::LocalityLbEndpoints {
-            lb_endpoints: vec![one],
-            ..Default::default()
-        }],
-        ..Default::default()
-    });
+    cluster.load_assignment = Some(policy::one_address(&cluster.name, host, port));
 }
 
 /// Endpoints are names, resolved by the proxy and part of the cluster itself.

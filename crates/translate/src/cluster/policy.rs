@@ -277,3 +277,23 @@ fn panic_threshold(percent: u32) -> CommonLbConfig {
         ..Default::default()
     }
 }
+
+/// Endpoints that are one address, in no registry.
+pub(super) fn one_address(cluster: &str, address: &str, port: u16) -> pb::endpoint::ClusterLoadAssignment {
+    let endpoint = pb::endpoint::Endpoint {
+        address: Some(pb::address(address, port)),
+        ..Default::default()
+    };
+    let one = pb::endpoint::LbEndpoint {
+        host_identifier: Some(pb::endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        ..Default::default()
+    };
+    pb::endpoint::ClusterLoadAssignment {
+        cluster_name: cluster.to_owned(),
+        endpoints: vec![pb::endpoint::LocalityLbEndpoints {
+            lb_endpoints: vec![one],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}

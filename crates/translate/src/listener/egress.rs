@@ -68,7 +68,7 @@ fn place(scope: &Scope<'_>, entry: &IstioEgressListener) -> Option<Place> {
         .filter(|port| *port != 0)?;
     let given = entry.bind.parse::<IpAddr>().ok();
     let captured = scope.captures() && entry.capture_mode != CaptureMode::None;
-    if given.is_none() && (captured || entry.capture_mode != CaptureMode::None) {
+    if given.is_none() && entry.capture_mode != CaptureMode::None {
         return None;
     }
     if !scope.captures() && entry.capture_mode == CaptureMode::Iptables {

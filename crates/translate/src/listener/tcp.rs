@@ -1,6 +1,6 @@
 //! Connections passed on as bytes, as they are or in a tunnel over HTTP.
 
-use model::kinds::{RouteDestination, TcpSettings, TunnelSettings};
+use model::kinds::{RouteDestination, TunnelSettings};
 use model::mesh::Host;
 
 use crate::destination::Policy;
@@ -63,18 +63,17 @@ pub(super) fn to_destinations(
 fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listener::Filter {
     // Where several destinations share the connections, each would want a tunnel of its own, and Envoy has one for all.
     let tunnelled = match &to {
-        ClusterSpecifier::Cluster(cluster) => tunnel(scope, cluster),
+        ClusterSpecifier::Cluster(cluster) => policy(scope, cluster).and_then(|policy| tunnel(policy.tunnel?)),
         ClusterSpecifier::WeightedClusters(_) => None,
     };
+    let limits = policy(scope, stat_prefix).and_then(|policy| policy.connection_pool?.tcp.as_ref());
     let config = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(to),
         tunneling_config: tunnelled,
         access_log: access_log::of(&scope.snapshot.mesh),
-        idle_timeout: settings(scope, stat_prefix)
-            .and_then(|tcp| tcp.idle_timeout)
-            .and_then(pb::duration),
-        max_downstream_connection_duration: settings(scope, stat_prefix)
+        idle_timeout: limits.and_then(|tcp| tcp.idle_timeout).and_then(pb::duration),
+        max_downstream_connection_duration: limits
             .and_then(|tcp| tcp.max_connection_duration)
             .and_then(pb::positive_duration),
         ..Default::default()
@@ -82,35 +81,27 @@ fn filter(scope: &Scope<'_>, stat_prefix: &str, to: ClusterSpecifier) -> listene
     pb::network_filter(NAME, pb::any(&config))
 }
 
-/// What the DestinationRule for a cluster says of its connections.
-fn settings<'a>(scope: &Scope<'a>, cluster: &str) -> Option<&'a TcpSettings> {
-    policy(scope, cluster)?.connection_pool?.tcp.as_ref()
-}
-
+/// What the DestinationRule for a cluster says.
 fn policy<'a>(scope: &Scope<'a>, cluster: &str) -> Option<Policy<'a>> {
     let (port, subset, host) = names::parse_outbound(cluster)?;
     Some(scope.destination(&host).policy(subset, port))
 }
 
-/// The tunnel that the DestinationRule for a cluster wants its connections to go through.
-fn tunnel(scope: &Scope<'_>, cluster: &str) -> Option<TunnelingConfig> {
+/// The tunnel that a DestinationRule wants connections to go through.
+fn tunnel(settings: &TunnelSettings) -> Option<TunnelingConfig> {
     let TunnelSettings {
         protocol,
         target_host,
         target_port,
-    } = policy(scope, cluster)?.tunnel?;
+    } = settings;
     // What is no host would be a format to Envoy, or a fault.
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     let port = u16::try_from(*target_port).ok().filter(|port| *port > 0)?;
     if target_host.is_empty() || !target_host.bytes().all(is_host) {
         return None;
     }
-    let is_ipv6 = target_host.parse::<std::net::Ipv6Addr>().is_ok();
     Some(TunnelingConfig {
-        hostname: match is_ipv6 {
-            true => format!("[{target_host}]:{port}"),
-            false => format!("{target_host}:{port}"),
-        },
+        hostname: names::authority(target_host, port),
         use_post: protocol == "POST",
         ..Default::default()
     })

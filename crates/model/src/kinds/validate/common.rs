@@ -39,13 +39,14 @@ pub(super) fn cipher_suites(path: &str, list: &[String], issues: &mut Issues) {
 }
 
 /// Those that our own proxy does without.
-pub(super) fn foreign_suites<'a>(path: &'a str, list: &'a [String]) -> impl Iterator<Item = Finding> + 'a {
+pub(super) fn foreign_suites(path: &str, list: &[String]) -> Vec<Finding> {
     let foreign = list.iter().enumerate();
     let foreign = foreign.filter(|(_, name)| cipher::suite(name) == Suite::EnvoyOnly);
-    foreign.map(move |(index, _)| Finding::EnvoyOnly {
+    let finding = |(index, _)| Finding::EnvoyOnly {
         path: format!("{path}[{index}]"),
         note: "our own proxy has neither CBC nor key exchange by RSA",
-    })
+    };
+    foreign.map(finding).collect()
 }
 
 /// Versions below 1.2 are not spoken by anybody who should be spoken to.

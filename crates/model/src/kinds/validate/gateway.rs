@@ -32,7 +32,9 @@ impl Validate for Gateway {
         let servers = self.servers.iter().enumerate();
         let settings = servers.filter_map(|(index, server)| Some((index, server.tls.as_ref()?)));
         settings
-            .flat_map(|(index, tls)| tls_foreign(&format!("spec.servers[{index}].tls"), tls))
+            .flat_map(|(index, tls)| {
+                foreign_suites(&format!("spec.servers[{index}].tls.cipherSuites"), &tls.cipher_suites)
+            })
             .collect()
     }
 }
@@ -106,11 +108,6 @@ fn server_tls(path: &str, server: &Server, issues: &mut Issues) {
         }
         None => {}
     }
-}
-
-/// What of these settings our own proxy goes without.
-pub(super) fn tls_foreign(path: &str, tls: &ServerTlsSettings) -> Vec<Finding> {
-    foreign_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites).collect()
 }
 
 /// Also for the ingress listeners of a Sidecar.

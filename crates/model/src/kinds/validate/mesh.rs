@@ -41,9 +41,10 @@ impl Validate for MeshConfig {
     }
 
     fn envoy_only(&self) -> Vec<Finding> {
-        let found = limits(self)
-            .map(|(path, tls)| foreign_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites).collect::<Vec<_>>());
-        found.into_iter().flatten().collect()
+        limits(self)
+            .into_iter()
+            .flat_map(|(path, tls)| foreign_suites(&format!("{path}.cipherSuites"), &tls.cipher_suites))
+            .collect()
     }
 }
 

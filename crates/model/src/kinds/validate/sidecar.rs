@@ -51,7 +51,9 @@ impl Validate for Sidecar {
         let listeners = self.ingress.iter().enumerate();
         let settings = listeners.filter_map(|(index, listener)| Some((index, listener.tls.as_ref()?)));
         settings
-            .flat_map(|(index, tls)| super::gateway::tls_foreign(&format!("spec.ingress[{index}].tls"), tls))
+            .flat_map(|(index, tls)| {
+                super::common::foreign_suites(&format!("spec.ingress[{index}].tls.cipherSuites"), &tls.cipher_suites)
+            })
             .collect()
     }
 }

@@ -42,9 +42,12 @@ pub(crate) fn of(scope: &Scope<'_>, ty: ResourceType) -> String {
             key.gateways();
         }
     }
-    if matches!(ty, ResourceType::Listener | ResourceType::Cluster)
-        && let Some(facts) = tracing::key(scope)
-    {
+    let traced = match ty {
+        ResourceType::Listener => tracing::key(scope),
+        ResourceType::Cluster => tracing::own_cluster(scope).map(|(host, port)| format!("{host}/{port}")),
+        _ => None,
+    };
+    if let Some(facts) = traced {
         key.add("tracing", facts);
     }
     scope.patches().key(ty, &mut key.text);

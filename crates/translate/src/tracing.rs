@@ -320,16 +320,16 @@ fn custom(name: &str, written: &CustomTag) -> Option<tag::CustomTag> {
     })
 }
 
-/// Everything about a proxy that its tracing depends on; nothing, where there is none.
+/// Everything about a proxy that its connection managers' tracing depends on, or what is told to be wrong with it; nothing, where there
+/// is neither.
 pub(crate) fn key(scope: &Scope<'_>) -> Option<String> {
-    let mesh = &scope.snapshot.mesh;
-    collector(mesh, scope.proxy)?;
-    Some(format!(
-        "{:?}/{:?}/{}",
-        who(scope.proxy),
-        scope.proxy.tracing,
-        service_name(scope)
-    ))
+    let own = &scope.proxy.tracing;
+    let name = match collector(&scope.snapshot.mesh, scope.proxy) {
+        None => return own.as_ref().map(|own| format!("{own:?}")),
+        Some(Collector::OpenTelemetry(_)) => service_name(scope),
+        Some(Collector::Address(..) | Collector::Zipkin(_)) => String::new(),
+    };
+    Some(format!("{:?}/{own:?}/{name}", who(scope.proxy)))
 }
 
 // === mistakes ===

@@ -112,12 +112,10 @@ fn settings_of_the_proxy_lie_over_those_of_the_mesh() {
     let settings = super::of_manager(&scope).expect("traced");
     assert_eq!(settings.random_sampling.map(|share| share.value), Some(50.5));
     assert_eq!(settings.custom_tags.len(), 4);
-    let ty = ResourceType::Listener;
-    assert_ne!(
-        scope.key(ty),
-        crate::Scope::new(&mesh.0, &plain).key(ty),
-        "they share no listeners"
-    );
+    let plain = crate::Scope::new(&mesh.0, &plain);
+    for (ty, shared) in [(ResourceType::Listener, false), (ResourceType::Cluster, true)] {
+        assert_eq!(scope.key(ty) == plain.key(ty), shared, "{ty:?}");
+    }
 }
 
 #[test]
